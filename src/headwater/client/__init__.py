@@ -1,0 +1,1 @@
+"""The Python SDK; depends on nothing else of ours."""

@@ -1,0 +1,1 @@
+"""The data contract: its model, its ODCS form, and the validator it compiles into."""

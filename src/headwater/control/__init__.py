@@ -1,0 +1,1 @@
+"""The control plane: Django. Never imports FastAPI."""

@@ -1,0 +1,133 @@
+"""The layout of a home directory: where every piece of local state lies, and which format wrote it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from headwater.core.errors import HeadwaterError
+
+FORMAT_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Paths below one home directory. Nothing here touches the disk but ``prepare`` and ``write_secret``."""
+
+    root: Path
+
+    @property
+    def format_file(self) -> Path:
+        """Return the file that names the home's format version."""
+        return self.root / "FORMAT"
+
+    @property
+    def control_database(self) -> Path:
+        """Return the embedded control database."""
+        return self.root / "control.sqlite3"
+
+    @property
+    def journal(self) -> Path:
+        """Return the directory of the embedded journal."""
+        return self.root / "journal"
+
+    @property
+    def lake(self) -> Path:
+        """Return the directory of the Delta tables."""
+        return self.root / "lake"
+
+    @property
+    def artifacts(self) -> Path:
+        """Return the directory of model artifacts."""
+        return self.root / "artifacts"
+
+    @property
+    def run(self) -> Path:
+        """Return the directory of locks, sockets, keys and the last good snapshots."""
+        return self.root / "run"
+
+    @property
+    def logs(self) -> Path:
+        """Return the directory of log files."""
+        return self.root / "logs"
+
+    @property
+    def snapshots(self) -> Path:
+        """Return where services keep the last good snapshots."""
+        return self.run / "snapshots"
+
+    @property
+    def snapshot_public_key(self) -> Path:
+        """Return the public key that services trust."""
+        return self.run / "snapshot.pub"
+
+    @property
+    def snapshot_private_key(self) -> Path:
+        """Return the key that control signs snapshots with."""
+        return self.run / "snapshot.key"
+
+    @property
+    def node_token(self) -> Path:
+        """Return the token that services and control show each other on ``/internal/v1``."""
+        return self.run / "node.token"
+
+    @property
+    def django_secret(self) -> Path:
+        """Return Django's secret key."""
+        return self.run / "django.secret"
+
+    @property
+    def valkey_socket(self) -> Path:
+        """Return the socket of the embedded Valkey."""
+        return self.run / "valkey.sock"
+
+    def prepare(self) -> None:
+        """Create the directories, or check an existing home; idempotent.
+
+        Raises:
+            HeadwaterError: ``home_unusable`` when the folder cannot be written, ``home_version`` when another format
+                wrote it. Nothing is touched in either case.
+        """
+        try:
+            found = self.format_file.read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            found = None
+        except (OSError, ValueError) as error:
+            raise self._unusable(error) from error
+        if found is not None and found != str(FORMAT_VERSION):
+            newer = found.isdigit() and int(found) > FORMAT_VERSION
+            raise HeadwaterError(
+                "home_version",
+                f"{self.root} has format {found[:20]!r}; this Headwater reads format {FORMAT_VERSION}",
+                hint="use the newer Headwater that wrote it, or another --home"
+                if newer
+                else "run the Headwater that wrote it, or choose another --home",
+            )
+        try:
+            for directory in (self.root, self.journal, self.lake, self.artifacts, self.run, self.logs, self.snapshots):
+                directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if found is None:
+                self.format_file.write_text(f"{FORMAT_VERSION}\n", encoding="ascii")
+            if not os.access(self.root, os.W_OK):
+                raise PermissionError(13, "not writable", str(self.root))
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def write_secret(self, path: Path, content: bytes) -> None:
+        """Write ``content`` so that only the owner can read it (mode 0600), atomically."""
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+
+    def _unusable(self, error: Exception) -> HeadwaterError:
+        return HeadwaterError(
+            "home_unusable",
+            f"{self.root} cannot be used: {getattr(error, 'strerror', None) or error}",
+            hint="make the folder writable or choose another with --home",
+        )

@@ -1,0 +1,77 @@
+"""What can be done, and the built-in roles: the one registry for admin, control API and data plane.
+
+A permission is ``object.verb``. An *allowance* is a permission on one resource or on all of its kind:
+``dataset.ingest:flights`` or ``dataset.ingest:*``. Keys and grants compile to sets of allowances, so a check in
+the data plane is at most two look-ups in a frozen set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from headwater.core.errors import HeadwaterError
+
+PERMISSIONS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "dataset.read": "See a dataset, its contract, counts and rows",
+        "dataset.ingest": "Send rows to a dataset",
+        "dataset.write": "Create and change datasets and their contracts",
+        "quarantine.read": "See quarantined rows",
+        "quarantine.resolve": "Replay and discard quarantined rows",
+        "endpoint.read": "See an endpoint",
+        "endpoint.invoke": "Call a SQL endpoint",
+        "endpoint.write": "Create and change endpoints",
+        "sql.run": "Run ad-hoc SQL",
+        "model.read": "See a model and its versions",
+        "model.invoke": "Ask a model for predictions",
+        "model.write": "Push models and move aliases",
+        "key.read": "See API keys (never their secrets)",
+        "key.write": "Create and revoke API keys",
+        "member.read": "See members and grants",
+        "member.write": "Invite members, change grants",
+        "audit.read": "Read the audit log",
+        "organization.write": "Change the organisation, its projects and environments",
+        "project.apply": "Apply a project directory",
+    }
+)
+
+_READ: Final = frozenset({"dataset.read", "endpoint.read", "endpoint.invoke", "model.read", "quarantine.read"})
+_DEVELOP: Final = _READ | {
+    "dataset.ingest",
+    "dataset.write",
+    "quarantine.resolve",
+    "endpoint.write",
+    "model.invoke",
+    "model.write",
+    "project.apply",
+    "key.read",
+}
+BUILT_IN_ROLES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {
+        "owner": frozenset(PERMISSIONS),
+        "admin": frozenset(PERMISSIONS) - {"organization.write", "sql.run"},
+        "developer": _DEVELOP,
+        "operator": _READ | {"quarantine.resolve", "key.read", "audit.read", "member.read"},
+        "analyst": _READ,
+        "producer": frozenset({"dataset.ingest"}),
+        "consumer": frozenset({"endpoint.invoke", "model.invoke", "dataset.read"}),
+    }
+)
+
+
+def allowance(permission: str, resource: str = "*") -> str:
+    """Return the allowance for ``permission`` on ``resource`` (``*``: every resource of its kind)."""
+    if permission not in PERMISSIONS:
+        raise HeadwaterError(
+            "invalid_parameter",
+            f"{permission!r} is not a permission",
+            hint=f"one of: {', '.join(sorted(PERMISSIONS))}",
+        )
+    return f"{permission}:{resource}"
+
+
+def is_allowed(allowances: Collection[str], permission: str, resource: str) -> bool:
+    """Return whether ``allowances`` hold ``permission`` on ``resource``."""
+    return f"{permission}:*" in allowances or f"{permission}:{resource}" in allowances

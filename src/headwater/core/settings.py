@@ -1,0 +1,257 @@
+"""One frozen ``Settings`` object: flags over environment over ``headwater.toml`` over defaults.
+
+Environment variables are ``HEADWATER_<SECTION>__<NAME>``; the two without a section are ``HEADWATER_HOME`` and
+``HEADWATER_PROJECT``. An unknown or ill-typed setting is an error that names it, where it was set and the cure.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from headwater.core.errors import HeadwaterError
+
+PREFIX: Final = "HEADWATER_"
+FILE_NAME: Final = "headwater.toml"
+
+
+class Section(BaseModel):
+    """A group of settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ControlSettings(Section):
+    """The Django process."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    url: str | None = Field(None, description="Where services reach control; default from host and port")
+    allowed_hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")
+    secure_cookies: bool = False
+    email_url: str = Field("console://", description="console:// or smtp://user:password@host:port")
+
+
+class ServicesSettings(Section):
+    """The FastAPI process."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8001, ge=0, le=65535)
+    url: str | None = Field(None, description="Where control reaches services; default from host and port")
+    workers: int = Field(1, ge=1, le=64)
+
+
+class DatabaseSettings(Section):
+    """The control database."""
+
+    url: str | None = Field(None, description="sqlite:///path or postgresql://…; default: control.sqlite3 in the home")
+
+
+class JournalSettings(Section):
+    """The durable journal in front of the lake."""
+
+    url: str | None = Field(None, description="sqlite:///path; default: journal/journal.sqlite3 in the home")
+    max_unsealed_bytes: int = Field(8 << 30, ge=1 << 20)
+    min_free_bytes: int = Field(2 << 30, ge=0, description="Below this much free disk, ingest answers 503")
+
+
+class LakeSettings(Section):
+    """The Delta tables and their upkeep by the sealer."""
+
+    url: str | None = Field(None, description="Default: lake/ in the home")
+    seal_interval_seconds: float = Field(1.0, gt=0)
+    segment_max_bytes: int = Field(64 << 20, ge=1 << 16)
+    segment_max_rows: int = Field(250_000, ge=1)
+    compact_every_commits: int = Field(100, ge=2)
+    vacuum_retention_hours: int = Field(24, ge=1)
+
+
+class CacheSettings(Section):
+    """Valkey or Redis for limits, online features and caches."""
+
+    url: str | None = Field(None, description="redis://host:port/0; default: the Valkey that `up` starts")
+
+
+class BrokerSettings(Section):
+    """The Celery broker."""
+
+    url: str | None = Field(None, description="Default: the cache's server")
+
+
+class ArtifactsSettings(Section):
+    """Where model artifacts lie, by their sha256."""
+
+    url: str | None = Field(None, description="Default: artifacts/ in the home")
+
+
+class IngestSettings(Section):
+    """Limits of one ingest request (``docs/reference/limits.md``)."""
+
+    max_body_bytes: int = Field(16 << 20, ge=1024, le=100 << 20)
+    max_decompressed_bytes: int = Field(64 << 20, ge=1024, le=512 << 20)
+    max_compression_ratio: int = Field(100, ge=2)
+    max_row_bytes: int = Field(1 << 20, ge=64)
+    max_rows: int = Field(100_000, ge=1)
+    max_in_flight_bytes: int = Field(256 << 20, ge=1 << 20)
+    body_stall_seconds: float = Field(30.0, gt=0)
+    idempotency_retention_hours: int = Field(24, ge=24, le=168)
+
+
+class QuerySettings(Section):
+    """DuckDB in the services process and in the ad-hoc workers."""
+
+    memory_limit_bytes: int = Field(1 << 30, ge=1 << 26)
+    threads: int = Field(2, ge=1)
+    concurrency: int = Field(4, ge=1)
+    sql_timeout_seconds: float = Field(10.0, gt=0)
+    sql_memory_bytes: int = Field(2 << 30, ge=1 << 27)
+    sql_max_rows: int = Field(10_000, ge=1)
+
+
+class LogSettings(Section):
+    """Log lines."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["console", "json"] = "console"
+
+
+class Settings(Section):
+    """Everything that can be set. ``home`` holds all local state, ``project`` the declared resources."""
+
+    home: Path = Path(".headwater")
+    project: Path | None = None
+    control: ControlSettings = ControlSettings()
+    services: ServicesSettings = ServicesSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    journal: JournalSettings = JournalSettings()
+    lake: LakeSettings = LakeSettings()
+    cache: CacheSettings = CacheSettings()
+    broker: BrokerSettings = BrokerSettings()
+    artifacts: ArtifactsSettings = ArtifactsSettings()
+    ingest: IngestSettings = IngestSettings()
+    query: QuerySettings = QuerySettings()
+    log: LogSettings = LogSettings()
+
+    @property
+    def control_url(self) -> str:
+        """Return where control is reached."""
+        return self.control.url or f"http://{self.control.host}:{self.control.port}"
+
+    @property
+    def services_url(self) -> str:
+        """Return where services are reached."""
+        return self.services.url or f"http://{self.services.host}:{self.services.port}"
+
+    def to_environment(self) -> dict[str, str]:
+        """Return the variables that give a child process these very settings, whatever its flags and file."""
+        variables = {f"{PREFIX}HOME": str(self.home)}
+        if self.project is not None:
+            variables[f"{PREFIX}PROJECT"] = str(self.project)
+        defaults = Settings()
+        for section in _section_names():
+            values: Section = getattr(self, section)
+            for name, value in values:
+                if value != getattr(getattr(defaults, section), name):
+                    text = ",".join(value) if isinstance(value, tuple) else str(value)
+                    variables[f"{PREFIX}{section.upper()}__{name.upper()}"] = text
+        return variables
+
+
+def load_settings(
+    flags: Mapping[str, Any] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    file: Path | None = None,
+) -> Settings:
+    """Read the settings.
+
+    Args:
+        flags: dotted names to values, such as ``{"home": Path("x"), "control.port": 9000}``; None means absent.
+        environ: defaults to the process's environment.
+        file: defaults to ``headwater.toml`` in the project directory or, without one, in the current directory.
+
+    Raises:
+        HeadwaterError: ``setting_invalid`` naming the setting, where it came from and the cure.
+    """
+    environ = os.environ if environ is None else environ
+    flags = {name: value for name, value in (flags or {}).items() if value is not None}
+    project = flags.get("project") or environ.get(f"{PREFIX}PROJECT")
+    merged: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+
+    def put(dotted: str, value: Any, origin: str) -> None:
+        section, _, name = dotted.rpartition(".")
+        if section and not isinstance(merged.setdefault(section, {}), dict):
+            raise HeadwaterError("setting_invalid", f"{section!r} in {origins[section]} must be a table of settings")
+        (merged[section] if section else merged)[name] = value
+        origins[dotted] = origin
+
+    path = file or Path(project or ".") / FILE_NAME
+    for dotted, value in _read_file(path):
+        put(dotted, value, str(path))
+    for variable, value in environ.items():
+        if variable.startswith(PREFIX):
+            dotted = variable.removeprefix(PREFIX).lower().replace("__", ".")
+            put(dotted, _split_lists(dotted, value), f"the environment variable {variable}")
+    for dotted, value in flags.items():
+        put(dotted, value, f"the flag --{dotted.replace('.', '-')}")
+    try:
+        settings = Settings.model_validate(merged)
+    except ValidationError as error:
+        raise _explain(error, origins) from error
+    return settings.model_copy(
+        update={
+            "home": settings.home.expanduser().absolute(),
+            "project": settings.project and settings.project.expanduser().absolute(),
+        }
+    )
+
+
+def _section_names() -> list[str]:
+    return [name for name in Settings.model_fields if name not in ("home", "project")]
+
+
+def _read_file(path: Path) -> list[tuple[str, Any]]:
+    """Return dotted names and values of a settings file; a missing file is an empty one."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        raise HeadwaterError(
+            "setting_invalid", f"{path} cannot be read: {error}", hint="mend or remove the file"
+        ) from error
+    pairs: list[tuple[str, Any]] = []
+    for name, value in document.items():
+        if isinstance(value, dict):
+            pairs.extend((f"{name}.{inner}", item) for inner, item in value.items())
+        else:
+            pairs.append((name, value))
+    return pairs
+
+
+def _split_lists(dotted: str, value: str) -> Any:
+    """Return a comma-separated variable as a list where the setting is one."""
+    return value.split(",") if dotted == "control.allowed_hosts" else value
+
+
+def _explain(error: ValidationError, origins: Mapping[str, str]) -> HeadwaterError:
+    first = error.errors()[0]
+    dotted = ".".join(str(part) for part in first["loc"][:2])
+    origin = origins.get(dotted) or next((o for name, o in origins.items() if dotted.startswith(name)), "the defaults")
+    if first["type"] == "extra_forbidden":
+        return HeadwaterError(
+            "setting_invalid",
+            f"there is no setting {dotted!r} (set by {origin})",
+            hint="see docs/reference/settings.md for every setting, or remove it",
+        )
+    return HeadwaterError(
+        "setting_invalid",
+        f"{dotted!r}, set by {origin}: {first['msg'][0].lower()}{first['msg'][1:]} (got {str(first['input'])[:80]!r})",
+        hint=f"change it in {origin}",
+    )

@@ -1,0 +1,232 @@
+"""The signed configuration that joins the two halves: compiled by control, obeyed by services.
+
+One snapshot describes one environment completely. Its bytes are canonical (sorted keys, no spaces, UTF-8), so the
+sha256 and the ed25519 signature are over exactly what travels and what lies on disk. The schema only grows:
+readers ignore members they do not know.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Final, Literal, Self
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from headwater.core.errors import HeadwaterError
+from headwater.core.permissions import is_allowed
+
+SCHEMA_VERSION: Final = 1
+
+
+class Spec(BaseModel):
+    """A frozen piece of a snapshot; unknown members are ignored so that older services read newer ones."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class EnvironmentSpec(Spec):
+    """Whose configuration this is. Identifiers carry their prefix; slugs are lower case."""
+
+    id: str
+    key: str
+    project: str
+    organization: str
+    protected: bool = False
+
+
+class DatasetSpec(Spec):
+    """A dataset as ingest and query need it.
+
+    ``contracts`` maps a version such as ``1.0`` to the plain spec that ``contracts.Contract.from_spec`` reads;
+    rows that name no version are held against ``active_version``. ``protected`` datasets show no rows without a policy.
+    """
+
+    id: str
+    name: str
+    active_version: str
+    contracts: dict[str, dict[str, Any]]
+    description: str = ""
+    archived: bool = False
+    protected: bool = False
+
+
+class ParameterSpec(Spec):
+    """A typed parameter of a SQL endpoint. An optional parameter that is absent binds its default, else NULL."""
+
+    name: str
+    type: Literal["string", "integer", "number", "decimal", "boolean", "date", "timestamp"]
+    required: bool = False
+    default: Any = None
+    description: str = ""
+    values: tuple[Any, ...] = ()
+    ge: float | None = None
+    le: float | None = None
+    max_length: int | None = None
+    pattern: str | None = None
+
+
+class EndpointSpec(Spec):
+    """A SQL endpoint: checked text, its parameters, the datasets it touches and its limits.
+
+    ``roles`` limits callers further than ``endpoint.invoke`` does; empty means no further limit.
+    """
+
+    id: str
+    name: str
+    revision: int
+    sql: str
+    tables: tuple[str, ...]
+    parameters: tuple[ParameterSpec, ...] = ()
+    description: str = ""
+    roles: tuple[str, ...] = ()
+    timeout_seconds: float = 10.0
+    max_rows: int = 100_000
+
+
+class OutputSpec(Spec):
+    """One named output of a model: element type and shape of one row (``()`` for a scalar)."""
+
+    name: str
+    type: Literal["number", "integer", "string", "boolean"]
+    shape: tuple[int, ...] = ()
+    description: str = ""
+
+
+class ModelVersionSpec(Spec):
+    """An immutable model version. ``inputs`` is a plain contract spec: the fields of one row, in signature order."""
+
+    id: str
+    number: int
+    framework: Literal["onnx"]
+    artifact_uri: str
+    artifact_sha256: str
+    inputs: dict[str, Any]
+    outputs: tuple[OutputSpec, ...]
+
+
+class RouteSpec(Spec):
+    """A share of a model's traffic, in basis points; shadow routes answer nobody."""
+
+    version: int
+    role: Literal["primary", "canary", "shadow"] = "primary"
+    weight_bps: int = 10_000
+
+
+class ModelSpec(Spec):
+    """A model with the versions that may be served and the routes among them."""
+
+    id: str
+    name: str
+    versions: dict[int, ModelVersionSpec]
+    routes: tuple[RouteSpec, ...]
+    description: str = ""
+
+
+class KeySpec(Spec):
+    """An API key as the data plane knows it: by the sha256 of its secret, with what it allows already compiled."""
+
+    id: str
+    prefix: str
+    principal_id: str
+    principal_label: str
+    allowances: frozenset[str]
+    roles: tuple[str, ...] = ()
+    expires_at: datetime | None = None
+
+    def can(self, permission: str, resource: str) -> bool:
+        """Return whether the key allows ``permission`` on ``resource``."""
+        return is_allowed(self.allowances, permission, resource)
+
+
+class Snapshot(Spec):
+    """Everything the data plane needs to serve one environment. ``keys`` is indexed by lower-case sha256 hex."""
+
+    schema_version: int = SCHEMA_VERSION
+    number: int
+    compiled_at: datetime
+    environment: EnvironmentSpec
+    datasets: dict[str, DatasetSpec] = {}
+    endpoints: dict[str, EndpointSpec] = {}
+    models: dict[str, ModelSpec] = {}
+    keys: dict[str, KeySpec] = {}
+
+    def canonical_bytes(self) -> bytes:
+        """Return the one byte string this snapshot signs as."""
+        plain = self.model_dump(mode="json")
+        for key in plain["keys"].values():
+            key["allowances"].sort()
+        return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+class SignedSnapshot(Spec):
+    """A snapshot's canonical text with its digest and signature: what travels and what lies on disk."""
+
+    payload: str
+    sha256: str
+    signature: str
+
+    @classmethod
+    def sign(cls, snapshot: Snapshot, key: Ed25519PrivateKey) -> Self:
+        """Seal ``snapshot`` with ``key``."""
+        payload = snapshot.canonical_bytes()
+        return cls(
+            payload=payload.decode(),
+            sha256=hashlib.sha256(payload).hexdigest(),
+            signature=base64.b64encode(key.sign(payload)).decode(),
+        )
+
+    @classmethod
+    def parse(cls, data: bytes) -> Self:
+        """Read an envelope from its JSON form; raises ``snapshot_invalid`` when it is not one."""
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            raise HeadwaterError("snapshot_invalid", f"not a snapshot envelope: {error}") from error
+
+    def to_bytes(self) -> bytes:
+        """Return the JSON form of the envelope."""
+        return self.model_dump_json().encode()
+
+    @cached_property
+    def etag(self) -> str:
+        """Return the entity tag services send back in ``If-None-Match``."""
+        return f'"{self.sha256}"'
+
+    def verify(self, key: Ed25519PublicKey) -> Snapshot:
+        """Return the snapshot if digest, signature and schema hold.
+
+        Raises:
+            HeadwaterError: ``snapshot_invalid`` naming which of the three failed.
+        """
+        payload = self.payload.encode()
+        if hashlib.sha256(payload).hexdigest() != self.sha256:
+            raise HeadwaterError("snapshot_invalid", "the snapshot's digest does not match its payload")
+        try:
+            key.verify(base64.b64decode(self.signature), payload)
+        except (InvalidSignature, ValueError) as error:
+            raise HeadwaterError("snapshot_invalid", "the snapshot's signature does not verify") from error
+        try:
+            return Snapshot.model_validate_json(payload)
+        except ValidationError as error:
+            raise HeadwaterError("snapshot_invalid", f"the snapshot does not parse: {error}") from error
+
+
+def public_key_text(key: Ed25519PrivateKey | Ed25519PublicKey) -> str:
+    """Return the raw public key in base64, as kept in ``run/snapshot.pub``."""
+    public = key.public_key() if isinstance(key, Ed25519PrivateKey) else key
+    return base64.b64encode(public.public_bytes(Encoding.Raw, PublicFormat.Raw)).decode()
+
+
+def load_public_key(text: str) -> Ed25519PublicKey:
+    """Read what ``public_key_text`` wrote; raises ``snapshot_invalid`` when it is no such key."""
+    try:
+        return Ed25519PublicKey.from_public_bytes(base64.b64decode(text.strip(), validate=True))
+    except ValueError as error:
+        raise HeadwaterError("snapshot_invalid", "the snapshot's public key is not 32 bytes of base64") from error

@@ -1,0 +1,1 @@
+"""The durable journal in front of the lake."""

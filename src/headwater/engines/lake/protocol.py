@@ -1,0 +1,72 @@
+"""What a table store promises: exactly-once appends, pinned versions, upkeep by one writer.
+
+Tables are named by stream, ``<environment id>/<dataset>``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class AppTransaction:
+    """The marker that makes an append happen once: a writer's id and a number that only grows."""
+
+    app_id: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class TableState:
+    """One version of a table: its Parquet files (absolute paths or URLs), schema and row count."""
+
+    stream: str
+    version: int
+    files: tuple[str, ...]
+    schema: pa.Schema
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Upkeep:
+    """What maintenance did."""
+
+    compacted: int = 0
+    vacuumed: int = 0
+    checkpointed: bool = False
+
+
+class TableStore(Protocol):
+    """Tables of record."""
+
+    def append(self, stream: str, rows: pa.Table, transaction: AppTransaction) -> int:
+        """Append ``rows`` durably, once: when ``transaction`` (or a later one of its app) is in the table, do nothing.
+
+        Creates the table on its first rows; columns that the table lacks are added as nullable ones.
+
+        Returns:
+            The table version that holds the rows.
+
+        Raises:
+            HeadwaterError: ``storage_exhausted`` when the disk is full; nothing was committed.
+        """
+        ...
+
+    def committed(self, stream: str, app_id: str) -> int | None:
+        """Return the last transaction version of a writer, or None."""
+        ...
+
+    def state(self, stream: str) -> TableState | None:
+        """Return the newest version of a table, or None if it does not exist. Cheap when nothing changed."""
+        ...
+
+    def streams(self, environment_id: str) -> list[str]:
+        """Return the tables of an environment."""
+        ...
+
+    def maintain(self, stream: str) -> Upkeep:
+        """Compact small files, checkpoint and vacuum when due. Only the sealer may call this."""
+        ...

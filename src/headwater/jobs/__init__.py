@@ -1,0 +1,1 @@
+"""Data-plane work without Django: sealing and upkeep of tables."""

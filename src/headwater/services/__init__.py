@@ -1,0 +1,1 @@
+"""The data plane: FastAPI, raw ASGI on hot routes. Never imports Django."""

@@ -1,0 +1,1 @@
+"""What every service shares: authentication, problems, snapshots, application."""

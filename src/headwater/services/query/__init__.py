@@ -1,0 +1,1 @@
+"""Typed SQL endpoints and ad-hoc SQL."""
