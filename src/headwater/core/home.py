@@ -79,6 +79,11 @@ class Home:
         return self.run / "django.secret"
 
     @property
+    def demo_key(self) -> Path:
+        """Return the API key that the first start made, for the commands run on this machine."""
+        return self.run / "demo.key"
+
+    @property
     def valkey_socket(self) -> Path:
         """Return the socket of the embedded Valkey."""
         return self.run / "valkey.sock"

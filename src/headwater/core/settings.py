@@ -17,7 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from headwater.core.errors import HeadwaterError
 
 PREFIX: Final = "HEADWATER_"
+_LISTS: Final = frozenset({"control.allowed_hosts", "up.after_start"})
 FILE_NAME: Final = "headwater.toml"
+SLUG: Final = r"^[a-z][a-z0-9_-]{0,62}$"
 
 
 class Section(BaseModel):
@@ -120,6 +122,22 @@ class LogSettings(Section):
     format: Literal["console", "json"] = "console"
 
 
+class TargetSettings(Section):
+    """Which organisation, project and environment the commands act on; made on the first start."""
+
+    organization: str = Field("default", pattern=SLUG)
+    project: str = Field("default", pattern=SLUG)
+    environment: str = Field("development", pattern=SLUG)
+
+
+class UpSettings(Section):
+    """What `headwater up` does beyond starting processes."""
+
+    after_start: tuple[str, ...] = Field(
+        (), description="Commands run in the project directory once everything is ready; each must be safe to repeat"
+    )
+
+
 class Settings(Section):
     """Everything that can be set. ``home`` holds all local state, ``project`` the declared resources."""
 
@@ -136,6 +154,8 @@ class Settings(Section):
     ingest: IngestSettings = IngestSettings()
     query: QuerySettings = QuerySettings()
     log: LogSettings = LogSettings()
+    target: TargetSettings = TargetSettings()
+    up: UpSettings = UpSettings()
 
     @property
     def control_url(self) -> str:
@@ -237,7 +257,7 @@ def _read_file(path: Path) -> list[tuple[str, Any]]:
 
 def _split_lists(dotted: str, value: str) -> Any:
     """Return a comma-separated variable as a list where the setting is one."""
-    return value.split(",") if dotted == "control.allowed_hosts" else value
+    return value.split(",") if dotted in _LISTS else value
 
 
 def _explain(error: ValidationError, origins: Mapping[str, str]) -> HeadwaterError:

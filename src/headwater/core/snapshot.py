@@ -44,7 +44,7 @@ class EnvironmentSpec(Spec):
 class DatasetSpec(Spec):
     """A dataset as ingest and query need it.
 
-    ``contracts`` maps a version such as ``1.0`` to the plain spec that ``contracts.Contract.from_spec`` reads;
+    ``contracts`` maps a version such as ``1.0`` to the plain spec that ``contracts.spec`` reads;
     rows that name no version are held against ``active_version``. ``protected`` datasets show no rows without a policy.
     """
 
