@@ -74,6 +74,7 @@ _REQUEST: Final[dict[str, Problem]] = {
     "storage_exhausted": Problem(503, "The disk is nearly full; nothing was stored."),
     "config_unavailable": Problem(503, "The configuration is not available yet."),
     "model_unavailable": Problem(503, "The model is not ready."),
+    "services_unavailable": Problem(503, "The data services do not answer."),
     "query_timeout": Problem(504, "The query took longer than it may."),
     # on the machine rather than on the wire
     "home_unusable": Problem(500, "The home directory cannot be used."),
