@@ -31,21 +31,23 @@ class Section(BaseModel):
 class ControlSettings(Section):
     """The Django process."""
 
-    host: str = "127.0.0.1"
-    port: int = Field(8000, ge=0, le=65535)
+    host: str = Field("127.0.0.1", description="Address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on")
     url: str | None = Field(None, description="Where services reach control; default from host and port")
-    allowed_hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")
-    secure_cookies: bool = False
+    allowed_hosts: tuple[str, ...] = Field(
+        ("127.0.0.1", "localhost", "[::1]"), description="Host names that browsers may use; name yours behind a proxy"
+    )
+    secure_cookies: bool = Field(False, description="Send cookies over HTTPS only; set it once TLS is in front")
     email_url: str = Field("console://", description="console:// or smtp://user:password@host:port")
 
 
 class ServicesSettings(Section):
     """The FastAPI process."""
 
-    host: str = "127.0.0.1"
-    port: int = Field(8001, ge=0, le=65535)
+    host: str = Field("127.0.0.1", description="Address to listen on")
+    port: int = Field(8001, ge=0, le=65535, description="Port to listen on")
     url: str | None = Field(None, description="Where control reaches services; default from host and port")
-    workers: int = Field(1, ge=1, le=64)
+    workers: int = Field(1, ge=1, le=64, description="Processes that serve the data plane")
 
 
 class DatabaseSettings(Section):
@@ -58,7 +60,9 @@ class JournalSettings(Section):
     """The durable journal in front of the lake."""
 
     url: str | None = Field(None, description="sqlite:///path; default: journal/journal.sqlite3 in the home")
-    max_unsealed_bytes: int = Field(8 << 30, ge=1 << 20)
+    max_unsealed_bytes: int = Field(
+        8 << 30, ge=1 << 20, description="More waiting for the sealer than this, and ingest answers 503"
+    )
     min_free_bytes: int = Field(2 << 30, ge=0, description="Below this much free disk, ingest answers 503")
 
 
@@ -66,11 +70,11 @@ class LakeSettings(Section):
     """The Delta tables and their upkeep by the sealer."""
 
     url: str | None = Field(None, description="Default: lake/ in the home")
-    seal_interval_seconds: float = Field(1.0, gt=0)
-    segment_max_bytes: int = Field(64 << 20, ge=1 << 16)
-    segment_max_rows: int = Field(250_000, ge=1)
-    compact_every_commits: int = Field(100, ge=2)
-    vacuum_retention_hours: int = Field(24, ge=1)
+    seal_interval_seconds: float = Field(1.0, gt=0, description="How long a row may wait before it is sealed")
+    segment_max_bytes: int = Field(64 << 20, ge=1 << 16, description="A commit is closed at this size")
+    segment_max_rows: int = Field(250_000, ge=1, description="A commit is closed at this many rows")
+    compact_every_commits: int = Field(100, ge=2, description="Small files are merged after this many commits")
+    vacuum_retention_hours: int = Field(24, ge=1, description="Replaced files are kept this long for readers")
 
 
 class CacheSettings(Section):
@@ -94,40 +98,42 @@ class ArtifactsSettings(Section):
 class IngestSettings(Section):
     """Limits of one ingest request (``docs/reference/limits.md``)."""
 
-    max_body_bytes: int = Field(16 << 20, ge=1024, le=100 << 20)
-    max_decompressed_bytes: int = Field(64 << 20, ge=1024, le=512 << 20)
-    max_compression_ratio: int = Field(100, ge=2)
-    max_row_bytes: int = Field(1 << 20, ge=64)
-    max_rows: int = Field(100_000, ge=1)
-    max_in_flight_bytes: int = Field(256 << 20, ge=1 << 20)
-    body_stall_seconds: float = Field(30.0, gt=0)
-    idempotency_retention_hours: int = Field(24, ge=24, le=168)
+    max_body_bytes: int = Field(16 << 20, ge=1024, le=100 << 20, description="Of the body as sent")
+    max_decompressed_bytes: int = Field(64 << 20, ge=1024, le=512 << 20, description="Of the body once decompressed")
+    max_compression_ratio: int = Field(100, ge=2, description="Decompressed over compressed size")
+    max_row_bytes: int = Field(1 << 20, ge=64, description="Of one row")
+    max_rows: int = Field(100_000, ge=1, description="Of one request")
+    max_in_flight_bytes: int = Field(
+        256 << 20, ge=1 << 20, description="Of all bodies being worked on in one process; beyond it, 503"
+    )
+    body_stall_seconds: float = Field(30.0, gt=0, description="A body that pauses longer is given up with 408")
+    idempotency_retention_hours: int = Field(24, ge=24, le=168, description="How long outcomes are kept by key")
 
 
 class QuerySettings(Section):
     """DuckDB in the services process and in the ad-hoc workers."""
 
-    memory_limit_bytes: int = Field(1 << 30, ge=1 << 26)
-    threads: int = Field(2, ge=1)
-    concurrency: int = Field(4, ge=1)
-    sql_timeout_seconds: float = Field(10.0, gt=0)
-    sql_memory_bytes: int = Field(2 << 30, ge=1 << 27)
-    sql_max_rows: int = Field(10_000, ge=1)
+    memory_limit_bytes: int = Field(1 << 30, ge=1 << 26, description="DuckDB's memory in the services process")
+    threads: int = Field(2, ge=1, description="Threads of one DuckDB instance")
+    concurrency: int = Field(4, ge=1, description="Queries that run at once in one process; others wait briefly")
+    sql_timeout_seconds: float = Field(10.0, gt=0, description="An ad-hoc query is ended after this")
+    sql_memory_bytes: int = Field(2 << 30, ge=1 << 27, description="Address space of an ad-hoc worker process")
+    sql_max_rows: int = Field(10_000, ge=1, description="Rows that an ad-hoc query returns at most")
 
 
 class LogSettings(Section):
     """Log lines."""
 
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["console", "json"] = "console"
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least severe line shown")
+    format: Literal["console", "json"] = Field("console", description="`json` writes one object a line")
 
 
 class TargetSettings(Section):
     """Which organisation, project and environment the commands act on; made on the first start."""
 
-    organization: str = Field("default", pattern=SLUG)
-    project: str = Field("default", pattern=SLUG)
-    environment: str = Field("development", pattern=SLUG)
+    organization: str = Field("default", pattern=SLUG, description="Its slug")
+    project: str = Field("default", pattern=SLUG, description="Its slug")
+    environment: str = Field("development", pattern=SLUG, description="Its key")
 
 
 class UpSettings(Section):
