@@ -29,9 +29,9 @@ def settings_page() -> str:
     parts = [
         "# Settings",
         (
-            "Flags win over environment variables, those over `headwater.toml` in the project directory, that over the "
-            "defaults. A list in an environment variable is separated by commas. `HEADWATER_HOME` (default `.headwater`) "
-            "and `HEADWATER_PROJECT` have no section."
+            "Flags win over environment variables, those over `headwater.toml` in the project directory, that over "
+            "the defaults. A list in an environment variable is separated by commas. `HEADWATER_HOME` (default "
+            "`.headwater`) and `HEADWATER_PROJECT` have no section."
         ),
     ]
     for name, field in Settings.model_fields.items():
