@@ -1,0 +1,1 @@
+"""The catalogue: datasets and their contracts, SQL endpoints, quarantine, and applying project directories."""

@@ -1,0 +1,218 @@
+"""What control asks the services over ``/internal/v1``: counts, receipts, quarantine, and the verdicts on it.
+
+Control never opens the journal or the lake. When the services do not answer within the time given, the caller gets
+``services_unavailable`` and says so to its reader; nothing here retries, because a page must not hang.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Final, Literal, Self
+from urllib.parse import quote
+
+import httpx
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from headwater.core.errors import PROBLEMS, HeadwaterError
+
+READ_SECONDS: Final = 1.5
+RESOLVE_SECONDS: Final = 120.0
+DISPOSITIONS: Final = ("received", "accepted", "duplicate", "stale", "quarantined", "rejected")
+Verdict = Literal["replay", "discard"]
+
+
+class Answer(BaseModel):
+    """A piece of a reply; members unknown here are ignored, so newer services can say more."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class NodeEnvironment(Answer):
+    """Which snapshot of an environment a node runs."""
+
+    id: str
+    number: int | None = None
+    sha256: str | None = None
+    error: str | None = None
+    config_age_seconds: float | None = None
+
+
+class NodeStatus(Answer):
+    """A node of the data plane and what hinders it."""
+
+    node: str
+    environments: tuple[NodeEnvironment, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+class DatasetStatus(Answer):
+    """Counts and freshness of one dataset. ``unsealed_rows`` wait in the journal; ``rows`` lie in the table."""
+
+    name: str
+    counts: dict[str, int] = {}
+    unsealed_rows: int = 0
+    table_version: int | None = None
+    rows: int | None = None
+    last_received_at: datetime | None = None
+
+
+class Receipt(Answer):
+    """One request that was answered: what became of its rows."""
+
+    receipt: str
+    received_at: datetime
+    principal_id: str = ""
+    counts: dict[str, int] = {}
+    state: str = ""
+    table_version: int | None = None
+
+
+class SampleError(Answer):
+    """One thing wrong with a quarantined row."""
+
+    code: str
+    path: str = ""
+    message: str = ""
+    expected: Any = None
+    actual: str | None = None
+
+
+class Sample(Answer):
+    """A quarantined row as it came. ``raw`` is text for reading, never trusted as markup."""
+
+    quarantine_id: str
+    received_at: datetime
+    raw: str | None = None
+    errors: tuple[SampleError, ...] = ()
+
+
+class QuarantineGroup(Answer):
+    """Rows of a dataset refused for the same reason. ``open`` counts those that wait for a verdict."""
+
+    fingerprint: str
+    dataset: str
+    contract_version: str = ""
+    code: str
+    path: str = ""
+    count: int
+    open: int
+    first_at: datetime
+    last_at: datetime
+    samples: tuple[Sample, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DataPlane:
+    """A client of the services' internal API. Use it as a context manager: one connection serves a whole page."""
+
+    base_url: str
+    token: str = field(repr=False)
+    timeout_seconds: float = READ_SECONDS
+    transport: httpx.BaseTransport | None = None
+    _client: list[httpx.Client] = field(default_factory=list, repr=False)
+
+    def __enter__(self) -> Self:
+        """Return the client; the connection opens with the first question."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connection."""
+        while self._client:
+            self._client.pop().close()
+
+    def status(self) -> NodeStatus:
+        """Return the node that answers, its snapshots and its problems."""
+        return self._read(NodeStatus, "status")
+
+    def datasets(self, environment_id: str) -> Sequence[DatasetStatus]:
+        """Return counts and freshness of every dataset of an environment."""
+        return self._read(list[DatasetStatus], "datasets", environment_id, member="datasets")
+
+    def receipts(self, environment_id: str, dataset: str, *, limit: int = 20) -> Sequence[Receipt]:
+        """Return the newest receipts of a dataset, newest first."""
+        params = {"limit": str(limit)}
+        return self._read(
+            list[Receipt], "datasets", environment_id, dataset, "receipts", params=params, member="receipts"
+        )
+
+    def quarantine_groups(self, environment_id: str, dataset: str | None = None) -> Sequence[QuarantineGroup]:
+        """Return the quarantine groups of an environment, or of one dataset, with sample rows."""
+        params = {"dataset": dataset} if dataset else {}
+        return self._read(list[QuarantineGroup], "quarantine", environment_id, "groups", params=params, member="groups")
+
+    def resolve(
+        self, environment_id: str, dataset: str, verdict: Verdict, *, fingerprint: str, requested_by: str
+    ) -> dict[str, int]:
+        """Replay or discard a quarantine group and return the counts of what became of its rows.
+
+        Raises:
+            HeadwaterError: ``services_unavailable``, or what the services answered. After a time-out the outcome is
+                unknown; asking again is safe, because a row is replayed at most once.
+        """
+        reply = self._ask(
+            "POST",
+            self._path("quarantine", environment_id, dataset, verdict),
+            json={"fingerprint": fingerprint, "requested_by": requested_by},
+            timeout=RESOLVE_SECONDS,
+        )
+        body = _json(reply)
+        counts = body.get("counts", body) if isinstance(body, dict) else {}
+        return {name: count for name, count in counts.items() if type(count) is int}
+
+    def _read(self, shape: Any, *parts: str, params: Mapping[str, str] | None = None, member: str = "") -> Any:
+        body = _json(self._ask("GET", self._path(*parts), params=dict(params or {})))
+        try:
+            return TypeAdapter(shape).validate_python(body[member] if member else body)
+        except (ValidationError, KeyError, TypeError) as error:
+            raise _away(f"the services' answer to {'/'.join(parts)} is not understood: {error}") from error
+
+    def _path(self, *parts: str) -> str:
+        return "/internal/v1/" + "/".join(quote(part, safe="") for part in parts)
+
+    def _ask(self, method: str, path: str, **options: Any) -> httpx.Response:
+        if not self._client:
+            client = httpx.Client(
+                base_url=self.base_url,
+                timeout=self.timeout_seconds,
+                headers={"Authorization": f"Bearer {self.token}"},
+                transport=self.transport,
+                trust_env=False,
+            )
+            self._client.append(client)
+        try:
+            reply = self._client[0].request(method, path, **options)
+        except httpx.HTTPError as error:
+            raise _away(f"{self.base_url} does not answer: {error or type(error).__name__}") from error
+        if reply.status_code >= 400:  # noqa: PLR2004 - the first HTTP error status
+            raise _refusal(reply)
+        return reply
+
+
+def _json(reply: httpx.Response) -> Any:
+    try:
+        return reply.json()
+    except ValueError as error:
+        raise _away(f"the services answered {reply.status_code} without JSON") from error
+
+
+def _refusal(reply: httpx.Response) -> HeadwaterError:
+    """Return the services' own problem where they name one that is known here."""
+    try:
+        body = reply.json()
+    except ValueError:
+        body = {}
+    code = body.get("code") if isinstance(body, dict) else None
+    if code in PROBLEMS and code != "unauthenticated":
+        return HeadwaterError(str(code), body.get("detail"), hint=body.get("hint"))
+    if reply.status_code in (401, 403):
+        return _away("the services refuse this node's token; both halves must use the same run/node.token")
+    return _away(f"the services answered {reply.status_code}")
+
+
+def _away(detail: str) -> HeadwaterError:
+    return HeadwaterError("services_unavailable", detail, hint="check that `headwater serve services` is running")
