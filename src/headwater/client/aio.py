@@ -1,0 +1,144 @@
+"""The client for asyncio; the same calls as ``Client``, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
+
+import httpx
+
+from headwater.client import calls
+from headwater.client.errors import Unreachable
+from headwater.client.framing import BATCH_ROWS, Format
+from headwater.client.results import IngestReply, IngestSummary, PredictReply, QueryResult
+from headwater.client.retry import RetryPolicy, may_retry
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """Talks to the services without blocking the loop; ``Client`` documents every method and argument."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout_seconds: float = 60.0,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        """Prepare the connection; nothing is sent yet."""
+        connection = calls.Connection.to(url, api_key)
+        self._retry = retry or RetryPolicy()
+        self._http = httpx.AsyncClient(
+            base_url=connection.url,
+            headers=dict(connection.headers),
+            timeout=httpx.Timeout(timeout_seconds, connect=5.0),
+            transport=transport,
+        )
+
+    async def ingest(
+        self,
+        dataset: str,
+        data: calls.Rows | bytes | BinaryIO | Path,
+        *,
+        format: Format | None = None,  # noqa: A002 - the word the API uses
+        idempotency_key: str | None = None,
+        batch_rows: int = BATCH_ROWS,
+        params: Mapping[str, Any] | None = None,
+    ) -> IngestSummary:
+        """Send rows and return what became of them."""
+        summary = IngestSummary()
+        async for reply in self.ingest_each(
+            dataset, data, format=format, idempotency_key=idempotency_key, batch_rows=batch_rows, params=params
+        ):
+            summary.add(reply)
+        return summary
+
+    async def ingest_each(
+        self,
+        dataset: str,
+        data: calls.Rows | bytes | BinaryIO | Path,
+        *,
+        format: Format | None = None,  # noqa: A002 - the word the API uses
+        idempotency_key: str | None = None,
+        batch_rows: int = BATCH_ROWS,
+        params: Mapping[str, Any] | None = None,
+    ) -> AsyncIterator[IngestReply]:
+        """Send rows like ``ingest`` and return each answer as it comes."""
+        for call in calls.ingest_calls(
+            dataset, data, format, key=idempotency_key, batch_rows=batch_rows, params=params
+        ):
+            yield await self.send(call)
+
+    async def query(self, endpoint: str, params: Mapping[str, Any] | None = None) -> QueryResult:
+        """Call a SQL endpoint and return its rows as dictionaries."""
+        return await self.send(calls.query(endpoint, params))
+
+    async def query_bytes(
+        self, endpoint: str, params: Mapping[str, Any] | None = None, *, media_type: str = "text/csv"
+    ) -> bytes:
+        """Call a SQL endpoint and return its answer in another format, as it came."""
+        return await self.send(calls.query_bytes(endpoint, params, media_type))
+
+    async def query_arrow(self, endpoint: str, params: Mapping[str, Any] | None = None) -> pa.Table:
+        """Call a SQL endpoint and return an Arrow table; needs pyarrow."""
+        import pyarrow.ipc  # noqa: PLC0415 - only who asks for Arrow needs it
+
+        body = await self.query_bytes(endpoint, params, media_type="application/vnd.apache.arrow.stream")
+        return pyarrow.ipc.open_stream(body).read_all()
+
+    async def predict(self, model: str, rows: calls.Rows, *, version: int | None = None) -> PredictReply:
+        """Ask a model for one prediction a row."""
+        return await self.send(calls.predict(model, rows, version))
+
+    async def datasets(self) -> dict[str, Any]:
+        """Return the datasets of the environment, as the server describes them."""
+        return await self.send(calls.get("/v1/datasets"))
+
+    async def dataset(self, name: str) -> dict[str, Any]:
+        """Return contract, counts and freshness of a dataset."""
+        return await self.send(calls.get("/v1/datasets", name))
+
+    async def receipt(self, receipt: str) -> dict[str, Any]:
+        """Return what became of an ingest request."""
+        return await self.send(calls.get("/v1/receipts", receipt))
+
+    async def send(self, call: calls.Call[T]) -> T:
+        """Send a call, again where that may help, and read the answer."""
+        attempt = 1
+        while True:
+            outcome: httpx.Response | httpx.TransportError
+            try:
+                outcome = await self._http.request(
+                    call.method, call.path, params=call.params, headers=call.headers, content=call.body or None
+                )
+            except httpx.TransportError as error:
+                outcome = error
+            if attempt >= self._retry.attempts or not may_retry(outcome, repeatable=call.repeatable):
+                break
+            response = outcome if isinstance(outcome, httpx.Response) else None
+            await asyncio.sleep(self._retry.wait_seconds(attempt, response))
+            attempt += 1
+        if isinstance(outcome, httpx.TransportError):
+            raise Unreachable(str(self._http.base_url), outcome) from outcome
+        return call.read(outcome)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()

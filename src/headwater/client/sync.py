@@ -1,0 +1,165 @@
+"""The client that blocks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
+
+import httpx
+
+from headwater.client import calls
+from headwater.client.errors import Unreachable
+from headwater.client.framing import BATCH_ROWS, Format
+from headwater.client.results import IngestReply, IngestSummary, PredictReply, QueryResult
+from headwater.client.retry import RetryPolicy, may_retry
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+T = TypeVar("T")
+
+
+class Client:
+    """Talks to the services; safe to share among threads, and closed by ``with`` or ``close``.
+
+    Every method raises ``ApiError`` for an answer that is an error and ``Unreachable`` when none comes; what may be
+    tried again is, as the server asks for it.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout_seconds: float = 60.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        """Prepare the connection; nothing is sent yet.
+
+        Args:
+            url: where the services are; default ``HEADWATER_URL``, else port 8001 of this machine.
+            api_key: ``hw_…``; default ``HEADWATER_API_KEY``.
+            retry: how often and how patiently to try again.
+            timeout_seconds: how long one answer may take.
+            transport: another way to carry requests, for tests.
+        """
+        connection = calls.Connection.to(url, api_key)
+        self._retry = retry or RetryPolicy()
+        self._http = httpx.Client(
+            base_url=connection.url,
+            headers=dict(connection.headers),
+            timeout=httpx.Timeout(timeout_seconds, connect=5.0),
+            transport=transport,
+        )
+
+    def ingest(
+        self,
+        dataset: str,
+        data: calls.Rows | bytes | BinaryIO | Path,
+        *,
+        format: Format | None = None,  # noqa: A002 - the word the API uses
+        idempotency_key: str | None = None,
+        batch_rows: int = BATCH_ROWS,
+        params: Mapping[str, Any] | None = None,
+    ) -> IngestSummary:
+        """Send rows and return what became of them.
+
+        Args:
+            dataset: its name.
+            data: dictionaries, a body, an open binary stream or a file; all but a body are sent in batches.
+            format: ``ndjson``, ``json`` or ``csv``; needed for bytes and streams, guessed from a file's name.
+            idempotency_key: names the input so that sending it again within the retention stores nothing twice;
+                without one, only the retries of this call are protected.
+            batch_rows: rows in one request, which is also what is stored together or not at all.
+            params: further parameters of the request, such as ``on_error`` or ``null``.
+        """
+        summary = IngestSummary()
+        for reply in self.ingest_each(
+            dataset, data, format=format, idempotency_key=idempotency_key, batch_rows=batch_rows, params=params
+        ):
+            summary.add(reply)
+        return summary
+
+    def ingest_each(
+        self,
+        dataset: str,
+        data: calls.Rows | bytes | BinaryIO | Path,
+        *,
+        format: Format | None = None,  # noqa: A002 - the word the API uses
+        idempotency_key: str | None = None,
+        batch_rows: int = BATCH_ROWS,
+        params: Mapping[str, Any] | None = None,
+    ) -> Iterator[IngestReply]:
+        """Send rows like ``ingest`` and return each answer as it comes."""
+        for call in calls.ingest_calls(
+            dataset, data, format, key=idempotency_key, batch_rows=batch_rows, params=params
+        ):
+            yield self.send(call)
+
+    def query(self, endpoint: str, params: Mapping[str, Any] | None = None) -> QueryResult:
+        """Call a SQL endpoint and return its rows as dictionaries."""
+        return self.send(calls.query(endpoint, params))
+
+    def query_bytes(
+        self, endpoint: str, params: Mapping[str, Any] | None = None, *, media_type: str = "text/csv"
+    ) -> bytes:
+        """Call a SQL endpoint and return its answer in another format, as it came."""
+        return self.send(calls.query_bytes(endpoint, params, media_type))
+
+    def query_arrow(self, endpoint: str, params: Mapping[str, Any] | None = None) -> pa.Table:
+        """Call a SQL endpoint and return an Arrow table; needs pyarrow."""
+        import pyarrow.ipc  # noqa: PLC0415 - only who asks for Arrow needs it
+
+        body = self.query_bytes(endpoint, params, media_type="application/vnd.apache.arrow.stream")
+        return pyarrow.ipc.open_stream(body).read_all()
+
+    def predict(self, model: str, rows: calls.Rows, *, version: int | None = None) -> PredictReply:
+        """Ask a model (its routes choose the version unless one is given) for one prediction a row."""
+        return self.send(calls.predict(model, rows, version))
+
+    def datasets(self) -> dict[str, Any]:
+        """Return the datasets of the environment, as the server describes them."""
+        return self.send(calls.get("/v1/datasets"))
+
+    def dataset(self, name: str) -> dict[str, Any]:
+        """Return contract, counts and freshness of a dataset."""
+        return self.send(calls.get("/v1/datasets", name))
+
+    def receipt(self, receipt: str) -> dict[str, Any]:
+        """Return what became of an ingest request: its counts, and the table version once the rows are in the lake."""
+        return self.send(calls.get("/v1/receipts", receipt))
+
+    def send(self, call: calls.Call[T]) -> T:
+        """Send a call, again where that may help, and read the answer."""
+        attempt = 1
+        while True:
+            outcome: httpx.Response | httpx.TransportError
+            try:
+                outcome = self._http.request(
+                    call.method, call.path, params=call.params, headers=call.headers, content=call.body or None
+                )
+            except httpx.TransportError as error:
+                outcome = error
+            if attempt >= self._retry.attempts or not may_retry(outcome, repeatable=call.repeatable):
+                break
+            time.sleep(self._retry.wait_seconds(attempt, outcome if isinstance(outcome, httpx.Response) else None))
+            attempt += 1
+        if isinstance(outcome, httpx.TransportError):
+            raise Unreachable(str(self._http.base_url), outcome) from outcome
+        return call.read(outcome)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
