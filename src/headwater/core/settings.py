@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from headwater.core.errors import HeadwaterError
 
 PREFIX: Final = "HEADWATER_"
+#: What the client reads: no settings, although they share the prefix.
+_CLIENT_VARIABLES: Final = frozenset({f"{PREFIX}URL", f"{PREFIX}API_KEY"})
 _LISTS: Final = frozenset({"control.allowed_hosts", "up.after_start"})
 FILE_NAME: Final = "headwater.toml"
 SLUG: Final = r"^[a-z][a-z0-9_-]{0,62}$"
@@ -178,11 +180,12 @@ class Settings(Section):
         variables = {f"{PREFIX}HOME": str(self.home)}
         if self.project is not None:
             variables[f"{PREFIX}PROJECT"] = str(self.project)
-        defaults = Settings()
         for section in _section_names():
             values: Section = getattr(self, section)
             for name, value in values:
-                if value != getattr(getattr(defaults, section), name):
+                # Defaults too: the file must not win over a flag that repeats the default. What `up` runs once
+                # ready is its own affair, and its commands may hold commas.
+                if value is not None and section != "up":
                     text = ",".join(value) if isinstance(value, tuple) else str(value)
                     variables[f"{PREFIX}{section.upper()}__{name.upper()}"] = text
         return variables
@@ -221,7 +224,7 @@ def load_settings(
     for dotted, value in _read_file(path):
         put(dotted, value, str(path))
     for variable, value in environ.items():
-        if variable.startswith(PREFIX):
+        if variable.startswith(PREFIX) and variable not in _CLIENT_VARIABLES:
             dotted = variable.removeprefix(PREFIX).lower().replace("__", ".")
             put(dotted, _split_lists(dotted, value), f"the environment variable {variable}")
     for dotted, value in flags.items():
