@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 
 from hypothesis import HealthCheck, settings
+
+# Django reads its settings once a process, so the home they name must be a throw-away one before that.
+os.environ["HEADWATER_HOME"] = tempfile.mkdtemp(prefix="headwater-tests-")
+atexit.register(shutil.rmtree, os.environ["HEADWATER_HOME"], ignore_errors=True)
 
 settings.register_profile("dev", max_examples=50, deadline=None)
 settings.register_profile(

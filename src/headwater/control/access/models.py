@@ -1,0 +1,175 @@
+"""Roles, grants, service accounts and API keys."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.db.models import Q
+
+from headwater.control.kit.fields import SecretField
+from headwater.control.kit.tenancy import Entity, TenantEntity
+from headwater.control.orgs.models import Environment, Membership, Organization, Project, slug_validator
+from headwater.core.permissions import PERMISSIONS
+
+
+def check_permissions(value: Any) -> None:
+    """Refuse what is not a list of known permissions."""
+    unknown = [item for item in value if item not in PERMISSIONS] if isinstance(value, list) else [value]
+    if unknown:
+        raise ValidationError(f"not permissions: {', '.join(map(str, unknown))}")
+
+
+def check_allowances(value: Any) -> None:
+    """Refuse what is not a list of permissions, each with an optional resource: ``dataset.ingest:flights``."""
+    check_permissions([str(item).partition(":")[0] for item in value] if isinstance(value, list) else value)
+
+
+class Role(Entity):
+    """A named set of permissions. Built-in roles belong to nobody and never change."""
+
+    prefix: ClassVar[str] = "role"
+
+    org = models.ForeignKey(Organization, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    name = models.CharField(max_length=63, validators=[slug_validator])
+    permissions = models.JSONField(default=list, blank=True, validators=[check_permissions])
+    is_sealed = models.BooleanField(default=False, editable=False)
+
+    class Meta:
+        """Names are unique among the built-in roles and within an organisation."""
+
+        ordering = ("name",)
+        constraints = (
+            models.UniqueConstraint(fields=["org", "name"], name="role_name_per_org"),
+            models.UniqueConstraint(fields=["name"], condition=Q(org__isnull=True), name="role_name_built_in"),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ServiceAccount(TenantEntity):
+    """A program's identity in one project."""
+
+    prefix: ClassVar[str] = "sa"
+
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="service_accounts")
+    name = models.CharField(max_length=63, validators=[slug_validator])
+    description = models.CharField(max_length=500, blank=True)
+    disabled_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        """A name is unique within its project."""
+
+        ordering = ("name",)
+        constraints = (models.UniqueConstraint(fields=["project", "name"], name="service_account_name"),)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Grant(TenantEntity):
+    """A role given to one member or service account, on the organisation or a part of it."""
+
+    prefix: ClassVar[str] = "grt"
+
+    role = models.ForeignKey(Role, on_delete=models.PROTECT, related_name="grants")
+    membership = models.ForeignKey(Membership, on_delete=models.PROTECT, null=True, blank=True, related_name="grants")
+    service_account = models.ForeignKey(
+        ServiceAccount, on_delete=models.PROTECT, null=True, blank=True, related_name="grants"
+    )
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    environment = models.ForeignKey(Environment, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    resource = models.CharField(
+        max_length=200, blank=True, help_text="Kind and name, such as dataset:flights; empty: everything in the scope."
+    )
+    granted_by = models.CharField(max_length=200)
+    reason = models.CharField(max_length=500, blank=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        """One principal, one scope, once at a time."""
+
+        constraints = (
+            models.CheckConstraint(
+                name="grant_has_one_principal",
+                condition=Q(membership__isnull=False, service_account__isnull=True)
+                | Q(membership__isnull=True, service_account__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="grant_has_one_scope", condition=Q(project__isnull=True) | Q(environment__isnull=True)
+            ),
+            models.CheckConstraint(
+                name="grant_resource_lies_somewhere",
+                condition=Q(resource="") | Q(project__isnull=False) | Q(environment__isnull=False),
+            ),
+            models.UniqueConstraint(
+                fields=["role", "membership", "service_account", "project", "environment", "resource"],
+                condition=Q(revoked_at__isnull=True),
+                nulls_distinct=False,
+                name="grant_once",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.role} for {self.membership or self.service_account} on {self.scope}"
+
+    @property
+    def scope(self) -> str:
+        """Return what the grant is about, in words."""
+        where = str(self.environment or self.project or self.org)
+        return f"{where} {self.resource}".rstrip()
+
+    def is_live(self, at: datetime) -> bool:
+        """Return whether the grant counts at ``at``."""
+        return self.revoked_at is None and (self.expires_at is None or at < self.expires_at)
+
+
+class ApiKey(TenantEntity):
+    """A secret that speaks for a service account or a user in one environment. Only its digest is kept."""
+
+    prefix: ClassVar[str] = "key"
+
+    name = models.CharField(max_length=100)
+    key_prefix = models.CharField(max_length=8, unique=True, editable=False)
+    secret_sha256 = SecretField(max_length=64, unique=True, editable=False)
+    environment = models.ForeignKey(Environment, on_delete=models.PROTECT, related_name="api_keys")
+    service_account = models.ForeignKey(
+        ServiceAccount, on_delete=models.PROTECT, null=True, blank=True, related_name="api_keys"
+    )
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="api_keys"
+    )
+    scopes = models.JSONField(
+        default=list,
+        blank=True,
+        validators=[check_allowances],
+        help_text="Permissions the key is limited to, such as dataset.ingest:flights; empty: all its principal has.",
+    )
+    expires_at = models.DateTimeField()
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        """One principal."""
+
+        verbose_name = "API key"
+        ordering = ("-created_at",)
+        constraints = (
+            models.CheckConstraint(
+                name="key_has_one_principal",
+                condition=Q(user__isnull=False, service_account__isnull=True)
+                | Q(user__isnull=True, service_account__isnull=False),
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.name} (hw_{self.key_prefix}_…)"
+
+    def is_live(self, at: datetime) -> bool:
+        """Return whether the key opens anything at ``at``."""
+        return self.revoked_at is None and at < self.expires_at

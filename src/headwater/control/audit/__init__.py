@@ -1,0 +1,1 @@
+"""What happened: one sealed row for every change of state, chained by hashes."""

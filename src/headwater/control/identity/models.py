@@ -1,0 +1,74 @@
+"""Users: an e-mail address and a password, no user name."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, ClassVar
+
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.auth.models import PermissionsMixin
+from django.db import models
+from django.db.models.functions import Lower
+from django.utils import timezone
+
+from headwater.control.kit.context import current_action
+from headwater.core.ids import format_id, new_uuid
+
+
+class UserManager(BaseUserManager["User"]):
+    """Makes users and finds them by e-mail, whatever its case."""
+
+    def get_by_natural_key(self, email: str | None) -> User:
+        """Return the user with this e-mail."""
+        return self.get(email=(email or "").strip().lower())
+
+
+class User(AbstractBaseUser, PermissionsMixin):
+    """A person. Rights inside organisations come from memberships and grants; a superuser operates the platform."""
+
+    prefix: ClassVar[str] = "usr"
+
+    id = models.UUIDField(primary_key=True, default=new_uuid, editable=False)
+    email = models.EmailField(unique=True, max_length=254)
+    name = models.CharField(max_length=200, blank=True)
+    is_staff = models.BooleanField(default=False, help_text="May open the admin.")
+    is_active = models.BooleanField(default=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects: ClassVar[UserManager] = UserManager()
+
+    USERNAME_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
+
+    class Meta:
+        """Addresses differ by more than case."""
+
+        ordering = ("email",)
+        constraints = (models.UniqueConstraint(Lower("email"), name="user_email_whatever_case"),)
+
+    def __str__(self) -> str:
+        return self.email
+
+    @property
+    def public_id(self) -> str:
+        """Return the id as everybody outside sees it."""
+        return format_id(self.prefix, self.pk)
+
+    @property
+    def tenant_id(self) -> uuid.UUID | None:
+        """Return None: users belong to the platform, their memberships to organisations."""
+        return None
+
+    def clean(self) -> None:
+        """Lower the address before it is compared with others."""
+        super().clean()
+        self.email = self.email.strip().lower()
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save the user, with the address in lower case; a new user is noted in the action that makes it."""
+        self.email = self.email.strip().lower()
+        new = self._state.adding
+        super().save(*args, **kwargs)
+        context = current_action()
+        if new and context is not None:
+            context.note_created(self, {"email": self.email, "name": self.name, "is_staff": self.is_staff})

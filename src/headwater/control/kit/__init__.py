@@ -1,0 +1,1 @@
+"""What every app of the control plane is built with: tenancy, actions, outbox, requests."""

@@ -1,0 +1,158 @@
+"""Actions: the only way state changes. One transaction, one permission check, one audit row, one outbox row.
+
+    @action("catalog.dataset.created", permission="dataset.write", on="project")
+    def create_dataset(*, actor: Actor, project: Project, name: str) -> Dataset:
+        dataset = Dataset(org=project.org, project=project, name=name)
+        dataset.save()
+        return dataset
+
+Inside, rows write themselves down as they are saved and changed; when the body returns, the decorator turns the notes
+into one audit row about the first row touched, with the others as related, and one outbox row. An action that
+changed nothing leaves nothing. Actions may call actions: each leaves its own row, tied together by ``group_id``.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final, ParamSpec, Protocol, TypeVar
+
+from django.db import transaction
+
+from headwater.control.kit.context import SYSTEM, ActionContext, Actor, bookkeeping, current_action, running
+from headwater.control.kit.outbox import put
+from headwater.core.ids import new_id
+from headwater.core.permissions import PERMISSIONS
+
+__all__ = ["ACTIONS", "SYSTEM", "ActionSpec", "Actor", "action", "bookkeeping", "current_action", "note", "plug"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class ActionSpec:
+    """A registered action: its audit name, the permission it needs and the argument that permission is held on."""
+
+    name: str
+    permission: str | None
+    on: str | None
+    function: Callable[..., Any]
+
+
+class Recorder(Protocol):
+    """Writes the audit row of a finished action and returns what the outbox should carry."""
+
+    def __call__(self, context: ActionContext) -> dict[str, Any]:
+        """Write it inside the running transaction."""
+        ...
+
+
+Authorizer = Callable[[Actor, str, Any], None]
+BeforeCommit = Callable[[Sequence[Any]], None]
+
+_actions: Final[dict[str, ActionSpec]] = {}
+ACTIONS: Final[Mapping[str, ActionSpec]] = MappingProxyType(_actions)
+
+_recorders: Final[list[Recorder]] = []
+_authorizers: Final[list[Authorizer]] = []
+_before_commit: Final[list[BeforeCommit]] = []
+
+
+def plug(
+    *,
+    recorder: Recorder | None = None,
+    authorizer: Authorizer | None = None,
+    before_commit: BeforeCommit | None = None,
+) -> None:
+    """Let an app above the kit take part in actions; called once from its ``AppConfig.ready``.
+
+    Args:
+        recorder: writes the audit row (``audit``).
+        authorizer: raises ``forbidden`` when an actor lacks a permission on a row (``access``).
+        before_commit: sees every row the outermost action touched, inside its transaction (``snapshots``).
+    """
+    for hooks, hook in ((_recorders, recorder), (_authorizers, authorizer), (_before_commit, before_commit)):
+        if hook is not None and hook not in hooks:
+            hooks.append(hook)  # type: ignore[attr-defined]
+
+
+def action(name: str, *, permission: str | None, on: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Register a function as the action ``name`` (``app.object.past_tense``).
+
+    Args:
+        name: the audit action, unique.
+        permission: what the actor must hold; None for what only the system does.
+        on: the argument that the permission must be held on; default: the first one after ``actor``.
+
+    The function takes keyword-only arguments, ``actor`` first; a ``reason`` argument is copied into the audit row.
+    """
+    if permission is not None and permission not in PERMISSIONS:
+        raise ValueError(f"{name}: {permission!r} is not a permission")
+
+    def register(function: Callable[P, R]) -> Callable[P, R]:
+        parameters = list(inspect.signature(function).parameters.values())
+        if any(p.kind is not p.KEYWORD_ONLY for p in parameters) or not parameters or parameters[0].name != "actor":
+            raise TypeError(f"{name}: an action takes keyword-only arguments, actor first")
+        if name in _actions and _actions[name].function.__qualname__ != function.__qualname__:
+            raise ValueError(f"{name} is registered twice")
+        scope = on or (parameters[1].name if permission and len(parameters) > 1 else None)
+        spec = ActionSpec(name, permission, scope, function)
+
+        @functools.wraps(function)
+        def run(*args: P.args, **kwargs: P.kwargs) -> R:
+            return _run(spec, functools.partial(function, *args, **kwargs), kwargs)
+
+        _actions[name] = ActionSpec(name, permission, scope, run)
+        return run
+
+    return register
+
+
+def note(target: Any, **after: Any) -> None:
+    """Note something about ``target`` in the running action that changes none of its fields."""
+    context = current_action()
+    if context is None:
+        raise RuntimeError("no action runs")
+    context.note(target, after)
+
+
+def _run(spec: ActionSpec, body: Callable[[], R], arguments: Mapping[str, Any]) -> R:
+    outer = current_action()
+    context = ActionContext(
+        name=spec.name,
+        actor=arguments["actor"],
+        group_id=outer.group_id if outer else new_id("grp"),
+        reason=str(arguments.get("reason") or ""),
+    )
+    with transaction.atomic(), running(context):
+        _authorize(spec, context.actor, arguments)
+        result = body()
+        if context.changes:
+            _record(context)
+        if outer is not None:
+            outer.touched.extend(context.touched)
+        elif context.touched:
+            for hook in _before_commit:
+                hook(context.touched)
+    return result
+
+
+def _authorize(spec: ActionSpec, actor: Actor, arguments: Mapping[str, Any]) -> None:
+    """Deny unless an authorizer has been asked; the system itself needs no permission."""
+    if actor.kind == "system":
+        return
+    if spec.permission is None or not _authorizers:
+        raise PermissionError(f"{spec.name} is for the system alone")
+    for authorizer in _authorizers:
+        authorizer(actor, spec.permission, arguments.get(spec.on or ""))
+
+
+def _record(context: ActionContext) -> None:
+    if len(_recorders) != 1:
+        raise RuntimeError(f"{context.name}: exactly one recorder writes audit rows, {len(_recorders)} are plugged in")
+    message = _recorders[0](context)
+    put(topic=context.name, key=context.changes[0].id, payload=message)

@@ -1,0 +1,1 @@
+"""Who exists: organisations, their projects and environments, and who belongs to them."""

@@ -1,0 +1,136 @@
+"""Django's settings: thin, everything from ``core.settings``."""
+
+from __future__ import annotations
+
+import secrets
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+from headwater.control.configuration import current, home
+from headwater.control.kit.database import database_settings, email_settings
+
+_settings = current()
+_home = home()
+_here: Final = Path(__file__).parent
+
+
+def _secret_key() -> str:
+    """Return the home's secret; before the first start a passing one, so that checks and type checkers can load us."""
+    try:
+        return _home.django_secret.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        return secrets.token_urlsafe(50)
+
+
+def _installed(*names: str) -> list[str]:
+    return [name for name in names if find_spec(f"{name}.apps") is not None]
+
+
+SECRET_KEY = _secret_key()
+DEBUG = False
+ALLOWED_HOSTS = list(_settings.control.allowed_hosts)
+CSRF_TRUSTED_ORIGINS = [_settings.control.url] if _settings.control.url else []
+ROOT_URLCONF = "headwater.control.urls"
+ASGI_APPLICATION = "headwater.control.asgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+AUTH_USER_MODEL = "identity.User"
+
+INSTALLED_APPS = [
+    "unfold",
+    "unfold.contrib.filters",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.humanize",
+    "django.contrib.messages",
+    "django.contrib.sessions",
+    "django.contrib.staticfiles",
+    "headwater.control.kit",
+    "headwater.control.audit",
+    "headwater.control.orgs",
+    "headwater.control.access",
+    "headwater.control.identity",
+    *_installed("headwater.control.catalog", "headwater.control.registry"),
+    "headwater.control.snapshots",
+    *_installed("headwater.control.api", "headwater.control.console"),
+    "allauth",
+    "allauth.account",
+]
+
+MIDDLEWARE = [
+    "headwater.control.kit.middleware.request_context",
+    "headwater.control.kit.middleware.security_headers",
+    "headwater.control.kit.static.StaticFilesMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+]
+
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [_here / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "headwater.control.kit.middleware.csp_nonce",
+            ],
+        },
+    },
+]
+
+DATABASES = {"default": database_settings(_settings.database.url, _home)}
+
+# People
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+ACCOUNT_ADAPTER = "headwater.control.identity.adapter.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_LOGOUT_ON_GET = False
+LOGIN_URL = "/accounts/login/"
+LOGIN_REDIRECT_URL = "/"
+ACCOUNT_LOGOUT_REDIRECT_URL = "/accounts/login/"
+
+# Cookies and headers
+SESSION_COOKIE_NAME = "hw_session"
+CSRF_COOKIE_NAME = "hw_csrf"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _settings.control.secure_cookies
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_AGE = 14 * 24 * 3600
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _settings.control.secure_cookies else None
+X_FRAME_OPTIONS = "DENY"
+
+# Files served from where their packages lie: nothing to collect.
+STATIC_URL = "/static/"
+STATICFILES_DIRS = [_here / "static"]
+
+# Mail
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = "Headwater <headwater@localhost>"
+globals().update(email_settings(_settings.control.email_url))
+
+# Time, language, logs
+USE_TZ = True
+TIME_ZONE = "UTC"
+USE_I18N = True
+LANGUAGE_CODE = "en"
+LOGGING_CONFIG = None
+
+UNFOLD = {"SITE_TITLE": "Headwater", "SITE_HEADER": "Headwater", "SITE_URL": "/", "SHOW_BACK_BUTTON": True}

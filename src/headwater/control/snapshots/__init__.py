@@ -1,0 +1,1 @@
+"""What the data plane obeys: signed snapshots of environments, published as they change."""
