@@ -6,14 +6,16 @@ configuration is immutable and swapped as a whole: a request reads ``runtime.env
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from fastapi import APIRouter
 
 from headwater.core.clock import Clock
+from headwater.core.errors import HeadwaterError
 from headwater.core.home import Home
 from headwater.core.settings import Settings
 from headwater.core.snapshot import KeySpec, Snapshot
@@ -24,17 +26,60 @@ ASGIScope = dict[str, Any]
 HotHandler = Callable[[ASGIScope, Callable[..., Any], Callable[..., Any]], Any]
 
 
+STALE_AFTER_SECONDS: Final = 60.0
+
+
+class Contact:
+    """When control last confirmed that a configuration is the newest; never, for one that came from disk."""
+
+    __slots__ = ("_confirmed_at", "_since")
+
+    def __init__(self, *, confirmed: bool = True) -> None:
+        """Begin now, with or without control's word."""
+        self._since = time.monotonic()
+        self._confirmed_at: float | None = self._since if confirmed else None
+
+    def confirm(self) -> None:
+        """Note that control just said so."""
+        self._confirmed_at = time.monotonic()
+
+    @property
+    def age_seconds(self) -> float:
+        """Return the seconds since control's last word, or since the start if it never spoke."""
+        return time.monotonic() - (self._since if self._confirmed_at is None else self._confirmed_at)
+
+    @property
+    def is_stale(self) -> bool:
+        """Return whether something newer may well exist."""
+        return self._confirmed_at is None or self.age_seconds > STALE_AFTER_SECONDS
+
+
 @dataclass(frozen=True, slots=True)
 class Environment:
     """One environment as this process serves it: its snapshot and what each service compiled from it."""
 
     snapshot: Snapshot
     compiled: Mapping[str, Any] = field(default_factory=dict)
+    contact: Contact = field(default_factory=Contact, compare=False)
 
     @property
     def id(self) -> str:
         """Return the environment's id, the first part of its streams."""
         return self.snapshot.environment.id
+
+    def missing(self, code: str, detail: str, *, hint: str | None = None) -> HeadwaterError:
+        """Return the error for something this configuration lacks.
+
+        While control is away the thing may be new, so ``config_unavailable`` (try again) takes the place of ``code``.
+        """
+        if self.contact.is_stale:
+            return HeadwaterError(
+                "config_unavailable",
+                f"{detail}, as far as configuration {self.snapshot.number} knows; control is away, so it may be new",
+                hint="try again when control is back",
+                retry_after_seconds=5,
+            )
+        return HeadwaterError(code, detail, hint=hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,4 +195,31 @@ class Service(Protocol):
 
     def problems(self) -> Sequence[str]:
         """Return why the service is not ready, empty when it is."""
+        ...
+
+
+@runtime_checkable
+class Degradable(Protocol):
+    """A service that can serve in part: what is missing is shown in ``/readyz`` without making it fail."""
+
+    def degradations(self) -> Sequence[str]:
+        """Return what does not work while the rest does, one sentence each."""
+        ...
+
+
+@runtime_checkable
+class Documented(Protocol):
+    """A service whose resources have interfaces of their own, such as one path for each model."""
+
+    def openapi_paths(self, caller: Caller) -> Mapping[str, Any]:
+        """Return OpenAPI path items for what ``caller`` may use."""
+        ...
+
+
+@runtime_checkable
+class Releasing(Protocol):
+    """A service whose compiled configuration holds something to be let go when it is replaced."""
+
+    def release(self, compiled: Any) -> None:
+        """Let go of what ``compile`` returned; requests that began with it may still be running."""
         ...

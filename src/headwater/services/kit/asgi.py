@@ -1,0 +1,146 @@
+"""The door of a services process: hot routes before FastAPI, and what every reply has in common."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from headwater.core.errors import HeadwaterError
+from headwater.core.logging import get_logger
+from headwater.services.kit.hot_routes import HotRoutes
+from headwater.services.kit.metrics import RequestMetrics
+from headwater.services.kit.problem import internal_error, send_problem
+from headwater.services.kit.request import CONTEXT, RequestContext, choose_request_id
+from headwater.services.kit.service import HotHandler
+
+SECURITY_HEADERS: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cache-control", b"no-store"),
+)
+_QUIET_ROUTES: Final = frozenset({"/livez", "/readyz", "/metrics"})
+_SLOW_SECONDS: Final = 1.0
+
+_log = get_logger(__name__)
+_stdlib_log = logging.getLogger(__name__)
+
+
+class HandlerResponse(Response):
+    """A raw handler as the response of a documented FastAPI route, so that both doors give the same answer."""
+
+    def __init__(self, handler: HotHandler) -> None:
+        """Answer with ``handler``; it gets the request's own scope, and its body unread."""
+        super().__init__()
+        self._handler = handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the handler answer."""
+        await self._handler(dict(scope), receive, send)
+
+
+class Door:
+    """The ASGI application that a server runs: ids, hot routes, problems, common headers, metrics and the log line."""
+
+    def __init__(self, app: ASGIApp, hot_routes: Mapping[tuple[str, str], HotHandler], metrics: RequestMetrics) -> None:
+        """Stand in front of ``app``."""
+        self.app = app
+        self._hot = HotRoutes(hot_routes)
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        reply = _Reply(send, RequestContext(choose_request_id(scope["headers"])))
+        scope[CONTEXT] = reply.context
+        matched = self._hot.match(scope["method"], scope["path"])
+        handler: Callable[..., Awaitable[None]] = self.app
+        if matched is not None:
+            route, scope["path_params"] = matched
+            handler = route.handler
+        try:
+            await handler(scope, receive, reply.send)
+        except Exception as error:  # noqa: BLE001 - this is where every error becomes an answer
+            await _answer(scope, reply, error)
+        seconds = time.perf_counter() - began
+        template = matched[0].template if matched is not None else _template(scope)
+        self._metrics.observe(scope["method"], template, reply.status, seconds)
+        if reply.status >= HTTPStatus.BAD_REQUEST or matched is None or seconds > _SLOW_SECONDS:
+            _log_request(scope, reply, template, seconds)
+        elif _stdlib_log.isEnabledFor(logging.DEBUG):
+            _log_request(scope, reply, template, seconds, level=logging.DEBUG)
+
+
+class _Reply:
+    """A reply under way: adds the common headers and remembers its status (0 until it began)."""
+
+    __slots__ = ("_send", "context", "status")
+
+    def __init__(self, send: Send, context: RequestContext) -> None:
+        self._send = send
+        self.context = context
+        self.status = 0
+
+    async def send(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = self._with_common(message.get("headers") or [])
+        await self._send(message)
+
+    def _with_common(self, headers: Any) -> list[tuple[bytes, bytes]]:
+        """Return the headers with the common ones that the handler did not set itself."""
+        result = list(headers)
+        names = {name for name, _value in result}
+        result.extend(pair for pair in SECURITY_HEADERS if pair[0] not in names)
+        result.append((b"hw-request-id", self.context.request_id.encode()))
+        caller = self.context.caller
+        if caller is not None:
+            result.append((b"hw-config-version", str(caller.environment.snapshot.number).encode()))
+        return result
+
+
+async def _answer(scope: Scope, reply: _Reply, error: Exception) -> None:
+    """Answer with the problem, unless the reply began already."""
+    context: dict[str, Any] = scope  # type: ignore[assignment] # ASGI scopes are dictionaries
+    if reply.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        return  # the framework answered and logged, and raises again for servers that want to know
+    if reply.status:
+        internal_error(scope, error)
+        raise error
+    known = error if isinstance(error, HeadwaterError) else internal_error(scope, error)
+    await send_problem(context, reply.send, known)
+
+
+def _template(scope: Scope) -> str:
+    """Return the template of the FastAPI route that answered; never the path, which has no bound."""
+    route = scope.get("route")
+    return getattr(route, "path", None) or "unmatched"
+
+
+def _log_request(scope: Scope, reply: _Reply, template: str, seconds: float, *, level: int = logging.INFO) -> None:
+    if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        level = logging.WARNING
+    elif reply.status < HTTPStatus.BAD_REQUEST and (template in _QUIET_ROUTES or template.startswith("/internal/")):
+        level = logging.DEBUG
+    if not _stdlib_log.isEnabledFor(level):
+        return
+    caller = reply.context.caller
+    _log.log(
+        level,
+        "request",
+        method=scope["method"],
+        path=scope["path"],
+        status=reply.status,
+        ms=round(seconds * 1_000, 2),
+        principal=caller.key.principal_id if caller is not None else None,
+        request_id=reply.context.request_id,
+    )

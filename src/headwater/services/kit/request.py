@@ -1,0 +1,113 @@
+"""What the kit knows about one request, and reading its body within bounds."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+
+from headwater.core.errors import HeadwaterError
+from headwater.core.ids import new_id
+from headwater.services.kit.service import ASGIScope, Caller, Runtime
+
+CONTEXT: Final = "headwater"
+_TRACEPARENT: Final = re.compile(rb"^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$")
+_NO_TRACE: Final = b"0" * 32
+_NO_VERSION: Final = b"ff"
+
+
+class RequestContext:
+    """What is known about a request so far: its id, and the caller once authenticated."""
+
+    __slots__ = ("caller", "request_id")
+
+    def __init__(self, request_id: str) -> None:
+        """Begin with the id alone."""
+        self.request_id = request_id
+        self.caller: Caller | None = None
+
+
+def context_of(scope: MutableMapping[str, Any]) -> RequestContext:
+    """Return the context of a request, beginning one where no door did."""
+    context = scope.get(CONTEXT)
+    if context is None:
+        context = scope[CONTEXT] = RequestContext(choose_request_id(scope["headers"]))
+    assert isinstance(context, RequestContext)
+    return context
+
+
+def choose_request_id(headers: list[tuple[bytes, bytes]]) -> str:
+    """Return the caller's trace id where its ``traceparent`` is well formed (W3C Trace Context), else a fresh id."""
+    for name, value in headers:
+        if name == b"traceparent":
+            match = _TRACEPARENT.match(value)
+            if match and match[1] != _NO_TRACE and not value.startswith(_NO_VERSION):
+                return match[1].decode()
+            break
+    return new_id("req")
+
+
+def authenticate(runtime: Runtime, scope: ASGIScope) -> Caller:
+    """Return who sends this request, and note it for the log line and the ``Hw-Config-Version`` header.
+
+    Raises:
+        HeadwaterError: as ``Runtime.authenticate`` does.
+    """
+    caller = runtime.authenticate(scope["headers"])
+    context_of(scope).caller = caller
+    return caller
+
+
+def find_header(scope: ASGIScope, name: bytes) -> bytes | None:
+    """Return the first header of this lower-case name."""
+    for found, value in scope["headers"]:
+        if found == name:
+            return bytes(value)
+    return None
+
+
+def declared_length(scope: ASGIScope) -> int | None:
+    """Return the body's declared length in bytes; raises ``invalid_header`` when it is no number."""
+    text = find_header(scope, b"content-length")
+    if text is None:
+        return None
+    if not text.isdigit():
+        raise HeadwaterError("invalid_header", "Content-Length must be a whole number")
+    return int(text)
+
+
+async def read_body(
+    scope: ASGIScope, receive: Callable[[], Awaitable[dict[str, Any]]], *, max_bytes: int, stall_seconds: float
+) -> bytes:
+    """Return the whole body.
+
+    Raises:
+        HeadwaterError: ``payload_too_large``, or ``request_timeout`` when nothing came for ``stall_seconds``.
+    """
+    length = declared_length(scope)
+    if length is not None and length > max_bytes:
+        raise _too_large(max_bytes)
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        try:
+            async with asyncio.timeout(stall_seconds):
+                message = await receive()
+        except TimeoutError as error:
+            raise HeadwaterError(
+                "request_timeout", f"no byte of the body came for {stall_seconds:g} s", hint="send it again"
+            ) from error
+        if message["type"] == "http.disconnect":
+            raise HeadwaterError("request_timeout", "the connection closed before the body was complete")
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > max_bytes:
+            raise _too_large(max_bytes)
+        if not message.get("more_body", False):
+            return chunk if not chunks else b"".join([*chunks, chunk])
+        chunks.append(chunk)
+
+
+def _too_large(max_bytes: int) -> HeadwaterError:
+    return HeadwaterError("payload_too_large", f"a body may have {max_bytes} bytes", hint="send it in smaller parts")
