@@ -1,0 +1,88 @@
+"""How the supervisor finds out that a child does its work."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+Probe = Callable[[float], Awaitable[str | None]]
+"""Called with the time (epoch seconds) of the child's start; returns what is missing, in words, or None when ready."""
+
+_TIMEOUT_SECONDS: Final = 3.0
+_MOST_BYTES: Final = 64 << 10
+
+
+def http(host: str, port: int, path: str = "/readyz") -> Probe:
+    """Return a probe that asks ``GET path`` for a 200."""
+    target = "127.0.0.1" if host in ("0.0.0.0", "") else "::1" if host == "::" else host  # noqa: S104 - compared
+
+    async def probe(_started: float) -> str | None:
+        try:
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
+                status, body = await _get(target, port, path)
+        except (OSError, TimeoutError):
+            return f"nothing answers on port {port} yet"
+        return None if status == 200 else _reason(status, body)  # noqa: PLR2004 - OK
+
+    return probe
+
+
+def fresh_file(path: Path) -> Probe:
+    """Return a probe for a heartbeat: a file that the child has written since its start."""
+
+    async def probe(started: float) -> str | None:
+        try:
+            written_at = path.stat().st_mtime  # noqa: ASYNC240 - one look at a local file
+        except OSError:
+            written_at = 0.0
+        return None if written_at >= started else "no heartbeat yet"
+
+    return probe
+
+
+def unix_socket(path: Path) -> Probe:
+    """Return a probe that connects to a socket."""
+
+    async def probe(_started: float) -> str | None:
+        try:
+            _, writer = await asyncio.open_unix_connection(path)
+        except OSError:
+            return "its socket does not answer yet"
+        writer.close()
+        return None
+
+    return probe
+
+
+async def _get(host: str, port: int, path: str) -> tuple[int, bytes]:
+    """Return status and body of a plain request; an HTTP client would cost the supervisor 20 MB."""
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n".encode())
+        await writer.drain()
+        reply = bytearray()
+        while len(reply) < _MOST_BYTES and (chunk := await reader.read(_MOST_BYTES)):
+            reply += chunk
+    finally:
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+    head, _, body = bytes(reply).partition(b"\r\n\r\n")
+    words = head.split(None, 2)
+    if len(words) < 2 or not words[1].isdigit():  # noqa: PLR2004 - HTTP/1.1 and the status
+        raise OSError("no HTTP answer")
+    return int(words[1]), body
+
+
+def _reason(status: int, body: bytes) -> str:
+    """Return the problems that a readiness answer names."""
+    with suppress(ValueError):
+        document = json.loads(body)
+        problems = document.get("problems") or document.get("detail")
+        if problems:
+            return "; ".join(map(str, problems)) if isinstance(problems, list) else str(problems)
+    return f"it answers {status}"
