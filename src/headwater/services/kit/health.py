@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
@@ -17,8 +17,6 @@ from headwater.services.kit.metrics import CONTENT_TYPE, render
 from headwater.services.kit.runtime import ProcessRuntime
 from headwater.services.kit.service import STALE_AFTER_SECONDS, Degradable, Service
 from headwater.services.kit.snapshot_client import SnapshotClient
-
-_METHODS: Final = ["GET", "HEAD"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +64,8 @@ def public_router(health: Health, registry: CollectorRegistry) -> APIRouter:
     """Return the routes that need no key."""
     router = APIRouter(tags=["operations"])
 
-    @router.api_route("/", methods=_METHODS, include_in_schema=False)
+    @router.head("/", include_in_schema=False)
+    @router.get("/", include_in_schema=False)
     async def index() -> dict[str, Any]:
         return {
             "name": "headwater services",
@@ -77,17 +76,20 @@ def public_router(health: Health, registry: CollectorRegistry) -> APIRouter:
             "ready": "/readyz",
         }
 
-    @router.api_route("/livez", methods=_METHODS, operation_id="livez", openapi_extra={"security": []})
+    @router.head("/livez", include_in_schema=False)
+    @router.get("/livez", openapi_extra={"security": []})
     async def livez() -> dict[str, str]:
         """Answer as long as the process runs."""
         return {"status": "alive"}
 
-    @router.api_route("/readyz", methods=_METHODS, operation_id="readyz", openapi_extra={"security": []})
+    @router.head("/readyz", include_in_schema=False)
+    @router.get("/readyz", openapi_extra={"security": []})
     async def readyz() -> Response:
         """Answer 200 when the process can serve, 503 with the reasons when it cannot."""
         return _readiness(health)
 
-    @router.api_route("/metrics", methods=_METHODS, operation_id="metrics", openapi_extra={"security": []})
+    @router.head("/metrics", include_in_schema=False)
+    @router.get("/metrics", openapi_extra={"security": []})
     async def metrics() -> Response:
         """Return Prometheus text."""
         return Response(render(REGISTRY) + render(registry), media_type=CONTENT_TYPE)

@@ -1,0 +1,28 @@
+"""A table store in memory, for services that are handed one but write nothing to it."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from headwater.engines.lake.protocol import AppTransaction, TableState, Upkeep
+
+
+class MemoryLake:
+    def __init__(self) -> None:
+        self.tables: dict[str, list[pa.Table]] = {}
+
+    def append(self, stream: str, rows: pa.Table, transaction: AppTransaction) -> int:  # noqa: ARG002
+        self.tables.setdefault(stream, []).append(rows)
+        return len(self.tables[stream]) - 1
+
+    def committed(self, stream: str, app_id: str) -> int | None:  # noqa: ARG002
+        return None
+
+    def state(self, stream: str) -> TableState | None:  # noqa: ARG002
+        return None
+
+    def streams(self, environment_id: str) -> list[str]:
+        return sorted(stream for stream in self.tables if stream.startswith(f"{environment_id}/"))
+
+    def maintain(self, stream: str) -> Upkeep:  # noqa: ARG002
+        return Upkeep()
