@@ -53,6 +53,7 @@ INSTALLED_APPS = [
     "headwater.control.identity",
     *_installed("headwater.control.catalog", "headwater.control.registry"),
     "headwater.control.snapshots",
+    "headwater.control.upkeep",
     *_installed("headwater.control.api", "headwater.control.console"),
     "allauth",
     "allauth.account",

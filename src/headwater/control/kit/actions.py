@@ -15,19 +15,20 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, ParamSpec, Protocol, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 from django.db import transaction
 
+from headwater.control.kit import hooks
 from headwater.control.kit.context import SYSTEM, ActionContext, Actor, bookkeeping, current_action, running
 from headwater.control.kit.outbox import put
 from headwater.core.ids import new_id
 from headwater.core.permissions import PERMISSIONS
 
-__all__ = ["ACTIONS", "SYSTEM", "ActionSpec", "Actor", "action", "bookkeeping", "current_action", "note", "plug"]
+__all__ = ["ACTIONS", "SYSTEM", "ActionSpec", "Actor", "action", "bookkeeping", "current_action", "note"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,41 +44,8 @@ class ActionSpec:
     function: Callable[..., Any]
 
 
-class Recorder(Protocol):
-    """Writes the audit row of a finished action and returns what the outbox should carry."""
-
-    def __call__(self, context: ActionContext) -> dict[str, Any]:
-        """Write it inside the running transaction."""
-        ...
-
-
-Authorizer = Callable[[Actor, str, Any], None]
-BeforeCommit = Callable[[Sequence[Any]], None]
-
 _actions: Final[dict[str, ActionSpec]] = {}
 ACTIONS: Final[Mapping[str, ActionSpec]] = MappingProxyType(_actions)
-
-_recorders: Final[list[Recorder]] = []
-_authorizers: Final[list[Authorizer]] = []
-_before_commit: Final[list[BeforeCommit]] = []
-
-
-def plug(
-    *,
-    recorder: Recorder | None = None,
-    authorizer: Authorizer | None = None,
-    before_commit: BeforeCommit | None = None,
-) -> None:
-    """Let an app above the kit take part in actions; called once from its ``AppConfig.ready``.
-
-    Args:
-        recorder: writes the audit row (``audit``).
-        authorizer: raises ``forbidden`` when an actor lacks a permission on a row (``access``).
-        before_commit: sees every row the outermost action touched, inside its transaction (``snapshots``).
-    """
-    for hooks, hook in ((_recorders, recorder), (_authorizers, authorizer), (_before_commit, before_commit)):
-        if hook is not None and hook not in hooks:
-            hooks.append(hook)  # type: ignore[attr-defined]
 
 
 def action(name: str, *, permission: str | None, on: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -136,7 +104,7 @@ def _run(spec: ActionSpec, body: Callable[[], R], arguments: Mapping[str, Any]) 
         if outer is not None:
             outer.touched.extend(context.touched)
         elif context.touched:
-            for hook in _before_commit:
+            for hook in hooks.before_commits:
                 hook(context.touched)
     return result
 
@@ -145,14 +113,16 @@ def _authorize(spec: ActionSpec, actor: Actor, arguments: Mapping[str, Any]) -> 
     """Deny unless an authorizer has been asked; the system itself needs no permission."""
     if actor.kind == "system":
         return
-    if spec.permission is None or not _authorizers:
+    if spec.permission is None or not hooks.authorizers:
         raise PermissionError(f"{spec.name} is for the system alone")
-    for authorizer in _authorizers:
+    for authorizer in hooks.authorizers:
         authorizer(actor, spec.permission, arguments.get(spec.on or ""))
 
 
 def _record(context: ActionContext) -> None:
-    if len(_recorders) != 1:
-        raise RuntimeError(f"{context.name}: exactly one recorder writes audit rows, {len(_recorders)} are plugged in")
-    message = _recorders[0](context)
+    if len(hooks.recorders) != 1:
+        raise RuntimeError(
+            f"{context.name}: exactly one recorder writes audit rows, {len(hooks.recorders)} are plugged in"
+        )
+    message = hooks.recorders[0](context)
     put(topic=context.name, key=context.changes[0].id, payload=message)

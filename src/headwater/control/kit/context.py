@@ -30,9 +30,7 @@ SYSTEM = Actor("system", "system", "Headwater")
 
 
 class Target(Protocol):
-    """What a change is noted about: an ``Entity``."""
-
-    prefix: Any
+    """What a change is noted about: an ``Entity``, or anything else that names its ``audit_kind``."""
 
     @property
     def public_id(self) -> str:
@@ -94,7 +92,7 @@ class ActionContext:
     def _note(
         self, verb: Literal["created", "changed", "removed", "noted"], target: Target, before: Any, after: Any
     ) -> None:
-        kind = type(target)._meta.label_lower  # type: ignore[attr-defined]
+        kind = getattr(target, "audit_kind", None) or type(target)._meta.label_lower  # type: ignore[attr-defined]
         self.changes.append(
             Change(target, verb, kind, target.public_id, str(target)[:200], target.tenant_id, before, after)
         )

@@ -165,6 +165,8 @@ class TenantEntity(Entity):
 
     org = models.ForeignKey("orgs.Organization", on_delete=models.PROTECT, related_name="+", editable=False)
 
+    # Declared first, so that Django's own look-ups (uniqueness, relations, fixtures) use it.
+    unscoped: ClassVar[UnscopedManager[Any]] = UnscopedManager()
     objects: ClassVar[TenantManager[Any]] = TenantManager()  # type: ignore[misc]
 
     class Meta:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from headwater.control.snapshots import views
+
+urlpatterns = [
+    path("snapshots", views.list_snapshots),
+    path("snapshots/<str:environment_id>", views.get_snapshot),
+    path("acks", views.acknowledge),
+]

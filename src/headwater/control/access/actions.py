@@ -1,0 +1,178 @@
+"""What can be done to roles, grants, service accounts and keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.utils import timezone
+
+from headwater.control.access.authority import has_permission
+from headwater.control.access.models import ApiKey, Grant, Role, ServiceAccount
+from headwater.control.access.owners import require_an_owner
+from headwater.control.access.secrets import new_secret
+from headwater.control.kit.actions import Actor, action
+from headwater.control.orgs.models import Environment, Membership, Organization, Project
+from headwater.core.errors import HeadwaterError
+from headwater.core.permissions import BUILT_IN_ROLES
+
+KEY_LIFETIME: Final = timedelta(days=365)
+LONGEST_LIFETIME: Final = timedelta(days=3 * 365)
+
+
+@action("access.role.built_in_synchronised", permission=None)
+def sync_built_in_roles(*, actor: Actor) -> None:
+    """Bring the built-in roles to what this release's code says they are."""
+    known = {role.name: role for role in Role.unscoped.filter(org=None)}
+    for name, permissions in BUILT_IN_ROLES.items():
+        wanted = sorted(permissions)
+        if name not in known:
+            Role(org=None, name=name, permissions=wanted, is_sealed=True).save()
+        else:
+            known[name].change(permissions=wanted)
+
+
+@action("access.role.created", permission="member.write", on="org")
+def create_role(*, actor: Actor, org: Organization, name: str, permissions: Sequence[str]) -> Role:
+    """Make a role of the organisation's own; nobody can make one that holds more than they do."""
+    if name in BUILT_IN_ROLES:
+        raise HeadwaterError("conflict", f"{name!r} is a built-in role", hint="choose another name")
+    _require_holding(actor, permissions, org)
+    role = Role(org=org, name=name, permissions=sorted(set(permissions)))
+    role.save()
+    return role
+
+
+@action("access.service_account.created", permission="key.write", on="project")
+def create_service_account(*, actor: Actor, project: Project, name: str, description: str = "") -> ServiceAccount:
+    """Make an identity for a program."""
+    account = ServiceAccount(org=project.org, project=project, name=name, description=description)
+    account.save()
+    return account
+
+
+@action("access.service_account.disabled", permission="key.write", on="account")
+def disable_service_account(*, actor: Actor, account: ServiceAccount, reason: str = "") -> ServiceAccount:
+    """Let none of the account's keys open anything any more."""
+    if account.disabled_at is None:
+        account.change(disabled_at=timezone.now())
+    return account
+
+
+@action("access.grant.created", permission="member.write", on="scope")
+def grant(
+    *,
+    actor: Actor,
+    scope: Organization | Project | Environment,
+    role: Role,
+    membership: Membership | None = None,
+    service_account: ServiceAccount | None = None,
+    resource: str = "",
+    expires_at: datetime | None = None,
+    reason: str = "",
+) -> Grant:
+    """Give a role to one member or service account on ``scope``, or on one ``resource`` in it (``dataset:flights``).
+
+    Raises:
+        HeadwaterError: ``forbidden`` when the role holds more than the grantor does there, ``conflict`` when it is
+            already given, ``invalid_parameter``.
+    """
+    _require_holding(actor, role.permissions, scope)
+    org = scope if isinstance(scope, Organization) else scope.org
+    for principal in (membership, service_account):
+        if principal is not None and principal.org_id != org.id:
+            raise HeadwaterError("invalid_parameter", f"{principal} belongs to another organisation")
+    if role.org_id not in (None, org.id):
+        raise HeadwaterError("invalid_parameter", f"the role {role} belongs to another organisation")
+    given = Grant(
+        org=org,
+        role=role,
+        membership=membership,
+        service_account=service_account,
+        project=scope if isinstance(scope, Project) else None,
+        environment=scope if isinstance(scope, Environment) else None,
+        resource=resource,
+        expires_at=expires_at,
+        granted_by=actor.label,
+        reason=reason,
+    )
+    given.save()
+    return given
+
+
+@action("access.grant.revoked", permission="member.write", on="given")
+def revoke_grant(*, actor: Actor, given: Grant, reason: str = "") -> Grant:
+    """Take a grant back; the last owner of an organisation stays one."""
+    if given.revoked_at is None:
+        given.change(revoked_at=timezone.now())
+        require_an_owner(given.org)
+    return given
+
+
+@action("access.key.created", permission="key.write", on="environment")
+def create_key(
+    *,
+    actor: Actor,
+    environment: Environment,
+    name: str,
+    service_account: ServiceAccount | None = None,
+    user: Any = None,
+    scopes: Sequence[str] = (),
+    expires_at: datetime | None = None,
+) -> tuple[ApiKey, str]:
+    """Make a key for a service account or a user; return it with its text, which is never to be had again.
+
+    Raises:
+        HeadwaterError: ``forbidden`` when the actor holds less than the key would, ``invalid_parameter``.
+    """
+    now = timezone.now()
+    expires_at = expires_at or now + KEY_LIFETIME
+    if not now < expires_at <= now + LONGEST_LIFETIME:
+        raise HeadwaterError("invalid_parameter", "a key expires in the future, within three years")
+    if service_account is not None:
+        if service_account.project_id != environment.project_id:
+            raise HeadwaterError("invalid_parameter", f"{service_account} belongs to another project")
+        _require_no_less(actor, service_account, environment)
+    elif actor.kind != "system" and actor.subject != user:
+        raise HeadwaterError("forbidden", "people make keys for themselves or for service accounts")
+    secret = new_secret()
+    key = ApiKey(
+        org=environment.org,
+        name=name,
+        key_prefix=secret.prefix,
+        secret_sha256=secret.sha256,
+        environment=environment,
+        service_account=service_account,
+        user=user,
+        scopes=sorted(set(scopes)),
+        expires_at=expires_at,
+    )
+    key.save()
+    return key, secret.text
+
+
+@action("access.key.revoked", permission="key.write", on="key")
+def revoke_key(*, actor: Actor, key: ApiKey, reason: str = "") -> ApiKey:
+    """Close a key for good."""
+    if key.revoked_at is None:
+        key.change(revoked_at=timezone.now())
+    return key
+
+
+def _require_no_less(actor: Actor, account: ServiceAccount, environment: Environment) -> None:
+    """A key must not lend its maker more than they have."""
+    for given in Grant.objects.for_org(account.org_id).filter(service_account=account, revoked_at=None):
+        _require_holding(actor, given.role.permissions, given.environment or given.project or environment)
+
+
+def _require_holding(actor: Actor, permissions: Sequence[str], scope: Any) -> None:
+    if actor.kind == "system":
+        return
+    lacking = [permission for permission in permissions if not has_permission(actor.subject, permission, scope)]
+    if lacking:
+        raise HeadwaterError(
+            "forbidden",
+            f"{actor.label} cannot give what they do not hold: {', '.join(sorted(lacking))}",
+            hint="ask an owner of the organisation",
+        )

@@ -1,0 +1,54 @@
+"""The Celery application: the broker of the settings, the schedule in code.
+
+Tasks are idempotent and short; what must not be lost waits in the outbox or the database, never in the broker.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery, signals
+from celery.schedules import crontab
+
+from headwater.control import configuration
+from headwater.control.bootstrap import setup
+from headwater.core.home import Home
+from headwater.core.logging import configure_logging
+from headwater.core.settings import Settings
+
+
+def broker_url(settings: Settings) -> str:
+    """Return the broker: the one that is set, else the cache's server, else the embedded Valkey's socket."""
+    return settings.broker.url or settings.cache.url or f"redis+socket://{Home(settings.home).valkey_socket}"
+
+
+setup(configuration.current())
+app = Celery("headwater", broker=broker_url(configuration.current()))
+app.conf.update(
+    imports=["headwater.control.upkeep.tasks"],
+    task_ignore_result=True,
+    task_acks_late=True,
+    task_reject_on_worker_lost=True,
+    task_time_limit=3_600,
+    worker_prefetch_multiplier=1,
+    worker_hijack_root_logger=False,
+    worker_enable_remote_control=False,
+    broker_connection_retry_on_startup=True,
+    broker_transport_options={"visibility_timeout": 4 * 3_600},
+    timezone="UTC",
+    beat_schedule_filename=str(configuration.home().run / "beat-schedule"),
+    beat_schedule={
+        # A beat that was late leaves no queue behind: each run does all there is to do.
+        "relay-outbox": {"task": "upkeep.relay_outbox", "schedule": 2.0, "options": {"expires": 2}},
+        "reconcile-snapshots": {"task": "upkeep.reconcile_snapshots", "schedule": 10.0, "options": {"expires": 10}},
+        "verify-audit": {"task": "upkeep.verify_audit", "schedule": crontab(hour="3", minute="17")},
+        "check-ledger": {"task": "upkeep.check_ledger", "schedule": crontab(hour="3", minute="37")},
+        "clear-sessions": {"task": "upkeep.clear_sessions", "schedule": crontab(hour="4", minute="7")},
+    },
+)
+
+
+@signals.setup_logging.connect
+def _log_as_we_do(**_: Any) -> None:
+    """Keep Celery from setting up logging its own way."""
+    configure_logging(configuration.current().log, process="worker")

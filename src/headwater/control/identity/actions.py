@@ -1,0 +1,67 @@
+"""What can be done to users."""
+
+from __future__ import annotations
+
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+
+from headwater.control.identity.models import User
+from headwater.control.kit.actions import Actor, action, note
+from headwater.core.errors import HeadwaterError
+
+
+@action("identity.user.created", permission=None)
+def create_user(
+    *, actor: Actor, email: str, password: str | None = None, name: str = "", is_admin: bool = False
+) -> User:
+    """Make a user; an administrator operates the whole platform. Without a password nobody can log in as them."""
+    user = User(email=email.strip().lower(), name=name, is_staff=is_admin, is_superuser=is_admin)
+    user.set_password(_checked(password, user))
+    try:
+        user.full_clean()
+    except ValidationError as error:
+        taken = User.objects.filter(email=user.email).exists()
+        raise HeadwaterError(
+            "conflict" if taken else "invalid_parameter",
+            f"{email!r}: {' '.join(error.messages)}",
+            extra={"errors": error.message_dict},
+        ) from error
+    user.save()
+    return user
+
+
+@action("identity.user.password_set", permission=None)
+def set_password(*, actor: Actor, user: User, password: str) -> User:
+    """Give a user another password, which ends their sessions."""
+    user.set_password(_checked(password, user))
+    user.save(update_fields=["password"])
+    note(user, password="[redacted]")  # noqa: S106 - the point is that it is not there
+    return user
+
+
+@action("identity.user.made_admin", permission=None)
+def make_admin(*, actor: Actor, user: User) -> User:
+    """Let a user operate the whole platform."""
+    user.is_staff = user.is_superuser = user.is_active = True
+    user.save(update_fields=["is_staff", "is_superuser", "is_active"])
+    note(user, is_staff=True, is_superuser=True, is_active=True)
+    return user
+
+
+@action("identity.user.deactivated", permission=None)
+def deactivate_user(*, actor: Actor, user: User, reason: str) -> User:
+    """Let a user log in no more and none of their keys open anything."""
+    user.is_active = False
+    user.save(update_fields=["is_active"])
+    note(user, is_active=False)
+    return user
+
+
+def _checked(password: str | None, user: User) -> str | None:
+    if password is None:
+        return None
+    try:
+        validate_password(password, user)
+    except ValidationError as error:
+        raise HeadwaterError("invalid_parameter", f"the password: {' '.join(error.messages)}") from error
+    return password

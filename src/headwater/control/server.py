@@ -1,0 +1,77 @@
+"""The control process: Django on uvicorn."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+
+import uvicorn
+
+from headwater.control.bootstrap import prepare
+from headwater.core.errors import HeadwaterError
+from headwater.core.logging import configure_logging, get_logger
+from headwater.core.settings import Settings
+
+_log = get_logger(__name__)
+GRACE_SECONDS = 10
+
+
+class Server(uvicorn.Server):
+    """uvicorn that sends long polls home before it waits for requests to finish."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop: no new requests, long polls answer at once, the others get ``GRACE_SECONDS``."""
+        from headwater.control.snapshots.watch import watch  # noqa: PLC0415 - models need Django to be set up
+
+        watch().stop()
+        await super().shutdown(sockets)
+
+
+def serve(settings: Settings) -> None:
+    """Serve the control plane until SIGTERM or SIGINT.
+
+    Raises:
+        HeadwaterError: ``port_taken``, ``home_unusable``, ``home_version``, ``config_unavailable``.
+    """
+    configure_logging(settings.log, process="control")
+    listener = _listen(settings.control.host, settings.control.port)
+    try:
+        prepare(settings)
+        from headwater.control.asgi import application  # noqa: PLC0415 - models need Django to be set up
+
+        config = uvicorn.Config(
+            application,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            proxy_headers=settings.control.secure_cookies,
+        )
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+        host, port = listener.getsockname()[:2]
+        _log.info("control_listening", url=f"http://{host}:{port}")
+        Server(config).run(sockets=[listener])
+        _log.info("control_stopped")
+    finally:
+        listener.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            detail = f"control cannot listen on {host}:{port}: something else does"
+        else:
+            detail = f"control cannot listen on {host}:{port}: {error.strerror}"
+        raise HeadwaterError(
+            "port_taken", detail, hint="stop it, or choose another port with --control-port or control.port"
+        ) from error
+    return listener

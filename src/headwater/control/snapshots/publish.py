@@ -1,0 +1,132 @@
+"""Publishing: a new signed snapshot in the very transaction that made it necessary.
+
+Writing it there, rather than after the commit, means that no crash can leave the data plane obeying an old state:
+either both exist or neither. Contents that did not change get no new number.
+"""
+
+from __future__ import annotations
+
+import base64
+import uuid
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from django.contrib.auth import get_user_model
+from django.db import transaction
+from django.utils import timezone
+
+from headwater.control import configuration
+from headwater.control.kit.context import bookkeeping
+from headwater.control.kit.contributions import CONTRIBUTIONS
+from headwater.control.orgs.models import Environment, Membership, Organization, Project
+from headwater.control.snapshots.compiler import Compiled, compile_environment
+from headwater.control.snapshots.models import Snapshot
+from headwater.core import snapshot as core
+from headwater.core.errors import HeadwaterError
+
+KEPT: Final = 50
+"""How many snapshots of an environment are kept."""
+
+
+def publish_touched(touched: Sequence[Any]) -> None:
+    """Publish the environments whose snapshots may differ now that ``touched`` rows changed."""
+    watched = (Organization, Project, Environment, *(m for c in CONTRIBUTIONS.values() for m in c.models))
+    concerned = [row for row in touched if isinstance(row, watched)]
+    if concerned:
+        for environment_id in sorted(affected_environments(concerned)):
+            publish(environment_id)
+
+
+def affected_environments(rows: Iterable[Any]) -> set[uuid.UUID]:
+    """Return the environments that ``rows`` belong to: their own, their project's, their organisation's, or all."""
+    affected: set[uuid.UUID] = set()
+    for row in rows:
+        environments = Environment.unscoped.all()
+        if isinstance(row, Environment):
+            affected.add(row.id)
+            continue
+        if getattr(row, "environment_id", None):
+            affected.add(row.environment_id)
+            continue
+        if isinstance(row, Project):
+            environments = environments.filter(project=row)
+        elif getattr(row, "project_id", None):
+            environments = environments.filter(project_id=row.project_id)
+        elif isinstance(row, get_user_model()):
+            orgs = Membership.unscoped.filter(user=row).values("org_id")
+            environments = environments.filter(org_id__in=orgs)
+        elif row.tenant_id is not None:
+            environments = environments.filter(org_id=row.tenant_id)
+        affected.update(environments.values_list("id", flat=True))
+    return affected
+
+
+def publish(environment_id: uuid.UUID) -> Snapshot | None:
+    """Compile and sign one environment; return the new snapshot, or None when nothing differs.
+
+    Raises:
+        HeadwaterError: ``snapshot_invalid`` when the home has no signing key.
+    """
+    with transaction.atomic():
+        # The lock comes before the reading: of two changes at once, the later snapshot must hold both.
+        Environment.unscoped.select_for_update().filter(pk=environment_id).first()
+        environment: Environment = Environment.unscoped.select_related("project", "org").get(pk=environment_id)
+        newest = Snapshot.unscoped.filter(environment_id=environment_id).order_by("-number").first()
+        previous = core.Snapshot.model_validate_json(newest.payload) if newest else None
+        compiled = compile_environment(environment, previous)
+        content = compiled.content_sha256()
+        if newest is not None and newest.content_sha256 == content and newest.problems == compiled.problems:
+            return None
+        return _store(environment, newest.number + 1 if newest else 1, compiled, content)
+
+
+def publish_all() -> list[Snapshot]:
+    """Compile every environment and publish those that differ, for instance because a grant ran out."""
+    ids = Environment.unscoped.order_by("id").values_list("id", flat=True)
+    return [snapshot for environment_id in ids if (snapshot := publish(environment_id)) is not None]
+
+
+def _store(environment: Environment, number: int, compiled: Compiled, content: str) -> Snapshot:
+    now = timezone.now()
+    signed = core.SignedSnapshot.sign(
+        core.Snapshot(number=number, compiled_at=now, environment=compiled.environment, **compiled.sections),
+        signing_key(),
+    )
+    snapshot = Snapshot(
+        org_id=environment.org_id,
+        environment=environment,
+        number=number,
+        created_at=now,
+        schema_version=core.SCHEMA_VERSION,
+        payload=signed.payload,
+        sha256=signed.sha256,
+        signature=signed.signature,
+        content_sha256=content,
+        problems=compiled.problems,
+    )
+    snapshot.save(force_insert=True)
+    with bookkeeping():
+        Snapshot.unscoped.filter(environment=environment, number__lte=number - KEPT).delete()
+    return snapshot
+
+
+def signing_key() -> Ed25519PrivateKey:
+    """Return the key of this home; raises ``snapshot_invalid`` when there is none."""
+    path = configuration.home().snapshot_private_key
+    try:
+        return _load_key(path, path.stat().st_mtime_ns)
+    except FileNotFoundError as error:
+        raise HeadwaterError(
+            "snapshot_invalid", f"there is no signing key at {path}", hint="`headwater up` makes one on its first start"
+        ) from error
+
+
+@lru_cache(maxsize=4)
+def _load_key(path: Path, _mtime: int) -> Ed25519PrivateKey:
+    try:
+        return Ed25519PrivateKey.from_private_bytes(base64.b64decode(path.read_bytes().strip(), validate=True))
+    except ValueError as error:
+        raise HeadwaterError("snapshot_invalid", f"{path} is not a signing key") from error

@@ -1,0 +1,71 @@
+"""The regular tasks. Each can run twice, late or never without harm: the next run does what is left."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import shared_task
+from django.core.management import call_command
+
+from headwater.control.audit.verify import verify_all
+from headwater.control.kit import outbox
+from headwater.control.kit.actions import SYSTEM
+from headwater.control.kit.models import Outbox
+from headwater.control.orgs.models import Environment
+from headwater.control.snapshots.publish import publish_all
+from headwater.control.upkeep.actions import record_chain, record_ledger
+from headwater.control.upkeep.ledger import check_ledger as ask_ledger
+from headwater.core.logging import get_logger
+
+_log = get_logger(__name__)
+
+
+def publish_to_log(event: Outbox) -> None:
+    """Publish an event as a structured log line; the place where webhooks will listen."""
+    _log.info("event_published", topic=event.topic, key=event.key, event_id=str(event.id), payload=event.payload)
+
+
+@shared_task(name="upkeep.relay_outbox")
+def relay_outbox() -> int:
+    """Publish what waits in the outbox; return how many events."""
+    total = 0
+    while published := outbox.relay(publish_to_log):
+        total += published
+    return total
+
+
+@shared_task(name="upkeep.reconcile_snapshots")
+def reconcile_snapshots() -> int:
+    """Publish every environment that differs from its newest snapshot, for instance because a grant ran out."""
+    return len(publish_all())
+
+
+@shared_task(name="upkeep.verify_audit")
+def verify_audit() -> dict[str, Any]:
+    """Verify every audit chain and note the result; return the problems found by organisation."""
+    found = {}
+    for report in verify_all():
+        if not report.is_whole:
+            _log.error("audit_chain_broken", org=str(report.org_id), problem=report.problem)
+            found[str(report.org_id)] = report.problem
+        record_chain(actor=SYSTEM, report=report)
+    return found
+
+
+@shared_task(name="upkeep.check_ledger")
+def check_ledger() -> dict[str, Any]:
+    """Check every environment's ledger and note the result; return the problems found by environment."""
+    found = {}
+    for environment in Environment.unscoped.select_related("project", "org"):
+        report = ask_ledger(environment)
+        if report.problems:
+            _log.error("ledger_check_failed", environment=environment.public_id, problems=report.problems)
+            found[environment.public_id] = list(report.problems)
+        record_ledger(actor=SYSTEM, environment=environment, report=report)
+    return found
+
+
+@shared_task(name="upkeep.clear_sessions")
+def clear_sessions() -> None:
+    """Delete sessions that have run out."""
+    call_command("clearsessions")
