@@ -91,12 +91,17 @@ class EndpointSpec(Spec):
 
 
 class OutputSpec(Spec):
-    """One named output of a model: element type and shape of one row (``()`` for a scalar)."""
+    """One named output of a model: element type and shape of one row (``()`` for a scalar).
+
+    ``source`` is the artifact's own name for it where that differs; ``index`` picks one column of that.
+    """
 
     name: str
     type: Literal["number", "integer", "string", "boolean"]
     shape: tuple[int, ...] = ()
     description: str = ""
+    source: str | None = None
+    index: int | None = None
 
 
 class ModelVersionSpec(Spec):

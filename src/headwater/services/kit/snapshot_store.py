@@ -17,8 +17,8 @@ from headwater.core.logging import get_logger
 from headwater.core.snapshot import SignedSnapshot, Snapshot
 
 KEEP: Final = 3
-_FILE: Final = re.compile(r"^(\d{1,18})\.json$")
-_ENVIRONMENT: Final = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
+_FILE: Final = re.compile(r"(\d{1,18})\.json")
+_ENVIRONMENT: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 _log = get_logger(__name__)
 
@@ -72,7 +72,7 @@ class SnapshotStore:
         shutil.rmtree(self._directory(environment_id), ignore_errors=True)
 
     def _directory(self, environment_id: str) -> Path:
-        if not _ENVIRONMENT.match(environment_id):
+        if not _ENVIRONMENT.fullmatch(environment_id):
             raise HeadwaterError("snapshot_invalid", f"{environment_id[:80]!r} is not an environment id")
         return self._root / environment_id
 
@@ -81,7 +81,7 @@ class SnapshotStore:
         numbered: list[tuple[int, Path]] = []
         with contextlib.suppress(FileNotFoundError):
             for path in self._directory(environment_id).iterdir():
-                match = _FILE.match(path.name)
+                match = _FILE.fullmatch(path.name)
                 if match:
                     numbered.append((int(match[1]), path))
         return [path for _number, path in sorted(numbered, reverse=True)]
