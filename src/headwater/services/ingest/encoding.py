@@ -1,0 +1,28 @@
+"""Arrow batches to the bytes of a journal block and back."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pyarrow as pa
+from pyarrow import ipc
+
+# Below this size compression costs more than the bytes it saves on their way to the disk.
+COMPRESS_FROM_BYTES: Final = 32 << 10
+_PLAIN: Final = ipc.IpcWriteOptions()
+_ZSTD: Final = ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=1))
+
+
+def encode_batch(batch: pa.RecordBatch) -> bytes:
+    """Return an Arrow IPC stream with this one batch."""
+    sink = pa.BufferOutputStream()
+    options = _ZSTD if batch.nbytes >= COMPRESS_FROM_BYTES else _PLAIN
+    with ipc.new_stream(sink, batch.schema, options=options) as writer:
+        writer.write_batch(batch)
+    encoded: bytes = sink.getvalue().to_pybytes()
+    return encoded
+
+
+def decode_block(payload: bytes) -> pa.Table:
+    """Return the rows of a block."""
+    return ipc.open_stream(payload).read_all()

@@ -1,0 +1,127 @@
+"""What control asks ingest over ``/internal/v1``. The kit guards these routes with the node token."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, Field
+
+from headwater.core.errors import HeadwaterError
+from headwater.core.streams import split_stream
+from headwater.engines.journal.protocol import LedgerRow
+from headwater.services.ingest import overview
+from headwater.services.ingest.catalog import SERVICE, Catalog, Dataset
+from headwater.services.ingest.kept import KeptRows
+from headwater.services.ingest.reply import counts_of, to_json
+from headwater.services.ingest.resolve import Requester, Resolver
+from headwater.services.kit.request import context_of
+from headwater.services.kit.service import Runtime
+
+
+class Ruling(BaseModel):
+    """A verdict on a quarantine group, given in the console."""
+
+    fingerprint: str = Field(pattern="^[0-9a-f]{16}$")
+    requested_by: str = Field(min_length=1, max_length=200)
+
+
+def make_internal_router(runtime: Runtime) -> APIRouter:
+    """Return the routes below ``/internal/v1``."""
+    router = APIRouter()
+    _add_datasets(router, runtime)
+    _add_quarantine(router, runtime)
+    _add_ledger(router, runtime)
+    return router
+
+
+def _add_datasets(router: APIRouter, runtime: Runtime) -> None:
+    @router.get("/datasets/{environment_id}")
+    async def datasets(environment_id: str) -> Response:
+        found = list(_catalog(runtime, environment_id).datasets.values())
+        return _json({"datasets": await asyncio.to_thread(overview.describe_datasets, runtime, found)})
+
+    @router.get("/datasets/{environment_id}/{dataset}/receipts")
+    async def receipts(
+        environment_id: str, dataset: str, limit: Annotated[int, Query(ge=1, le=1_000)] = 50
+    ) -> Response:
+        stream = _dataset(runtime, environment_id, dataset).stream
+        return _json({"receipts": await asyncio.to_thread(overview.list_receipts, runtime, stream, limit)})
+
+
+def _add_quarantine(router: APIRouter, runtime: Runtime) -> None:
+    @router.get("/quarantine/{environment_id}/groups")
+    async def groups(environment_id: str, dataset: str | None = None) -> Response:
+        catalog = _catalog(runtime, environment_id)
+        wanted = [_dataset(runtime, environment_id, dataset)] if dataset else list(catalog.datasets.values())
+        kept = KeptRows(runtime.journal, runtime.lake, runtime.committer, catalog.quarantine_stream)
+        found = await asyncio.to_thread(kept.groups, [dataset.spec.id for dataset in wanted])
+        return _json({"groups": [overview.describe_group(group, catalog) for group in found]})
+
+    @router.post("/quarantine/{environment_id}/{dataset}/{verdict}")
+    async def resolve(
+        request: Request, environment_id: str, dataset: str, verdict: Literal["replay", "discard"], ruling: Ruling
+    ) -> Response:
+        found = _dataset(runtime, environment_id, dataset)
+        number = runtime.environments[environment_id].snapshot.number
+        requester = Requester(ruling.requested_by, context_of(request.scope).request_id, number)
+        resolver = Resolver(runtime, found)
+        work = resolver.replay if verdict == "replay" else resolver.discard
+        resolution = await asyncio.to_thread(work, requester, fingerprint=ruling.fingerprint)
+        return _json(resolution.to_dict())
+
+
+def _add_ledger(router: APIRouter, runtime: Runtime) -> None:
+    @router.get("/ledger/{environment_id}")
+    async def ledger(environment_id: str, since_minute: Annotated[int, Query(ge=0)] = 0) -> Response:
+        catalog = _catalog(runtime, environment_id)
+        rows = await asyncio.to_thread(lambda: runtime.journal.ledger(since_minute=since_minute))
+        ours = [row for row in rows if split_stream(row.stream)[0] == environment_id]
+        return _json(
+            {
+                "rows": [_ledger_row(row) for row in ours],
+                "balanced": await asyncio.to_thread(_is_balanced, runtime, catalog),
+            }
+        )
+
+
+def _is_balanced(runtime: Runtime, catalog: Catalog) -> bool:
+    """Return whether each dataset's minutes add up to its totals and every accepted row has its sequence number."""
+    sums: dict[str, list[int]] = {}
+    for row in runtime.journal.ledger(since_minute=0):
+        values = list(counts_of(row.counts).values())
+        sums[row.stream] = [a + b for a, b in zip(sums.get(row.stream, [0] * len(values)), values, strict=True)]
+    return all(
+        sums.get(dataset.stream, [0] * 6) == list(counts_of(runtime.journal.totals(dataset.stream)).values())
+        for dataset in catalog.datasets.values()
+    )
+
+
+def _ledger_row(row: LedgerRow) -> dict[str, Any]:
+    return {
+        "dataset": split_stream(row.stream)[1],
+        "principal_id": row.principal_id,
+        "minute": row.minute,
+        "counts": counts_of(row.counts),
+    }
+
+
+def _catalog(runtime: Runtime, environment_id: str) -> Catalog:
+    environment = runtime.environments.get(environment_id)
+    if environment is None:
+        raise HeadwaterError("not_found", f"this node serves no environment {environment_id[:64]!r}")
+    catalog = environment.compiled[SERVICE]
+    assert isinstance(catalog, Catalog)
+    return catalog
+
+
+def _dataset(runtime: Runtime, environment_id: str, name: str) -> Dataset:
+    found = _catalog(runtime, environment_id).datasets.get(name)
+    if found is None:
+        raise HeadwaterError("dataset_not_found", f"environment {environment_id} has no dataset {name[:64]!r}")
+    return found
+
+
+def _json(value: Any) -> Response:
+    return Response(to_json(value), media_type="application/json")

@@ -1,0 +1,166 @@
+"""Reading refused rows back: from the quarantine table and from the journal, where the newest still wait.
+
+Everything here blocks and belongs in a thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+import duckdb
+import pyarrow as pa
+
+from headwater.core.ids import parse_id
+from headwater.engines.journal.protocol import Journal, JournalTransaction
+from headwater.engines.lake.protocol import TableStore
+from headwater.services.ingest.encoding import decode_block
+from headwater.services.ingest.quarantine import SCHEMA
+from headwater.services.kit.service import Committer
+
+SAMPLES: Final = 3
+_UNSEALED_ROWS: Final = 50_000
+_UNSEALED_BYTES: Final = 64 << 20
+_LOOKUP_KEYS: Final = 5_000
+_THREADS: Final = 2
+_COLUMNS: Final = ", ".join(f'"{name}"' for name in SCHEMA.names)
+_GROUPS: Final = """
+    SELECT fingerprint, dataset_id, arg_max(contract_version, quarantine_id), arg_max(first_code, quarantine_id),
+        arg_max(first_path, quarantine_id), count(*), min(received_at), max(received_at),
+        list(quarantine_id ORDER BY quarantine_id DESC)
+    FROM kept WHERE list_contains(?::VARCHAR[], dataset_id)
+    GROUP BY fingerprint, dataset_id ORDER BY max(received_at) DESC
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Rows of a dataset refused for the same reasons. ``samples`` are the newest that wait for a verdict."""
+
+    fingerprint: str
+    dataset_id: str
+    contract_version: str
+    code: str
+    path: str
+    count: int
+    open: int
+    first_at: datetime
+    last_at: datetime
+    samples: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which refused rows: of a dataset, perhaps of one group, with identifiers between two bounds (both exclusive)."""
+
+    dataset_id: str
+    fingerprint: str | None = None
+    after: str | None = None
+    before: str | None = None
+
+    def condition(self) -> tuple[str, list[str]]:
+        """Return the SQL condition and its bindings."""
+        parts, bindings = ["dataset_id = ?"], [self.dataset_id]
+        for part, value in (
+            ("fingerprint = ?", self.fingerprint),
+            ("quarantine_id > ?", self.after),
+            ("quarantine_id < ?", self.before),
+        ):
+            if value is not None:
+                parts.append(part)
+                bindings.append(value)
+        return " AND ".join(parts), bindings
+
+
+@dataclass(slots=True)
+class _Lookup:
+    """A ``Commit`` that only asks which keys are known: in the transaction, so after all that was decided before."""
+
+    stream: str
+    keys: Sequence[bytes]
+    found: dict[bytes, bytes] = field(default_factory=dict)
+
+    def apply(self, transaction: JournalTransaction) -> None:
+        self.found = dict(transaction.find_keys(self.stream, self.keys))
+
+
+class KeptRows:
+    """The refused rows of one environment."""
+
+    def __init__(self, journal: Journal, lake: TableStore, committer: Committer, stream: str) -> None:
+        """Read the quarantine ``stream``."""
+        self._journal = journal
+        self._lake = lake
+        self._committer = committer
+        self._stream = stream
+
+    def groups(self, dataset_ids: Collection[str], *, samples: int = SAMPLES) -> list[Group]:
+        """Return the groups of these datasets, the most recent first."""
+        with self._connect() as connection:
+            found = connection.execute(_GROUPS, [sorted(dataset_ids)]).fetchall()
+            settled = self.settled({quarantine_id for group in found for quarantine_id in group[-1]})
+            waiting = {
+                (group[0], group[1]): [identity for identity in group[-1] if identity not in settled] for group in found
+            }
+            wanted = [identity for ids in waiting.values() for identity in ids[:samples]]
+            rows = {row["quarantine_id"]: row for row in self._rows(connection, wanted)}
+        groups: list[Group] = []
+        for fingerprint, dataset_id, contract_version, code, path, count, first_at, last_at, _ in found:
+            ids = waiting[fingerprint, dataset_id]
+            shown = [rows[identity] for identity in ids[:samples]]
+            groups.append(
+                Group(fingerprint, dataset_id, contract_version, code, path, count, len(ids), first_at, last_at, shown)
+            )
+        return groups
+
+    def page(self, where: Filter, *, limit: int, newest_first: bool) -> list[dict[str, Any]]:
+        """Return up to ``limit`` refused rows in the order of their identifiers, which is that of time."""
+        condition, bindings = where.condition()
+        order = "DESC" if newest_first else "ASC"
+        with self._connect() as connection:
+            relation = connection.execute(
+                f"SELECT {_COLUMNS} FROM kept WHERE {condition} ORDER BY quarantine_id {order} LIMIT {limit}",  # noqa: S608 - names and a number of ours; values are bound
+                bindings,
+            )
+            rows: list[dict[str, Any]] = relation.to_arrow_table().to_pylist()
+            return rows
+
+    def settled(self, quarantine_ids: Iterable[str]) -> dict[str, bytes]:
+        """Return which rows have had their verdict; the first byte of the value says which."""
+        by_key = {parse_id("q", text).bytes: text for text in quarantine_ids}
+        keys = list(by_key)
+        settled: dict[str, bytes] = {}
+        for start in range(0, len(keys), _LOOKUP_KEYS):
+            lookup = _Lookup(self._stream, keys[start : start + _LOOKUP_KEYS])
+            self._committer.submit(lookup).result()
+            settled |= {by_key[key]: state for key, state in lookup.found.items()}
+        return settled
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        """Return a connection whose view ``kept`` holds each refused row once."""
+        # The journal first: what is sealed in between is then seen twice, rather than not at all.
+        unsealed = self._unsealed()
+        state = self._lake.state(self._stream)
+        connection = duckdb.connect(":memory:", config={"threads": _THREADS})
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.register("unsealed", unsealed)
+        sources = [f"SELECT {_COLUMNS} FROM unsealed"]  # noqa: S608 - names of ours
+        if state is not None and state.files:
+            files = ", ".join("'" + file.replace("'", "''") + "'" for file in state.files)
+            sources.append(f"SELECT {_COLUMNS} FROM read_parquet([{files}], union_by_name = true)")  # noqa: S608 - paths of our own table
+        union = " UNION ALL ".join(sources)
+        connection.execute(f"CREATE VIEW kept AS SELECT DISTINCT ON (quarantine_id) * FROM ({union})")  # noqa: S608 - as above
+        return connection
+
+    def _unsealed(self) -> pa.Table:
+        blocks = self._journal.read(self._stream, max_rows=_UNSEALED_ROWS, max_bytes=_UNSEALED_BYTES)
+        return pa.concat_tables([SCHEMA.empty_table(), *(decode_block(stored.block.payload) for stored in blocks)])
+
+    def _rows(self, connection: duckdb.DuckDBPyConnection, ids: Sequence[str]) -> list[dict[str, Any]]:
+        if not ids:
+            return []
+        statement = f"SELECT {_COLUMNS} FROM kept WHERE list_contains(?::VARCHAR[], quarantine_id)"  # noqa: S608 - names of ours
+        rows: list[dict[str, Any]] = connection.execute(statement, [list(ids)]).to_arrow_table().to_pylist()
+        return rows

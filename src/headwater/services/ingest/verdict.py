@@ -1,0 +1,124 @@
+"""What becomes of the rows of one request, before anything is written."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+from uuid import UUID
+
+from headwater.contracts.model import Contract
+from headwater.contracts.rows import CsvDialect, Format, RowBatch, RowFault
+from headwater.core.ids import format_id, new_uuid
+from headwater.engines.journal.protocol import Counts
+from headwater.services.ingest.catalog import Dataset, Version
+from headwater.services.ingest.idempotency import Keyed
+from headwater.services.ingest.options import ErrorDetail, OnError
+
+Disposition = Literal["quarantined", "rejected"]
+_DIALECT: Final = CsvDialect()
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where rows came from: everything about a request that outlives it."""
+
+    request_id: str
+    receipt_id: str
+    principal_id: str
+    received_at_us: int
+    config_version: int
+    form: Format
+    source: Literal["api", "replay"] = "api"
+    dialect: CsvDialect = _DIALECT
+    csv_header: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A row that was not accepted, and whether it is kept. ``quarantine_id`` has 16 bytes."""
+
+    fault: RowFault
+    quarantine_id: bytes | None = None
+
+    @property
+    def disposition(self) -> Disposition:
+        """Return ``quarantined`` if the row is kept, else ``rejected``."""
+        return "rejected" if self.quarantine_id is None else "quarantined"
+
+    @property
+    def shown_id(self) -> str | None:
+        """Return the quarantine id as text."""
+        return None if self.quarantine_id is None else show_quarantine_id(self.quarantine_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """The quarantined row that a replayed row was, by its id of 16 bytes, and how often it was tried."""
+
+    quarantine_id: bytes
+    attempt: int
+
+
+@dataclass(slots=True, eq=False)
+class Submission:
+    """The rows of one request, read and waiting for their verdict.
+
+    Attributes:
+        earlier: for a replay, what each row was; empty otherwise.
+        done: resolves with the verdict once it is durable.
+    """
+
+    dataset: Dataset
+    version: Version
+    origin: Origin
+    on_error: OnError
+    received: int
+    errors: ErrorDetail = "first100"
+    keyed: Keyed | None = None
+    batch: RowBatch | None = None
+    earlier: Sequence[Earlier] = ()
+    done: asyncio.Future[Verdict] | None = None
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What became of a request. ``body`` is set when the answer is stored for an Idempotency-Key."""
+
+    submission: Submission
+    counts: Counts
+    refusals: Sequence[Refusal] = ()
+    first_seq: int | None = None
+    last_seq: int | None = None
+    batch_rejected: bool = False
+    body: bytes | None = field(default=None, repr=False)
+
+    @property
+    def status(self) -> int:
+        """Return 200 when nothing was refused, 207 when something was, 422 when everything was."""
+        counts = self.counts
+        if not counts.quarantined and not counts.rejected:
+            return 200
+        return 207 if counts.accepted or counts.duplicate or counts.stale else 422
+
+
+def show_quarantine_id(quarantine_id: bytes) -> str:
+    """Return a quarantine id as text, ``q_…``."""
+    return format_id("q", UUID(bytes=quarantine_id))
+
+
+def refuse(fault: RowFault, contract: Contract, on_error: OnError) -> Refusal:
+    """Return what is done with a refused row: kept, unless request or contract say that it is not."""
+    if on_error != "quarantine" or _is_dropped(fault, contract):
+        return Refusal(fault)
+    return Refusal(fault, new_uuid().bytes)
+
+
+def _is_dropped(fault: RowFault, contract: Contract) -> bool:
+    """Return whether the contract rejects rows as late or as early as this one."""
+    lateness = contract.lateness
+    codes = {error.code for error in fault.errors}
+    return (lateness.late_action == "reject" and "too_late" in codes) or (
+        lateness.future_action == "reject" and "in_future" in codes
+    )
