@@ -13,10 +13,15 @@ import pyarrow as pa
 
 @dataclass(frozen=True, slots=True)
 class AppTransaction:
-    """The marker that makes an append happen once: a writer's id and a number that only grows."""
+    """The marker that makes an append happen once: a writer's id and a number that only grows.
+
+    ``first`` is the lowest number whose rows this append carries (default: ``version`` alone). A table that already
+    stands between ``first`` and ``version`` has some of the rows and not the others: such an append is refused.
+    """
 
     app_id: str
     version: int
+    first: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,8 @@ class TableStore(Protocol):
             The table version that holds the rows.
 
         Raises:
-            HeadwaterError: ``storage_exhausted`` when the disk is full; nothing was committed.
+            HeadwaterError: ``storage_exhausted`` when the disk is full, ``schema_mismatch`` when a column does not fit
+                the table exactly, ``conflict`` when the table has a part of the rows; nothing was committed.
         """
         ...
 

@@ -1,0 +1,74 @@
+"""One Delta table as this process knows it: a handle that is refreshed only when the log has grown."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
+
+from headwater.engines.lake.log import LOG, commit_file
+from headwater.engines.lake.protocol import TableState
+
+_REFRESHES: Final = 25
+
+
+class Table:
+    """A table's handle and newest state. Hold ``lock`` for everything but reading ``path`` and ``stream``."""
+
+    def __init__(self, stream: str, path: Path) -> None:
+        """Know of the table; nothing is opened yet."""
+        self.stream = stream
+        self.path = path
+        self.lock = threading.Lock()
+        self.is_mended = False
+        self._handle: DeltaTable | None = None
+        self._refreshes = 0
+        self._log_changed_ns = 0
+        self._state: TableState | None = None
+
+    def refresh(self) -> DeltaTable | None:
+        """Return the handle at the newest version, or None while there is no table."""
+        try:
+            changed_ns = (self.path / LOG).stat().st_mtime_ns
+        except FileNotFoundError:
+            self._handle = None
+            return None
+        handle = self._handle
+        if handle is None or self._refreshes >= _REFRESHES:
+            handle = self._open()
+        elif commit_file(self.path, handle.version() + 1).exists():
+            handle.update_incremental()
+            self._refreshes += 1
+        elif changed_ns != self._log_changed_ns:
+            # A checkpoint, or the log was cleaned beyond our version: only opening it anew tells.
+            handle = self._open()
+        self._log_changed_ns = changed_ns
+        return handle
+
+    def reopen(self) -> None:
+        """Forget the handle: its version is not to be trusted any more."""
+        self._handle = None
+
+    def state(self) -> TableState | None:
+        """Return the newest version, or None while there is no table."""
+        handle = self.refresh()
+        if handle is None:
+            return None
+        version = handle.version()
+        if self._state is None or self._state.version != version:
+            schema = pa.schema(handle.schema().to_arrow())
+            self._state = TableState(self.stream, version, tuple(handle.file_uris()), schema, handle.count())
+        return self._state
+
+    def _open(self) -> DeltaTable | None:
+        self._refreshes = 0
+        try:
+            # A handle's list of files is never merged by refreshing it and slows down: hence a new one now and then.
+            self._handle = DeltaTable(self.path)
+        except TableNotFoundError:
+            self._handle = None
+        return self._handle
