@@ -19,8 +19,12 @@ TEXT_LENGTH: Final = 26
 _VALUES: Final = {letter: value for value, letter in enumerate(ALPHABET)}
 _PAIRS: Final = [a + b for a in ALPHABET for b in ALPHABET]
 
+_RANDOM_BYTES: Final = 10
+_POOL_BYTES: Final = _RANDOM_BYTES * 400
+
 _lock = threading.Lock()
 _last = 0
+_pool = b""
 
 
 def new_uuid() -> uuid.UUID:
@@ -64,19 +68,33 @@ def encode(number: int) -> str:
 
 def _next_int() -> int:
     """Return the next 128-bit value: milliseconds, then 74 random bits, never decreasing."""
-    global _last  # noqa: PLW0603 - one sequence per process is the point
+    global _last, _pool  # noqa: PLW0603 - one sequence per process is the point
     millis = time.time_ns() // 1_000_000
-    random_bits = int.from_bytes(os.urandom(10), "big")
-    number = (
-        (millis & (1 << 48) - 1) << 80
-        | 0x7 << 76
-        | (random_bits >> 68 & 0xFFF) << 64
-        | 0b10 << 62
-        | random_bits & (1 << 62) - 1
-    )
     with _lock:
+        # Asking the kernel for every identifier would cost more than the rest of this function, and yield to threads.
+        if not _pool:
+            _pool = os.urandom(_POOL_BYTES)
+        random_bits = int.from_bytes(_pool[:_RANDOM_BYTES], "big")
+        _pool = _pool[_RANDOM_BYTES:]
+        number = (
+            (millis & (1 << 48) - 1) << 80
+            | 0x7 << 76
+            | (random_bits >> 68 & 0xFFF) << 64
+            | 0b10 << 62
+            | random_bits & (1 << 62) - 1
+        )
         if number <= _last:
             # Same or earlier millisecond (clock set back): step the random tail, keep the version bits.
             number = _last + 1
         _last = number
     return number
+
+
+def _drop_pool() -> None:
+    """Forget the random bytes in a forked child, which would otherwise make its parent's identifiers."""
+    global _pool  # noqa: PLW0603 - as above
+    _pool = b""
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_drop_pool)
