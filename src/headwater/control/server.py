@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import logging
+import signal
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import uvicorn
 
@@ -52,10 +55,23 @@ def serve(settings: Settings) -> None:
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         host, port = listener.getsockname()[:2]
         _log.info("control_listening", url=f"http://{host}:{port}")
-        Server(config).run(sockets=[listener])
+        with _signals_kept():
+            Server(config).run(sockets=[listener])
         _log.info("control_stopped")
     finally:
         listener.close()
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Make the signals that uvicorn raises again after its own shutdown harmless: a stop asked for is a success."""
+    stops = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, lambda _number, _frame: None) for number in stops}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _listen(host: str, port: int) -> socket.socket:

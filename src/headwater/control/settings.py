@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import secrets
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from headwater.control.configuration import current, home
 from headwater.control.kit.database import database_settings, email_settings
 
 _settings = current()
 _home = home()
-_here: Final = Path(__file__).parent
 
 
 def _secret_key() -> str:
@@ -75,7 +73,6 @@ MIDDLEWARE = [
 TEMPLATES: list[dict[str, Any]] = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [_here / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -121,7 +118,6 @@ X_FRAME_OPTIONS = "DENY"
 
 # Files served from where their packages lie: nothing to collect.
 STATIC_URL = "/static/"
-STATICFILES_DIRS = [_here / "static"]
 
 # Mail
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = "Headwater <headwater@localhost>"

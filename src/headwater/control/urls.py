@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
+from allauth.account.decorators import secure_admin_login
+from django.apps import apps
 from django.contrib import admin
 from django.urls import include, path
+
+# One login page for everybody; staff who are not logged in are sent there and back.
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 
 urlpatterns = [
     path("", include("headwater.control.kit.urls")),
@@ -13,7 +16,7 @@ urlpatterns = [
     path("accounts/", include("allauth.account.urls")),
     path("admin/", admin.site.urls),
 ]
-if find_spec("headwater.control.api.urls") is not None:
+if apps.is_installed("headwater.control.api"):
     urlpatterns.append(path("api/v1/", include("headwater.control.api.urls")))
-if find_spec("headwater.control.console.urls") is not None:
+if apps.is_installed("headwater.control.console"):
     urlpatterns.append(path("", include("headwater.control.console.urls")))

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from headwater.control.access.authority import has_permission
 from headwater.control.access.models import ApiKey, Grant, Role, ServiceAccount
-from headwater.control.access.owners import require_an_owner
+from headwater.control.access.owners import keeping_an_owner
 from headwater.control.access.secrets import new_secret
 from headwater.control.kit.actions import Actor, action
 from headwater.control.orgs.models import Environment, Membership, Organization, Project
@@ -105,8 +105,8 @@ def grant(
 def revoke_grant(*, actor: Actor, given: Grant, reason: str = "") -> Grant:
     """Take a grant back; the last owner of an organisation stays one."""
     if given.revoked_at is None:
-        given.change(revoked_at=timezone.now())
-        require_an_owner(given.org)
+        with keeping_an_owner(given.org):
+            given.change(revoked_at=timezone.now())
     return given
 
 

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from headwater.control.access.actions import grant
 from headwater.control.access.models import Grant, Role
-from headwater.control.access.owners import require_an_owner
+from headwater.control.access.owners import keeping_an_owner
 from headwater.control.kit.actions import Actor, action, note
 from headwater.control.orgs.models import Membership, Organization
 
@@ -41,26 +41,31 @@ def activate_member(*, actor: Actor, membership: Membership, reason: str = "") -
 @action("orgs.membership.suspended", permission="member.write", on="membership")
 def suspend_member(*, actor: Actor, membership: Membership, reason: str) -> Membership:
     """Let a member act no more; raises ``conflict`` for the last active owner."""
-    membership.change(status=Membership.Status.SUSPENDED)
-    require_an_owner(membership.org)
+    with keeping_an_owner(membership.org):
+        membership.change(status=Membership.Status.SUSPENDED)
     return membership
 
 
 @action("orgs.membership.role_changed", permission="member.write", on="membership")
 def change_role(*, actor: Actor, membership: Membership, role: Role, reason: str = "") -> Membership:
     """Replace the member's role in the whole organisation; raises ``conflict`` for the last active owner."""
-    _set_role(actor, membership, role)
-    require_an_owner(membership.org)
+    with keeping_an_owner(membership.org):
+        _set_role(actor, membership, role)
     return membership
 
 
 def _set_role(actor: Actor, membership: Membership, role: Role) -> None:
-    held = Grant.objects.for_org(membership.org_id).filter(
-        membership=membership, project=None, environment=None, resource="", revoked_at=None
+    held = list(
+        Grant.objects.for_org(membership.org_id).filter(
+            membership=membership, project=None, environment=None, resource="", revoked_at=None
+        )
     )
     if [item.role_id for item in held] == [role.id]:
         return
     note(membership, role=role.name)
+    # First the new, then the old: whoever gives up a role may still do so with what it allowed.
+    if role.id not in [item.role_id for item in held]:
+        grant(actor=actor, scope=membership.org, role=role, membership=membership)
     for item in held:
-        item.change(revoked_at=timezone.now())
-    grant(actor=actor, scope=membership.org, role=role, membership=membership)
+        if item.role_id != role.id:
+            item.change(revoked_at=timezone.now())

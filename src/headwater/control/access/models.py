@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Coalesce
 
 from headwater.control.kit.fields import SecretField
 from headwater.control.kit.tenancy import Entity, TenantEntity
 from headwater.control.orgs.models import Environment, Membership, Organization, Project, slug_validator
 from headwater.core.permissions import PERMISSIONS
+
+NOBODY: Final = models.Value(uuid.UUID(int=0), output_field=models.UUIDField())
+"""Stands for an absent reference where SQL would hold two absent ones to differ."""
 
 
 def check_permissions(value: Any) -> None:
@@ -44,7 +49,13 @@ class Role(Entity):
         ordering = ("name",)
         constraints = (
             models.UniqueConstraint(fields=["org", "name"], name="role_name_per_org"),
-            models.UniqueConstraint(fields=["name"], condition=Q(org__isnull=True), name="role_name_built_in"),
+            models.UniqueConstraint(
+                fields=["name"],
+                condition=Q(org__isnull=True),
+                name="role_name_built_in",
+                violation_error_code="unique",
+                violation_error_message="there is a built-in role of that name",
+            ),
         )
 
     def __str__(self) -> str:
@@ -108,10 +119,16 @@ class Grant(TenantEntity):
                 condition=Q(resource="") | Q(project__isnull=False) | Q(environment__isnull=False),
             ),
             models.UniqueConstraint(
-                fields=["role", "membership", "service_account", "project", "environment", "resource"],
+                "role",
+                Coalesce("membership", NOBODY),
+                Coalesce("service_account", NOBODY),
+                Coalesce("project", NOBODY),
+                Coalesce("environment", NOBODY),
+                "resource",
                 condition=Q(revoked_at__isnull=True),
-                nulls_distinct=False,
                 name="grant_once",
+                violation_error_code="unique",
+                violation_error_message="this role is given there already",
             ),
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 
+from headwater.control.access.owners import keeping_an_owner
 from headwater.control.identity.models import User
 from headwater.control.kit.actions import Actor, action, note
 from headwater.core.errors import HeadwaterError
@@ -50,9 +51,10 @@ def make_admin(*, actor: Actor, user: User) -> User:
 
 @action("identity.user.deactivated", permission=None)
 def deactivate_user(*, actor: Actor, user: User, reason: str) -> User:
-    """Let a user log in no more and none of their keys open anything."""
-    user.is_active = False
-    user.save(update_fields=["is_active"])
+    """Let a user log in no more and none of their keys open anything; raises ``conflict`` for a last owner."""
+    with keeping_an_owner(*(membership.org for membership in user.memberships.select_related("org"))):
+        user.is_active = False
+        user.save(update_fields=["is_active"])
     note(user, is_active=False)
     return user
 

@@ -44,7 +44,9 @@ class User(AbstractBaseUser, PermissionsMixin):
         """Addresses differ by more than case."""
 
         ordering = ("email",)
-        constraints = (models.UniqueConstraint(Lower("email"), name="user_email_whatever_case"),)
+        constraints = (
+            models.UniqueConstraint(Lower("email"), name="user_email_whatever_case", violation_error_code="unique"),
+        )
 
     def __str__(self) -> str:
         return self.email

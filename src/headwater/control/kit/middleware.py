@@ -15,6 +15,7 @@ from django.utils.decorators import sync_and_async_middleware
 from headwater.control.kit.requests import RequestContext, serving
 from headwater.core.ids import new_id
 
+_DATA_POLICY: Final = "default-src 'none'; frame-ancestors 'none'"
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_.:-]{8,100}")
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
@@ -80,20 +81,22 @@ def _make_nonce(request: HttpRequest) -> None:
 
 
 def _protect(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-    # The admin's skin evaluates Alpine expressions in its markup and sets styles inline; nothing else of ours may.
-    admin = request.path_info.startswith("/admin/")
-    nonce = request.META["HW_CSP_NONCE"]
-    script = "'self' 'unsafe-eval'" if admin else "'self'"
-    style = "'self' 'unsafe-inline'" if admin else f"'self' 'nonce-{nonce}'"
-    policy = (
-        f"default-src 'self'; script-src {script} 'nonce-{nonce}'; style-src {style}; img-src 'self' data:; "
-        "font-src 'self'; connect-src 'self'; object-src 'none'; base-uri 'self'; form-action 'self'; "
-        "frame-ancestors 'none'"
-    )
     headers = response.headers
-    headers.setdefault("Content-Security-Policy", policy)
+    is_page = headers.get("Content-Type", "").startswith("text/html")
+    headers.setdefault("Content-Security-Policy", _page_policy(request) if is_page else _DATA_POLICY)
     headers.setdefault("X-Content-Type-Options", "nosniff")
     headers.setdefault("Referrer-Policy", "same-origin")
     headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
-    headers.setdefault("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
     return response
+
+
+def _page_policy(request: HttpRequest) -> str:
+    # The admin's skin evaluates Alpine expressions in its markup and sets styles inline; nothing else of ours may.
+    admin = request.path_info.startswith("/admin/")
+    nonce = f"'nonce-{request.META['HW_CSP_NONCE']}'"
+    script = f"'self' 'unsafe-eval' {nonce}" if admin else f"'self' {nonce}"
+    style = "'self' 'unsafe-inline'" if admin else f"'self' {nonce}"
+    return (
+        f"default-src 'self'; script-src {script}; style-src {style}; img-src 'self' data:; font-src 'self'; "
+        "connect-src 'self'; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+    )

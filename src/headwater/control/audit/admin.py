@@ -1,0 +1,80 @@
+"""The audit log in the admin: to be searched and verified, never changed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, ClassVar
+
+from django.contrib import admin, messages
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.decorators import action as button
+
+from headwater.control.audit.models import AuditEvent
+from headwater.control.audit.verify import verify_all, verify_chain
+from headwater.control.console.model_admin import ConsoleModelAdmin, readable_orgs
+from headwater.control.orgs.models import Organization
+
+
+@admin.register(AuditEvent)
+class AuditEventAdmin(ConsoleModelAdmin):
+    """What happened."""
+
+    view_permission: ClassVar[str | None] = "audit.read"
+    list_display = ("at", "action", "actor_label", "target_label", "reason", "n")
+    list_filter = ("actor_kind", "target_kind")
+    search_fields = ("action", "actor_label", "target_label", "target_id", "reason", "request_id", "group_id")
+    date_hierarchy = "at"
+    ordering = ("-at", "-n")
+    actions_list = ("verify",)
+    fields = (
+        "at", "action", "actor", "on_behalf_of", "target", "change", "also", "reason", "request_id", "group_id", "ip",
+        "chain",
+    )  # fmt: skip
+    readonly_fields = ("actor", "target", "change", "also", "chain")
+
+    @admin.display(description="actor")
+    def actor(self, row: AuditEvent) -> str:
+        """Return who acted."""
+        return f"{row.actor_label} ({row.actor_kind} {row.actor_id})"
+
+    @admin.display(description="target")
+    def target(self, row: AuditEvent) -> str:
+        """Return what was acted upon."""
+        return f"{row.target_label} ({row.target_kind} {row.target_id})"
+
+    @admin.display(description="change")
+    def change(self, row: AuditEvent) -> SafeString:
+        """Return the fields before and after."""
+        return _document({"before": row.before, "after": row.after})
+
+    @admin.display(description="also touched")
+    def also(self, row: AuditEvent) -> SafeString | str:
+        """Return what else the action touched."""
+        return _document(row.related) if row.related else "nothing"
+
+    @admin.display(description="chain")
+    def chain(self, row: AuditEvent) -> SafeString:
+        """Return the event's place in its organisation's chain."""
+        return format_html('<span class="hw-mono">{} after {} is {}</span>', row.n, row.prev_hash[:16] or "–", row.hash)
+
+    @button(description="Verify chain", url_path="verify", icon="verified")  # type: ignore[misc]
+    def verify(self, request: HttpRequest) -> HttpResponse:
+        """Recompute every chain that the reader may see."""
+        if getattr(request.user, "is_superuser", False):
+            reports = verify_all()
+        else:
+            reports = [verify_chain(org) for org in readable_orgs(request, self.view_permission)]
+        names = {org.pk: org.slug for org in Organization.unscoped.all()}
+        for report in reports:
+            name = names.get(report.org_id, "the platform")
+            if report.is_whole:
+                messages.success(request, f"{name}: {report.events} events, the chain is whole.")
+            else:
+                messages.error(request, f"{name}: {report.problem}.")
+        return HttpResponseRedirect(self.link("changelist"))
+
+
+def _document(value: Any) -> SafeString:
+    return format_html('<pre class="hw-raw">{}</pre>', json.dumps(value, indent=2, ensure_ascii=False))

@@ -1,0 +1,108 @@
+"""Users in the admin: superusers alone manage them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from unfold.decorators import action as button
+
+from headwater.control.console.model_admin import ActionForm, ConsoleModelAdmin, operating
+from headwater.control.identity.actions import create_user, deactivate_user, make_admin, set_password
+from headwater.control.identity.models import User
+from headwater.core.errors import HeadwaterError
+
+
+class UserForm(ActionForm):
+    """A user."""
+
+    email = forms.EmailField()
+    name = forms.CharField(max_length=200, required=False)
+    password = forms.CharField(
+        widget=forms.PasswordInput, required=False, help_text="Empty: they cannot sign in until one is set."
+    )
+    is_admin = forms.BooleanField(required=False, label="Operates the platform", help_text="May do everything.")
+
+
+class PasswordForm(ActionForm):
+    """Another password."""
+
+    password = forms.CharField(widget=forms.PasswordInput, help_text="At least 10 characters.")
+
+
+@admin.register(User)
+class UserAdmin(ConsoleModelAdmin):
+    """People."""
+
+    list_display = ("email", "name", "is_active", "is_staff", "is_superuser", "last_login")
+    list_filter = ("is_active", "is_staff")
+    search_fields = ("email", "name")
+    fields = ("email", "name", "is_active", "is_staff", "is_superuser", "last_login", "created_at")
+    readonly_fields = ("created_at",)
+    actions_list = ("create",)
+    actions_detail = ("password", "promote", "deactivate")
+
+    @button(description="New user", url_path="new", icon="person_add")  # type: ignore[misc]
+    def create(self, request: HttpRequest) -> HttpResponse:
+        """Make a user."""
+
+        def run(values: dict[str, Any]) -> str:
+            user = create_user(
+                actor=operating(request),
+                email=values["email"],
+                password=values["password"] or None,
+                name=values["name"],
+                is_admin=values["is_admin"],
+            )
+            return f"{user.email} was made; invite them to an organisation next."
+
+        form = UserForm(request.POST or None)
+        return self.act(request, run, title="New user", submit="Create", back=self.link("changelist"), form=form)
+
+    @button(description="Set password", url_path="password", icon="password")  # type: ignore[misc]
+    def password(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Give a user another password."""
+        user = self.row(request, object_id)
+
+        def run(values: dict[str, Any]) -> str:
+            set_password(actor=operating(request), user=user, password=values["password"])
+            return f"{user.email} has another password; their sessions have ended."
+
+        form = PasswordForm(request.POST or None)
+        return self.act(
+            request, run, title=f"Set the password of {user.email}", submit="Set password",
+            back=self.link("change", object_id), form=form, original=user,
+        )  # fmt: skip
+
+    @button(description="Make administrator", url_path="promote", icon="shield_person")  # type: ignore[misc]
+    def promote(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Let a user operate the platform."""
+        user = self.row(request, object_id)
+
+        def run(_values: dict[str, Any]) -> str:
+            make_admin(actor=operating(request), user=user)
+            return f"{user.email} operates the platform."
+
+        return self.act(
+            request, run, title=f"Make {user.email} an administrator", submit="Make administrator",
+            back=self.link("change", object_id), form=ActionForm(request.POST or None), original=user, danger=True,
+            explanation="They will be able to do everything, in every organisation.",
+        )  # fmt: skip
+
+    @button(description="Deactivate", url_path="deactivate", icon="person_off")  # type: ignore[misc]
+    def deactivate(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Let a user sign in no more."""
+        user = self.row(request, object_id)
+
+        def run(values: dict[str, Any]) -> str:
+            if user.pk == request.user.pk:
+                raise HeadwaterError("conflict", "you cannot deactivate yourself", hint="ask another administrator")
+            deactivate_user(actor=operating(request), user=user, reason=values["reason"])
+            return f"{user.email} can sign in no more."
+
+        return self.act(
+            request, run, title=f"Deactivate {user.email}", submit="Deactivate", back=self.link("change", object_id),
+            explanation="They can sign in no more, and none of their keys opens anything.", danger=True, original=user,
+        )  # fmt: skip

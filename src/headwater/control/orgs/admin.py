@@ -1,0 +1,212 @@
+"""Organisations, projects, environments and members in the admin."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, ClassVar
+
+from django import forms
+from django.contrib import admin
+from django.contrib.auth import get_user_model
+from django.db.models import Q
+from django.http import HttpRequest, HttpResponse
+from unfold.decorators import action as button
+
+from headwater.control.access.members import activate_member, change_role, invite_member, suspend_member
+from headwater.control.access.models import Role
+from headwater.control.console.model_admin import ActionForm, ConsoleModelAdmin, acting, operating
+from headwater.control.orgs.actions import create_environment, create_organization, create_project
+from headwater.control.orgs.models import Environment, Membership, Organization, Project
+from headwater.core.errors import HeadwaterError
+from headwater.core.settings import SLUG
+
+
+class SlugForm(ActionForm):
+    """A slug and a name."""
+
+    slug = forms.RegexField(SLUG, help_text="Lower-case letters, digits, hyphens and underscores; it never changes.")
+    name = forms.CharField(max_length=200, required=False)
+
+
+class ProjectForm(SlugForm):
+    """A project of an organisation."""
+
+    organization = forms.ModelChoiceField(Organization.unscoped.all())
+    field_order = ("organization", "slug", "name")
+
+
+class EnvironmentForm(ActionForm):
+    """An environment of a project."""
+
+    project = forms.ModelChoiceField(Project.unscoped.all())
+    key = forms.RegexField(SLUG, help_text="For instance production; it never changes.")
+    protected = forms.BooleanField(
+        required=False, help_text="Protected environments serve approved model versions only."
+    )
+
+
+class InviteForm(ActionForm):
+    """Somebody and the role they get."""
+
+    organization = forms.ModelChoiceField(Organization.unscoped.all())
+    email = forms.EmailField()
+    role = forms.ModelChoiceField(Role.unscoped.all())
+
+
+class RoleForm(ActionForm):
+    """Another role."""
+
+    role = forms.ModelChoiceField(Role.unscoped.all())
+    reason = forms.CharField(max_length=500, required=False, widget=forms.Textarea)
+
+
+@admin.register(Organization)
+class OrganizationAdmin(ConsoleModelAdmin):
+    """Tenants."""
+
+    view_permission: ClassVar[str | None] = "member.read"
+    list_display = ("slug", "name", "status", "created_at")
+    search_fields = ("slug", "name")
+    actions_list = ("create",)
+
+    def belongs_to(self, orgs: list[uuid.UUID]) -> Q:
+        """Return the organisations themselves."""
+        return Q(pk__in=orgs)
+
+    @button(description="New organisation", url_path="new", icon="add")  # type: ignore[misc]
+    def create(self, request: HttpRequest) -> HttpResponse:
+        """Make an organisation."""
+
+        def run(values: dict[str, Any]) -> str:
+            org = create_organization(actor=operating(request), slug=values["slug"], name=values["name"])
+            return f"{org} was made."
+
+        form = SlugForm(request.POST or None)
+        return self.act(
+            request, run, title="New organisation", submit="Create", back=self.link("changelist"), form=form
+        )
+
+
+@admin.register(Project)
+class ProjectAdmin(ConsoleModelAdmin):
+    """Projects."""
+
+    view_permission: ClassVar[str | None] = "dataset.read"
+    list_display = ("slug", "name", "org", "created_at")
+    list_select_related = ("org",)
+    search_fields = ("slug", "name")
+    actions_list = ("create",)
+
+    @button(description="New project", url_path="new", icon="add")  # type: ignore[misc]
+    def create(self, request: HttpRequest) -> HttpResponse:
+        """Make a project."""
+
+        def run(values: dict[str, Any]) -> str:
+            project = create_project(
+                actor=acting(request), org=values["organization"], slug=values["slug"], name=values["name"]
+            )
+            return f"{project} was made."
+
+        form = ProjectForm(request.POST or None).offered_to(request, "organization.write")
+        return self.act(request, run, title="New project", submit="Create", back=self.link("changelist"), form=form)
+
+
+@admin.register(Environment)
+class EnvironmentAdmin(ConsoleModelAdmin):
+    """Environments."""
+
+    view_permission: ClassVar[str | None] = "dataset.read"
+    list_display = ("key", "project", "org", "protected", "identifier")
+    list_select_related = ("project", "org")
+    actions_list = ("create",)
+
+    @admin.display(description="identifier")
+    def identifier(self, row: Environment) -> str:
+        """Return the id that streams and snapshots carry."""
+        return row.public_id
+
+    @button(description="New environment", url_path="new", icon="add")  # type: ignore[misc]
+    def create(self, request: HttpRequest) -> HttpResponse:
+        """Make an environment."""
+
+        def run(values: dict[str, Any]) -> str:
+            environment = create_environment(
+                actor=acting(request), project=values["project"], key=values["key"], protected=values["protected"]
+            )
+            return f"{environment} was made."
+
+        form = EnvironmentForm(request.POST or None).offered_to(request, "organization.write")
+        return self.act(request, run, title="New environment", submit="Create", back=self.link("changelist"), form=form)
+
+
+@admin.register(Membership)
+class MembershipAdmin(ConsoleModelAdmin):
+    """Members of organisations."""
+
+    view_permission: ClassVar[str | None] = "member.read"
+    list_display = ("user", "org", "status", "roles", "created_at")
+    list_select_related = ("user", "org")
+    list_filter = ("status",)
+    search_fields = ("user__email",)
+    actions_list = ("invite",)
+    actions_detail = ("role", "suspend", "activate")
+
+    @admin.display(description="roles")
+    def roles(self, row: Membership) -> str:
+        """Return the roles that live grants give."""
+        live = row.grants.filter(revoked_at=None).select_related("role")
+        return ", ".join(sorted({grant.role.name for grant in live})) or "none"
+
+    @button(description="Invite member", url_path="invite", icon="person_add")  # type: ignore[misc]
+    def invite(self, request: HttpRequest) -> HttpResponse:
+        """Invite somebody who has an account."""
+
+        def run(values: dict[str, Any]) -> str:
+            user = get_user_model().objects.filter(email=values["email"].lower()).first()
+            if user is None:
+                raise HeadwaterError("not_found", f"nobody has the address {values['email']}", hint="make a user first")
+            invite_member(actor=acting(request), org=values["organization"], user=user, role=values["role"])
+            return f"{user.email} was invited."
+
+        form = InviteForm(request.POST or None).offered_to(request, "member.write")
+        return self.act(request, run, title="Invite member", submit="Invite", back=self.link("changelist"), form=form)
+
+    @button(description="Change role", url_path="role", icon="badge")  # type: ignore[misc]
+    def role(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Give a member another role."""
+        member = self.row(request, object_id)
+
+        def run(values: dict[str, Any]) -> None:
+            change_role(actor=acting(request), membership=member, role=values["role"], reason=values["reason"])
+
+        form = RoleForm(request.POST or None).offered_to(request, "member.write")
+        return self.act(
+            request, run, title=f"Change the role of {member.user}", submit="Change role",
+            back=self.link("change", object_id), form=form, original=member,
+        )  # fmt: skip
+
+    @button(description="Suspend", url_path="suspend", icon="block")  # type: ignore[misc]
+    def suspend(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Let a member act no more."""
+        member = self.row(request, object_id)
+        return self.act(
+            request,
+            lambda values: _done(suspend_member(actor=acting(request), membership=member, reason=values["reason"])),
+            title=f"Suspend {member.user}", submit="Suspend", back=self.link("change", object_id), danger=True,
+            explanation="Their own keys and sessions can do nothing here until they are activated again.",
+            original=member,
+        )  # fmt: skip
+
+    @button(description="Activate", url_path="activate", icon="check")  # type: ignore[misc]
+    def activate(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Let a member act."""
+        member = self.row(request, object_id)
+        return self.act(
+            request,
+            lambda values: _done(activate_member(actor=acting(request), membership=member, reason=values["reason"])),
+            title=f"Activate {member.user}", submit="Activate", back=self.link("change", object_id), original=member,
+        )  # fmt: skip
+
+
+def _done(member: Membership) -> str:
+    return f"{member.user} is {member.status}."
