@@ -84,6 +84,11 @@ class Home:
         return self.run / "demo.key"
 
     @property
+    def valkey(self) -> Path:
+        """Return the directory of the embedded Valkey's data."""
+        return self.root / "valkey"
+
+    @property
     def valkey_socket(self) -> Path:
         """Return the socket of the embedded Valkey."""
         return self.run / "valkey.sock"

@@ -35,6 +35,7 @@ class ChildSpec:
         environment: variables on top of the supervisor's own.
         directory: where it runs.
         grace_seconds: how long it may take to stop before it is killed.
+        answers: its stdout is an answer to keep (``Child.answer``), not lines for the log.
     """
 
     name: str
@@ -43,6 +44,7 @@ class ChildSpec:
     environment: Mapping[str, str] = field(default_factory=dict)
     directory: Path | None = None
     grace_seconds: float = 20.0
+    answers: bool = False
 
 
 class Child:
@@ -57,7 +59,8 @@ class Child:
         self.last_lines: deque[str] = deque(maxlen=_LAST_LINES)
         self._process = process
         self._stream = stream
-        self._pump = asyncio.create_task(self._follow())
+        self.answer = b""
+        self._pump = asyncio.gather(self._follow(), self._keep_answer())
 
     @classmethod
     async def start(cls, spec: ChildSpec, stream: LogStream) -> Child:
@@ -66,7 +69,7 @@ class Child:
             *(sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), *spec.command),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
+            stderr=asyncio.subprocess.PIPE if spec.answers else asyncio.subprocess.STDOUT,
             env={**os.environ, "PYTHONUNBUFFERED": "1", **spec.environment},
             cwd=spec.directory,
             start_new_session=True,
@@ -82,8 +85,8 @@ class Child:
         """Wait for its end and its last output; return its exit code."""
         code = await self._process.wait()
         # Something it started may hold the pipe open for longer than anybody wants to wait.
-        await asyncio.wait({self._pump}, timeout=_DRAIN_SECONDS)
-        self._pump.cancel()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(self._pump), _DRAIN_SECONDS)
         return code
 
     async def stop(self, hurry: asyncio.Event, *, hurried_grace_seconds: float = 3.0) -> None:
@@ -112,7 +115,7 @@ class Child:
                 os.killpg(self.pid, number)
 
     async def _follow(self) -> None:
-        output = self._process.stdout
+        output = self._process.stderr if self.spec.answers else self._process.stdout
         assert output is not None
         tail = b""
         while chunk := await output.read(_CHUNK):
@@ -123,6 +126,10 @@ class Child:
                 self._line(line)
         if tail:
             self._line(tail)
+
+    async def _keep_answer(self) -> None:
+        if self.spec.answers and self._process.stdout is not None:
+            self.answer = await self._process.stdout.read()
 
     def _line(self, raw: bytes) -> None:
         text = raw.decode(errors="replace").rstrip("\r")

@@ -6,29 +6,53 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from http import HTTPStatus
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 Probe = Callable[[float], Awaitable[str | None]]
 """Called with the time (epoch seconds) of the child's start; returns what is missing, in words, or None when ready."""
 
 _TIMEOUT_SECONDS: Final = 3.0
 _MOST_BYTES: Final = 64 << 10
+#: Where a server that listens on every address can be reached.
+_ANY: Final = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
+
+
+async def always(_started: float) -> str | None:
+    """Probe for what needs none."""
+    return None
 
 
 def http(host: str, port: int, path: str = "/readyz") -> Probe:
     """Return a probe that asks ``GET path`` for a 200."""
-    target = "127.0.0.1" if host in ("0.0.0.0", "") else "::1" if host == "::" else host  # noqa: S104 - compared
 
     async def probe(_started: float) -> str | None:
-        try:
-            async with asyncio.timeout(_TIMEOUT_SECONDS):
-                status, body = await _get(target, port, path)
-        except (OSError, TimeoutError):
+        status, document = await ask(host, port, path)
+        if status is None:
             return f"nothing answers on port {port} yet"
-        return None if status == 200 else _reason(status, body)  # noqa: PLR2004 - OK
+        if status == HTTPStatus.OK:
+            return None
+        return "; ".join(map(str, document.get("problems", ()))) or f"it answers {status}"
 
     return probe
+
+
+async def ask(host: str, port: int, path: str) -> tuple[int | None, dict[str, Any]]:
+    """Return status and JSON object of a plain GET; None when there is no answer.
+
+    An HTTP client would cost the supervisor 20 MB.
+    """
+    try:
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
+            status, body = await _get(_ANY.get(host, host), port, path)
+    except (OSError, TimeoutError):
+        return None, {}
+    try:
+        document = json.loads(body)
+    except ValueError:
+        document = None
+    return status, document if isinstance(document, dict) else {}
 
 
 def fresh_file(path: Path) -> Probe:
@@ -59,7 +83,7 @@ def unix_socket(path: Path) -> Probe:
 
 
 async def _get(host: str, port: int, path: str) -> tuple[int, bytes]:
-    """Return status and body of a plain request; an HTTP client would cost the supervisor 20 MB."""
+    """Return status and body."""
     reader, writer = await asyncio.open_connection(host, port)
     try:
         writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n".encode())
@@ -76,13 +100,3 @@ async def _get(host: str, port: int, path: str) -> tuple[int, bytes]:
     if len(words) < 2 or not words[1].isdigit():  # noqa: PLR2004 - HTTP/1.1 and the status
         raise OSError("no HTTP answer")
     return int(words[1]), body
-
-
-def _reason(status: int, body: bytes) -> str:
-    """Return the problems that a readiness answer names."""
-    with suppress(ValueError):
-        document = json.loads(body)
-        problems = document.get("problems") or document.get("detail")
-        if problems:
-            return "; ".join(map(str, problems)) if isinstance(problems, list) else str(problems)
-    return f"it answers {status}"

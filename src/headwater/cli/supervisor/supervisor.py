@@ -40,17 +40,17 @@ class Supervisor:
         keeper.start()
         return keeper
 
-    async def run_once(self, spec: ChildSpec) -> tuple[int, list[str]]:
-        """Run a child to its end; return its exit code and its last lines."""
+    async def run_once(self, spec: ChildSpec) -> Child:
+        """Run a child to its end and return it, for its exit code, its last lines and its answer."""
         child = await Child.start(spec, self._stream)
         self._passing.add(child)
         try:
-            code = await child.wait()
+            await child.wait()
         finally:
             if child.returncode is None:
                 await child.stop(self.hurry)
             self._passing.discard(child)
-        return code, list(child.last_lines)
+        return child
 
     async def wait_ready(self) -> None:
         """Wait until every child is ready."""
@@ -58,6 +58,10 @@ class Supervisor:
             await keeper.ready.wait()
         self.state.ready = True
         self._write()
+
+    def missing(self) -> list[str]:
+        """Return what is not ready, each with what it waits for."""
+        return [f"{name} ({keeper.waiting_for})" for name, keeper in self._keepers.items() if not keeper.ready.is_set()]
 
     def memory(self) -> dict[str, int]:
         """Return the resident bytes of each process with everything below it, the supervisor's own last."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -158,16 +159,29 @@ async def test_a_stop_while_children_still_start_leaves_none(system: System) -> 
 
 
 async def test_a_passing_child_reports_its_end(system: System) -> None:
-    assert await system.supervisor.run_once(system.spec("setup", FAILING)) == (3, ["no luck"])
+    child = await system.supervisor.run_once(system.spec("setup", FAILING))
+
+    assert (child.returncode, list(child.last_lines)) == (3, ["no luck"])
+
+
+async def test_an_answer_is_kept_and_stays_out_of_the_log(system: System) -> None:
+    code = "import sys; print('secret'); print('progress', file=sys.stderr)"
+    spec = dataclasses.replace(system.spec("setup", code), answers=True)
+
+    child = await system.supervisor.run_once(spec)
+
+    assert child.answer == b"secret\n"
+    assert "progress" in system.log
+    assert "secret" not in system.log
 
 
 async def test_a_program_that_does_not_exist_is_told(system: System) -> None:
-    code, lines = await system.supervisor.run_once(
+    child = await system.supervisor.run_once(
         ChildSpec("start", ("/nowhere/program",), ready.fresh_file(system.home.run))
     )
 
-    assert code == 127
-    assert lines == ["/nowhere/program cannot be started: No such file or directory"]
+    assert child.returncode == 127
+    assert list(child.last_lines) == ["/nowhere/program cannot be started: No such file or directory"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")

@@ -1,0 +1,74 @@
+"""``headwater contract``: check contract files, and get contracts out of a running system."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from headwater.cli.connect import connect
+from headwater.cli.options import HomeOption, JsonOption, ProjectOption
+from headwater.cli.session import open_session
+from headwater.contracts.model import Contract
+from headwater.contracts.odcs import export_contract, parse_contract
+from headwater.contracts.spec import contract_from_spec
+from headwater.core.errors import HeadwaterError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Check and export data contracts.")
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="Contract file (Open Data Contract Standard)")],
+    *,
+    home: HomeOption = None,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Read a contract file and say what it says; every error names its place."""
+    session = open_session(home, project, json=as_json)
+    contract = parse_contract(_read(file), source=str(file))
+    document = {"name": contract.name, "version": contract.version, "fields": [asdict(one) for one in contract.fields]}
+    session.answer(document, lambda console: _draw(console, contract))
+
+
+@app.command()
+def export(
+    name: Annotated[str, typer.Argument(help="Name of the dataset")],
+    *,
+    home: HomeOption = None,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the active contract of a dataset as an Open Data Contract Standard file."""
+    session = open_session(home, project, json=as_json)
+    with connect(session) as client:
+        described = client.dataset(name)
+    document: dict[str, Any] = export_contract(contract_from_spec(described["schema"]["spec"]))
+
+    def write(_console: Console) -> None:
+        sys.stdout.write(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+
+    session.answer(document, write)
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise HeadwaterError("contract_invalid", f"{file} is not UTF-8", hint="save it as UTF-8") from error
+
+
+def _draw(console: Console, contract: Contract) -> None:
+    table = Table("field", "type", "required", "nullable", "description")
+    for field in contract.fields:
+        yes = {True: "yes", False: ""}
+        table.add_row(field.name, field.type, yes[field.required], yes[field.nullable], field.description)
+    console.print(f"{contract.name} {contract.version} is valid: {len(contract.fields)} fields", markup=False)
+    console.print(table)

@@ -1,0 +1,133 @@
+"""``headwater ingest``: files into a dataset, with a progress bar and counts that add up."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from headwater.cli.connect import connect
+from headwater.cli.options import HomeOption, JsonOption, ProjectOption
+from headwater.cli.progress import LoadProgress, show_progress
+from headwater.cli.resumable import STDIN, BatchKeys, format_of, open_counted, size_of
+from headwater.cli.session import Session, open_session
+from headwater.client import Client, ClientError, IngestReply, IngestSummary
+from headwater.client.calls import ingest as ingest_call
+from headwater.client.framing import BATCH_ROWS, Format, split
+
+_SHOWN_ROWS: Final = 10
+_SHOWN_KINDS: Final = 20
+
+
+class FileFormat(StrEnum):
+    """Formats of files."""
+
+    CSV = "csv"
+    NDJSON = "ndjson"
+    JSON = "json"
+
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def ingest(
+    dataset: Annotated[str, typer.Argument(help="Name of the dataset")],
+    files: Annotated[list[Path], typer.Argument(help="Files, also .gz; - reads standard input")],
+    *,
+    form: Annotated[
+        FileFormat | None, typer.Option("--format", help="What the files hold, when their names do not say it")
+    ] = None,
+    batch_rows: Annotated[int, typer.Option(min=1, max=100_000, help="Rows that are stored together")] = BATCH_ROWS,
+    null: Annotated[str | None, typer.Option(help="CSV: text that means null, such as NA")] = None,
+    on_error: Annotated[
+        str | None, typer.Option(help="quarantine, reject_row or reject_batch; the contract decides unless set")
+    ] = None,
+    home: HomeOption = None,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Send files to a dataset.
+
+    Repeating the command sends the same batches under the same keys, so an interrupted load goes on where it stopped
+    and a finished one stores nothing twice. Exit code 1 when a row was quarantined or rejected.
+    """
+    session = open_session(home, project, json=as_json)
+    params = {"null": null, "on_error": on_error}
+    inputs = [(path, format_of(path, form.value if form else None)) for path in files]
+    sizes = [size_of(path) for path, _ in inputs]
+    summary = IngestSummary()
+    try:
+        with connect(session) as client, show_progress(dataset, sizes) as progress:
+            for path, one in inputs:
+                load = _Load(client, dataset, one, batch_rows, params, progress)
+                for reply in load.send(path):
+                    summary.add(reply)
+                    progress.rows(summary.counts)
+    except (ClientError, KeyboardInterrupt):
+        _report(session, dataset, summary, complete=False)
+        raise
+    _report(session, dataset, summary, complete=True)
+    if summary.counts.refused:
+        raise typer.Exit(1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """How one input is sent."""
+
+    client: Client
+    dataset: str
+    form: Format
+    batch_rows: int
+    params: dict[str, Any]
+    progress: LoadProgress
+
+    def send(self, path: Path) -> Iterator[IngestReply]:
+        """Send an input in batches and return each answer as it comes."""
+        params = self.params if self.form == "csv" else {**self.params, "null": None}
+        keys = BatchKeys(self.form, params)
+        self.progress.file("standard input" if path == STDIN else path.name)
+        with open_counted(path, self.progress.bytes) as stream:
+            for piece in split(stream, self.form, batch_rows=self.batch_rows):
+                call = ingest_call(self.dataset, piece, self.form, key=keys.next(piece), params=params)
+                yield self.client.send(call)
+
+
+def _report(session: Session, dataset: str, summary: IngestSummary, *, complete: bool) -> None:
+    document = {
+        "dataset": dataset,
+        "complete": complete,
+        "counts": asdict(summary.counts),
+        "already_loaded": summary.replayed_rows,
+        "error_summary": [
+            {"code": code, "path": path, "count": count} for (code, path), count in summary.error_summary.items()
+        ],
+        "errors": summary.errors,
+        "receipts": summary.receipts,
+    }
+    session.answer(document, lambda console: _draw(console, dataset, summary, complete=complete))
+    sys.stdout.flush()
+
+
+def _draw(console: Console, dataset: str, summary: IngestSummary, *, complete: bool) -> None:
+    table = Table(title=f"{dataset}: {'done' if complete else 'not finished; run it again to go on'}")
+    for name in asdict(summary.counts):
+        table.add_column(name, justify="right")
+    table.add_row(*(f"{count:,}" for count in asdict(summary.counts).values()))
+    console.print(table)
+    if summary.replayed_rows:
+        console.print(f"{summary.replayed_rows:,} of these rows had been sent before and were not stored again.")
+    kinds = sorted(summary.error_summary.items(), key=lambda item: -item[1])
+    for (code, path), count in kinds[:_SHOWN_KINDS]:
+        console.print(f"  {count:>9,} rows: {code} at {path}", markup=False)
+    for row in summary.errors[:_SHOWN_ROWS]:
+        for error in row.get("errors", ())[:1]:
+            console.print(f"  row {row['row']}: {error.get('path')} {error.get('message')}", markup=False)

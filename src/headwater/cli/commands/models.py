@@ -1,0 +1,81 @@
+"""``headwater models``: push a version, see what there is, move the traffic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from headwater.cli.connect import require_control
+from headwater.cli.options import HomeOption, JsonOption, ProjectOption
+from headwater.cli.project.files import collect_model
+from headwater.cli.project.route import apply_somewhere
+from headwater.cli.session import Session, open_session
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Push, list and promote models.")
+
+
+@app.command()
+def push(
+    directory: Annotated[Path, typer.Argument(help="Directory with model.yaml and the artifact")],
+    *,
+    home: HomeOption = None,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Register a model's version; pushing what is already there changes nothing."""
+    session = open_session(home, project, json=as_json)
+    outcome = apply_somewhere(session, dry_run=False, project=collect_model(directory))
+    session.answer(outcome.plain, outcome.draw)
+
+
+@app.command("list")
+def list_models(*, home: HomeOption = None, project: ProjectOption = None, as_json: JsonOption = False) -> None:
+    """List the models with their routes."""
+    session = open_session(home, project, json=as_json)
+    with require_control(session) as api:
+        document = api.request("GET", _models(session))
+
+    def draw(console: Console) -> None:
+        table = Table("model", "aliases", "routes", "description")
+        for model in document["items"]:
+            routes = model.get("routes", {}).get(session.settings.target.environment, ())
+            table.add_row(
+                model["name"],
+                ", ".join(f"{alias} = {number}" for alias, number in model.get("aliases", {}).items()),
+                ", ".join(map(_route, routes)),
+                model.get("description", ""),
+            )
+        console.print(table)
+
+    session.answer(document, draw)
+
+
+@app.command()
+def promote(
+    model: Annotated[str, typer.Argument(help="Its name")],
+    version: Annotated[int, typer.Argument(min=1, help="The version that gets all traffic")],
+    *,
+    reason: Annotated[str, typer.Option(help="Why, for the audit log")] = "",
+    home: HomeOption = None,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Send all of the environment's traffic to one version."""
+    session = open_session(home, project, json=as_json)
+    body = {"environment": session.settings.target.environment, "reason": reason}
+    with require_control(session) as api:
+        document = api.request("POST", f"{_models(session)}/{model}/versions/{version}/promote", json=body)
+    session.answer(document, lambda console: console.print(f"{model} {version} has all traffic", markup=False))
+
+
+def _models(session: Session) -> str:
+    target = session.settings.target
+    return f"/organizations/{target.organization}/projects/{target.project}/models"
+
+
+def _route(route: dict[str, Any]) -> str:
+    return f"{route['version']} {route['role']} {route['weight_bps'] / 100:g}%"

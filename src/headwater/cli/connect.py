@@ -1,0 +1,47 @@
+"""Services and control, as a command on this machine reaches them."""
+
+from __future__ import annotations
+
+from headwater.cli.control_api import ControlApi
+from headwater.cli.session import Session
+from headwater.client import Client
+from headwater.core.errors import HeadwaterError
+
+
+def connect(session: Session) -> Client:
+    """Return a client of the services.
+
+    Raises:
+        HeadwaterError: ``unauthenticated`` when there is no key to be found.
+    """
+    return Client(session.services_url, _key(session))
+
+
+def connect_control(session: Session) -> ControlApi | None:
+    """Return a connection to control, or None when it is not known to run: then this process can do its work."""
+    if session.running is None and session.settings.control.url is None:
+        return None
+    return ControlApi(session.control_url, _key(session))
+
+
+def require_control(session: Session) -> ControlApi:
+    """Return a connection to control; raises ``config_unavailable`` when it is not known to run."""
+    api = connect_control(session)
+    if api is None:
+        raise HeadwaterError(
+            "config_unavailable",
+            f"control does not run on {session.home.root}",
+            hint="start `headwater up`, or set HEADWATER_CONTROL__URL",
+        )
+    return api
+
+
+def _key(session: Session) -> str:
+    key = session.find_api_key()
+    if key is None:
+        raise HeadwaterError(
+            "unauthenticated",
+            f"no API key: HEADWATER_API_KEY is not set and {session.home.demo_key} does not exist",
+            hint="start `headwater up` once, or make a key with `headwater keys create NAME --role ROLE`",
+        )
+    return key

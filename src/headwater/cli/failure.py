@@ -1,0 +1,56 @@
+"""Errors in words: what happened and the cure on stderr, never a traceback for what a person can mend."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from typing import Any, Final
+
+from headwater.client.errors import ApiError, ClientError
+from headwater.core.errors import HeadwaterError
+
+#: Called wrongly, rather than failed.
+_USAGE: Final = frozenset({"setting_invalid", "invalid_parameter"})
+_SHOWN_ERRORS: Final = 20
+
+
+def explain(error: Exception, *, as_json: bool) -> int:
+    """Write the error to stderr and return the exit code."""
+    facts = _facts(error)
+    if facts is None:
+        traceback.print_exception(error)
+        facts = {"code": "internal", "detail": f"{type(error).__name__}: {error}"}
+        facts["hint"] = "this is a bug in Headwater; please report it with the lines above"
+    if as_json:
+        sys.stderr.write(json.dumps({"error": facts}) + "\n")
+    else:
+        sys.stderr.write(_in_words(facts))
+    return 2 if facts["code"] in _USAGE else 1
+
+
+def _facts(error: Exception) -> dict[str, Any] | None:
+    """Return code, detail, hint and errors of what a person can mend, None for a bug."""
+    if isinstance(error, HeadwaterError):
+        return {"code": error.code, "detail": error.detail, "hint": error.hint, **error.extra}
+    if isinstance(error, ApiError):
+        return {**error.problem, "code": error.code, "detail": error.detail, "hint": error.hint}
+    if isinstance(error, ClientError):
+        return {"code": "unreachable", "detail": str(error), "hint": "is it running? `headwater doctor` looks"}
+    if isinstance(error, OSError) and error.filename is not None:
+        return {"code": "file", "detail": f"{os.fsdecode(error.filename)}: {error.strerror}", "hint": None}
+    return None
+
+
+def _in_words(facts: dict[str, Any]) -> str:
+    lines = [f"error: {facts['detail']} ({facts['code']})"]
+    errors = facts.get("errors") or []
+    for one in errors[:_SHOWN_ERRORS]:
+        place = ":".join(str(one[name]) for name in ("source", "path") if one.get(name))
+        lines.append(f"  {place}: {one.get('message', one)}" if place else f"  {one.get('message', one)}")
+    if len(errors) > _SHOWN_ERRORS:
+        lines.append(f"  … and {len(errors) - _SHOWN_ERRORS} more")
+    if facts.get("hint"):
+        lines.append(f" hint: {facts['hint']}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,95 @@
+"""The ``headwater`` command: finds the command's module, runs it, and turns errors into words and exit codes.
+
+Exit codes: 0 done, 1 it did not work (the reason and the cure are on stderr), 2 it was called wrongly.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Annotated, Final, NamedTuple, NoReturn
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from headwater import __version__
+
+HELP: Final = {"help_option_names": ["-h", "--help"]}
+
+
+class Entry(NamedTuple):
+    """A command as ``--help`` lists it; its module has a typer application ``app``."""
+
+    module: str
+    panel: str
+    summary: str
+
+
+COMMANDS: Final[dict[str, Entry]] = {
+    "up": Entry("up", "Run", "Start everything on this machine, in the foreground."),
+    "serve": Entry("serve", "Run", "Run one process: control, services, sealer or worker."),
+    "doctor": Entry("doctor", "Run", "Examine home, ports, processes and versions; say what is wrong and the cure."),
+    "plan": Entry("plan", "Declare", "Show what applying a project directory would change."),
+    "apply": Entry("apply", "Declare", "Make the environment what a project directory says."),
+    "contract": Entry("contract", "Declare", "Check and export data contracts."),
+    "models": Entry("models", "Declare", "Push, list and promote models."),
+    "ingest": Entry("ingest", "Data", "Send files to a dataset: resumable, with exact counts."),
+    "query": Entry("query", "Data", "Call a SQL endpoint: a table in a terminal, CSV to a pipe."),
+    "datasets": Entry("datasets", "Data", "List the datasets with their counts."),
+    "keys": Entry("keys", "Access", "Create, list and revoke API keys."),
+    "users": Entry("users", "Access", "Create administrators."),
+    "audit": Entry("audit", "Access", "Verify the audit log."),
+}
+
+
+class LazyGroup(TyperGroup):
+    """Lists commands from the table and imports a command's module only to run it."""
+
+    def resolve_command(self, ctx, args):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+        """Swap the listed command for the real one."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if isinstance(command, TyperCommand) and name in COMMANDS:
+            module = importlib.import_module(f"headwater.cli.commands.{COMMANDS[name].module}")
+            command = typer.main.get_command(module.app)
+            command.name = name
+            command.context_settings = HELP
+        return name, command, rest
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"headwater {__version__}\n")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings=HELP,
+)
+
+
+@app.callback()
+def headwater(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    """The open-source backend for data applications."""
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and exit."""
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    for name, entry in COMMANDS.items():
+        group.add_command(TyperCommand(name, help=entry.summary, rich_help_panel=entry.panel))
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        group.main(arguments, prog_name="headwater")
+    except Exception as error:  # noqa: BLE001 - the one place where errors become words
+        # Imported when needed: it knows the client's errors, and most runs need neither.
+        explain = importlib.import_module("headwater.cli.failure").explain
+        sys.exit(explain(error, as_json="--json" in arguments))
+    sys.exit(0)

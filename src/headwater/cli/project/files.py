@@ -1,0 +1,136 @@
+"""Reads a project directory: texts as they are, artifacts by their digest. Control judges what the texts say."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from headwater.cli.project.payload import Project
+from headwater.core.errors import HeadwaterError
+
+_MANIFEST: Final = "model.yaml"
+_FILE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_Errors = list[dict[str, str]]
+
+
+def collect(directory: Path) -> Project:
+    """Read ``datasets/*.yaml``, ``endpoints/*.sql`` and ``models/*/model.yaml`` with their artifacts.
+
+    Raises:
+        HeadwaterError: ``project_invalid`` listing every file that cannot be read.
+    """
+    if not directory.is_dir():
+        raise HeadwaterError(
+            "project_invalid", f"{directory} is not a directory", hint="name the project's directory, or use --project"
+        )
+    project = Project()
+    errors: _Errors = []
+    _add_texts(project, errors, directory, "datasets", ("*.yaml", "*.yml"))
+    _add_texts(project, errors, directory, "endpoints", ("*.sql",))
+    for path in sorted(directory.glob(f"models/*/{_MANIFEST}")):
+        _add_model(project, errors, directory, path)
+    _raise_if(errors)
+    return project
+
+
+def collect_model(directory: Path) -> Project:
+    """Read one model's directory.
+
+    Raises:
+        HeadwaterError: ``project_invalid`` when the manifest or the artifact is missing or cannot be read.
+    """
+    project = Project()
+    errors: _Errors = []
+    path = directory / _MANIFEST
+    if not path.is_file():
+        raise HeadwaterError("project_invalid", f"there is no {path}", hint="a model directory has a model.yaml")
+    _add_model(project, errors, directory.parent, path)
+    require_artifacts(project)
+    _raise_if(errors)
+    return project
+
+
+def require_artifacts(project: Project) -> None:
+    """Raise ``project_invalid`` when a model's artifact does not exist."""
+    _raise_if(
+        [
+            {
+                "source": source,
+                "path": "artifact",
+                "message": "its file does not exist; train the model, or mend the name",
+            }
+            for source in project.unbuilt
+        ]
+    )
+
+
+def _add_texts(project: Project, errors: _Errors, directory: Path, kind: str, patterns: Iterable[str]) -> None:
+    paths = [path for pattern in patterns for path in directory.joinpath(kind).glob(pattern)]
+    for path in sorted(paths):
+        text = _read(path, directory, errors)
+        if text is not None:
+            project.resources[kind].append({"source": _name(path, directory), "text": text})
+
+
+def _add_model(project: Project, errors: _Errors, directory: Path, path: Path) -> None:
+    source = _name(path, directory)
+    text = _read(path, directory, errors)
+    if text is None:
+        return
+    name = _artifact_name(text)
+    if name is None:
+        # The manifest's own reader says best what is wrong; it brings the model runtime along, so it is asked last.
+        parse = importlib.import_module("headwater.engines.models.manifest").parse_manifest
+        try:
+            name = parse(text, source=source).artifact
+        except HeadwaterError as error:
+            errors.extend(error.extra.get("errors") or [{"source": source, "path": "", "message": error.detail}])
+            return
+    artifact = path.parent / str(name)
+    if not artifact.is_file():
+        project.unbuilt.append(source)
+        return
+    with artifact.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    project.artifacts[digest] = artifact
+    project.resources["models"].append({"source": source, "text": text, "artifact_sha256": digest})
+
+
+def _artifact_name(text: str) -> str | None:
+    """Return the manifest's ``artifact`` if it is a plain file name."""
+    try:
+        document: Any = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None
+    name = document.get("artifact") if isinstance(document, dict) else None
+    return name if isinstance(name, str) and _FILE_NAME.fullmatch(name) else None
+
+
+def _read(path: Path, directory: Path, errors: _Errors) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        errors.append({"source": _name(path, directory), "path": "", "message": f"it cannot be read: {reason}"})
+        return None
+
+
+def _name(path: Path, directory: Path) -> str:
+    return path.relative_to(directory).as_posix()
+
+
+def _raise_if(errors: _Errors) -> None:
+    if errors:
+        count = len(errors)
+        raise HeadwaterError(
+            "project_invalid",
+            f"{count} {'error' if count == 1 else 'errors'} in the project; nothing was changed",
+            hint="mend every file listed and apply again",
+            extra={"errors": errors},
+        )

@@ -1,0 +1,26 @@
+"""Applying a project through control's API."""
+
+from __future__ import annotations
+
+from headwater.cli.control_api import ControlApi
+from headwater.cli.project.payload import Outcome, Project
+from headwater.core.settings import TargetSettings
+
+
+def apply_there(api: ControlApi, target: TargetSettings, project: Project, *, dry_run: bool = False) -> Outcome:
+    """Apply ``project`` to ``target``, or ask what that would change; artifacts are put first.
+
+    Raises:
+        ApiError: control's refusal, with every error of every file.
+    """
+    for digest, path in project.artifacts.items():
+        with path.open("rb") as file:
+            api.put_file(f"/artifacts/{digest}", file)
+    body = {
+        "organization": target.organization,
+        "project": target.project,
+        "environment": target.environment,
+        "dry_run": dry_run,
+        "resources": project.resources,
+    }
+    return Outcome(api.request("POST", "/apply", json=body))
