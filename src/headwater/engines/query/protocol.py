@@ -1,0 +1,102 @@
+"""What answers SQL: tables pinned to versions go in, typed columns and a stream of Arrow batches come out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import pyarrow as pa
+
+from headwater.engines.query.walk import CheckedQuery
+
+
+@dataclass(frozen=True, slots=True)
+class TableSource:
+    """A table as one query sees it.
+
+    Attributes:
+        name: what SQL calls it.
+        version: the pinned table version; None while no row was ever sealed.
+        files: the Parquet files of that version.
+        columns: name and DuckDB type of every column it shows, in order.
+        stored: the names of those columns that the files have; the others are NULL.
+        hides_rows: no policy lets the caller see rows, so it is empty.
+    """
+
+    name: str
+    version: int | None
+    files: tuple[str, ...]
+    columns: tuple[tuple[str, str], ...]
+    stored: frozenset[str]
+    hides_rows: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a result, with its type in DuckDB's words."""
+
+    name: str
+    type: str
+
+
+class Reading(Protocol):
+    """The answer to one query under way. Used by one thread at a time, but for ``interrupt``."""
+
+    @property
+    def columns(self) -> Sequence[Column]:
+        """Return the result's columns."""
+        ...
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Return the schema of the batches."""
+        ...
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Return the rows as they come, computed while they are taken.
+
+        Raises:
+            HeadwaterError: ``query_timeout`` once interrupted, ``sql_failed`` when the data does not bear the query.
+        """
+        ...
+
+    def interrupt(self) -> None:
+        """Stop as soon as possible; from any thread, at any time, more than once."""
+        ...
+
+    def close(self) -> None:
+        """Release what the query holds."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class QueryEngine(Protocol):
+    """Runs checked queries. Safe to use from several threads."""
+
+    @property
+    def version(self) -> str:
+        """Return the engine's version: results of two versions may differ."""
+        ...
+
+    def start(
+        self,
+        environment_id: str,
+        query: CheckedQuery,
+        *,
+        parameters: Mapping[str, Any],
+        tables: Mapping[str, TableSource],
+        batch_rows: int,
+    ) -> Reading:
+        """Return a reading that has not begun; the first use of its columns or batches runs the query."""
+        ...
+
+    def close(self) -> None:
+        """Release everything."""
+        ...

@@ -1,0 +1,97 @@
+"""Tables of record as SQL sees them: which columns they show, and the views DuckDB reads them through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Final
+
+import pyarrow as pa
+
+from headwater.engines.lake.protocol import TableState
+from headwater.engines.query.protocol import TableSource
+from headwater.engines.query.walk import quote, scratch
+
+SYSTEM_COLUMNS: Final = pa.schema(
+    [
+        ("_hw_seq", pa.int64()),
+        ("_hw_received_at", pa.timestamp("us", "UTC")),
+        ("_hw_receipt", pa.string()),
+        ("_hw_contract", pa.string()),
+    ]
+)
+
+
+@lru_cache(maxsize=1024)
+def duckdb_columns(schema: pa.Schema) -> tuple[tuple[str, str], ...]:
+    """Return name and DuckDB type of every column of an Arrow schema."""
+    with scratch() as connection:
+        types = connection.from_arrow(schema.empty_table()).types
+    return tuple((name, str(type_)) for name, type_ in zip(schema.names, types, strict=True))
+
+
+def table_source(name: str, expected: pa.Schema, state: TableState | None, *, hides_rows: bool = False) -> TableSource:
+    """Return a dataset's table as SQL sees it.
+
+    Args:
+        name: what SQL calls it.
+        expected: the columns that are shown even while no file has them (the active contract's and the system's).
+        state: the pinned version; None while there is no table.
+        hides_rows: whether it must look empty.
+    """
+    expected_columns = dict(duckdb_columns(expected))
+    stored: dict[str, str] = {} if state is None else dict(duckdb_columns(state.schema))
+    columns = {column: stored.get(column, type_) for column, type_ in expected_columns.items()}
+    columns |= {column: type_ for column, type_ in stored.items() if column not in columns}
+    return TableSource(
+        name=name,
+        version=None if state is None else state.version,
+        files=() if state is None else state.files,
+        columns=tuple(columns.items()),
+        stored=frozenset(stored),
+        hides_rows=hides_rows,
+    )
+
+
+def view_body(source: TableSource) -> str:
+    """Return the SELECT that shows ``source``: exactly its columns, nothing but its files."""
+    is_empty = source.hides_rows or not source.files
+    shown = ", ".join(
+        quote(name) if name in source.stored and not is_empty else f"CAST(NULL AS {type_}) AS {quote(name)}"
+        for name, type_ in source.columns
+    )
+    if is_empty:
+        return f"SELECT {shown} WHERE false"
+    files = ", ".join(_literal(path) for path in source.files)
+    return f"SELECT {shown} FROM read_parquet([{files}], union_by_name = true)"  # noqa: S608 - as above
+
+
+def plain_source(source: TableSource) -> Mapping[str, object]:
+    """Return a source as JSON holds it; ``read_source`` is the inverse."""
+    return {
+        "name": source.name,
+        "version": source.version,
+        "files": list(source.files),
+        "columns": [list(column) for column in source.columns],
+        "stored": sorted(source.stored),
+        "hides_rows": source.hides_rows,
+    }
+
+
+def read_source(plain: Mapping[str, object]) -> TableSource:
+    """Return the source that ``plain_source`` wrote."""
+    members = dict(plain)
+    files, columns, stored = members.pop("files"), members.pop("columns"), members.pop("stored")
+    assert isinstance(files, list)
+    assert isinstance(columns, list)
+    assert isinstance(stored, list)
+    return TableSource(
+        files=tuple(files),
+        columns=tuple((name, type_) for name, type_ in columns),
+        stored=frozenset(stored),
+        **members,  # type: ignore[arg-type] # written by plain_source
+    )
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
