@@ -21,7 +21,7 @@ from headwater.services.kit.node import node_guard
 from headwater.services.kit.openapi import openapi_router
 from headwater.services.kit.problem import install_problem_handlers
 from headwater.services.kit.runtime import ProcessRuntime
-from headwater.services.kit.service import HotHandler, Service
+from headwater.services.kit.service import HotHandler, Measured, Service
 from headwater.services.kit.snapshot_client import SnapshotClient
 
 INTERNAL: Final = "/internal/v1"
@@ -62,6 +62,8 @@ def compose(
     app.include_router(public_router(health, registry))
     hot: dict[tuple[str, str], HotHandler] = {}
     for service in services:
+        for collector in service.collectors() if isinstance(service, Measured) else ():
+            registry.register(collector)
         app.include_router(service.router())
         hot.update(service.hot_routes())
     app.include_router(_internal_router(health))

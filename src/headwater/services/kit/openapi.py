@@ -57,7 +57,7 @@ def openapi_router(app: FastAPI, runtime: Runtime, services: Sequence[Service]) 
     async def document(request: Request) -> Response:
         content = static_document(app)
         if "authorization" in request.headers:
-            caller = authenticate(runtime, dict(request.scope))
+            caller = authenticate(runtime, request.scope)
             paths = dict(content["paths"])
             for service in services:
                 if isinstance(service, Documented):

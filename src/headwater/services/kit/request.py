@@ -48,7 +48,7 @@ def choose_request_id(headers: list[tuple[bytes, bytes]]) -> str:
     return new_id("req")
 
 
-def authenticate(runtime: Runtime, scope: ASGIScope) -> Caller:
+def authenticate(runtime: Runtime, scope: MutableMapping[str, Any]) -> Caller:
     """Return who sends this request, and note it for the log line and the ``Hw-Config-Version`` header.
 
     Raises:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, runtime_checkable
 
 from fastapi import APIRouter
+from prometheus_client.registry import Collector
 
 from headwater.core.clock import Clock
 from headwater.core.errors import HeadwaterError
@@ -222,4 +223,13 @@ class Releasing(Protocol):
 
     def release(self, compiled: Any) -> None:
         """Let go of what ``compile`` returned; requests that began with it may still be running."""
+        ...
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A service with metrics of its own beside those in prometheus_client's default registry."""
+
+    def collectors(self) -> Sequence[Collector]:
+        """Return what ``/metrics`` shows of this service; called once."""
         ...

@@ -1,0 +1,125 @@
+"""The prediction log: every answer becomes a row of the dataset ``predictions_<model>``, off the hot path.
+
+A request only appends to a ring in memory. A task drains it every quarter of a second: rows of one version become one
+Arrow block, encoded in a thread and made durable by the journal's group commit. A full ring drops and counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from typing import Final
+
+from headwater.core.errors import HeadwaterError
+from headwater.core.logging import get_logger
+from headwater.core.streams import prediction_log, stream_name
+from headwater.services.inference.encoding import Entry, LogBatch, encode_batch
+from headwater.services.kit.metrics import Tally
+from headwater.services.kit.service import Committer
+
+INTERVAL_SECONDS: Final = 0.25
+DRAIN_ROWS: Final = 4_096
+MAX_WAITING_ROWS: Final = 100_000
+_RETRY_FIRST_SECONDS: Final = 0.25
+_RETRY_LIMIT_SECONDS: Final = 5.0
+_STOP_SECONDS: Final = 5.0
+
+_log = get_logger(__name__)
+
+
+class PredictionLog:
+    """The log of a process. ``add`` is called on the event loop."""
+
+    def __init__(self, committer: Committer, *, max_waiting_rows: int = MAX_WAITING_ROWS) -> None:
+        """Write through ``committer``; keep at most ``max_waiting_rows`` in memory."""
+        self._committer = committer
+        self._max_waiting_rows = max_waiting_rows
+        self._ring: deque[Entry] = deque()
+        self._ring_rows = 0
+        self._wake = asyncio.Event()
+        self._is_stopping = False
+        self._task: asyncio.Task[None] | None = None
+        self.logged = Tally("headwater_inference_logged_rows", "Predictions made durable.", ("model",))
+        self.dropped = Tally("headwater_inference_log_dropped_rows", "Predictions that were not logged.", ("model",))
+
+    def add(self, entry: Entry) -> None:
+        """Take an entry, or count it as dropped when the ring is full."""
+        rows = len(entry.ids)
+        if self._ring_rows + rows > self._max_waiting_rows:
+            self.dropped.add((entry.version.model,), rows)
+            return
+        self._ring.append(entry)
+        self._ring_rows += rows
+        if self._ring_rows >= DRAIN_ROWS:
+            self._wake.set()
+
+    def start(self) -> None:
+        """Begin to drain."""
+        self._task = asyncio.create_task(self._run(), name="prediction-log")
+
+    async def stop(self) -> None:
+        """Make durable what is in the ring; what cannot be within some seconds is counted as dropped."""
+        self._is_stopping = True
+        self._wake.set()
+        if self._task is not None:
+            await self._task
+
+    async def _run(self) -> None:
+        while not self._is_stopping:
+            try:
+                async with asyncio.timeout(INTERVAL_SECONDS):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+            await self._drain()
+        await self._drain()
+
+    async def _drain(self) -> None:
+        entries, self._ring = self._ring, deque()
+        if not entries:
+            return
+        groups: dict[tuple[str, int], list[Entry]] = {}
+        for entry in entries:
+            groups.setdefault((entry.caller.environment.id, id(entry.version)), []).append(entry)
+        for (environment_id, _version), group in groups.items():
+            await self._write(environment_id, group)
+        # Only now is there room again: the ring bounds what waits for the disk too.
+        self._ring_rows -= sum(len(entry.ids) for entry in entries)
+
+    async def _write(self, environment_id: str, group: list[Entry]) -> None:
+        """Make one block durable, trying again while the journal cannot take it; a refused block was not stored."""
+        model = group[0].version.model
+        rows = sum(len(entry.ids) for entry in group)
+        stream = stream_name(environment_id, prediction_log(model))
+        try:
+            batch = await asyncio.to_thread(encode_batch, stream, group)
+        except Exception:  # noqa: BLE001 - the log must outlive a block it cannot write
+            _log.exception("prediction_log_not_encoded", model=model, rows=rows)
+            self.dropped.add((model,), rows)
+            return
+        if await self._commit(batch):
+            self.logged.add((model,), rows)
+        else:
+            self.dropped.add((model,), rows)
+
+    async def _commit(self, batch: LogBatch) -> bool:
+        pause = _RETRY_FIRST_SECONDS
+        gives_up_at: float | None = None
+        while True:
+            try:
+                await asyncio.wrap_future(self._committer.submit(batch))
+            except HeadwaterError as error:
+                _log.warning("prediction_log_waits", rows=batch.rows, error=error.detail)
+            except Exception:  # noqa: BLE001 - the log must outlive a block it cannot write
+                _log.exception("prediction_log_not_written", rows=batch.rows)
+                return False
+            else:
+                return True
+            if self._is_stopping:
+                gives_up_at = gives_up_at or time.monotonic() + _STOP_SECONDS
+                if time.monotonic() > gives_up_at:
+                    return False
+            await asyncio.sleep(pause if not self._is_stopping else _RETRY_FIRST_SECONDS)
+            pause = min(pause * 2, _RETRY_LIMIT_SECONDS)
