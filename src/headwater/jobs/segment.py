@@ -15,6 +15,8 @@ from headwater.engines.lake.columns import conformed, merged, table_schema
 PARTITION: Final = 0
 PARTITION_SHIFT: Final = 44
 
+_ONE_THREAD: Final = pa.ipc.IpcReadOptions(use_threads=False)
+
 SYSTEM_COLUMNS: Final = pa.schema(
     [
         ("_hw_seq", pa.int64()),
@@ -47,12 +49,13 @@ def build_segment(blocks: Sequence[StoredBlock]) -> tuple[pa.Table, int]:
             except HeadwaterError:
                 break
         tables.append(rows)
-    own = pa.concat_tables(tables if same else [conformed(rows, schema) for rows in tables])
+    own = pa.concat_tables(tables if same else [conformed(rows, schema) for rows in tables]).combine_chunks()
     return _with_system_columns(own, blocks[: len(tables)]), len(tables)
 
 
 def _decode(block: StoredBlock) -> pa.Table:
-    rows = pa.ipc.open_stream(block.block.payload).read_all()
+    # Most blocks are small: handing their buffers to threads costs more than it gains.
+    rows = pa.ipc.open_stream(block.block.payload, options=_ONE_THREAD).read_all()
     if rows.num_rows != block.block.rows:
         raise ValueError(f"block {block.id} holds {rows.num_rows} rows, the journal says {block.block.rows}")
     taken = set(rows.schema.names) & set(SYSTEM_COLUMNS.names)

@@ -20,12 +20,11 @@ def table_schema(schema: pa.Schema) -> pa.Schema:
     """Return the columns of a table that holds rows of ``schema``; columns of nulls alone are left out."""
     fields = [pa.field(f.name, _named(f.name, f.type)) for f in schema if not _types.is_null(f.type)]
     seen: dict[str, str] = {}
-    for field in fields:
-        other = seen.setdefault(field.name.lower(), field.name)
-        if other is not field.name:
-            raise _misfit(
-                field.name, f"differs from {other!r} only in case" if other != field.name else "is there twice"
-            )
+    for name in (field.name for field in fields):
+        if name.lower() in seen:
+            other = seen[name.lower()]
+            raise _misfit(name, "is there twice" if name == other else f"differs from {other!r} only in case")
+        seen[name.lower()] = name
     return pa.schema(fields)
 
 
