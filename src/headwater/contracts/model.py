@@ -35,12 +35,16 @@ class LogicalType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Constraints:
-    """Bounds on a value; None means unbounded. Patterns match the whole text."""
+    """Bounds on a value; None means unbounded. Patterns match the whole text.
 
-    ge: int | float | None = None
-    gt: int | float | None = None
-    le: int | float | None = None
-    lt: int | float | None = None
+    The bounds of dates, times and timestamps are text in the form that their values have. ``format`` of a ``json`` field
+    is ``object``, ``array`` or nothing; of a ``timestamp`` it may be ``epoch_s``, ``epoch_ms`` or ``epoch_us``.
+    """
+
+    ge: int | float | str | None = None
+    gt: int | float | str | None = None
+    le: int | float | str | None = None
+    lt: int | float | str | None = None
     multiple_of: int | float | None = None
     min_length: int | None = None
     max_length: int | None = None
@@ -67,6 +71,7 @@ class Field:
         classification: anything but ``public`` keeps the value out of error messages.
         coerce: ``lenient`` accepts ``"1"`` for an integer and the like; the default never does.
         default_timezone: the zone of timestamps that come without an offset (an IANA name), else they are refused.
+        rest: JSON text of what the field's ODCS form says beyond this model, kept so that nothing is lost on export.
     """
 
     name: str
@@ -85,6 +90,7 @@ class Field:
     classification: str = "public"
     coerce: Literal["lossless", "lenient"] = "lossless"
     default_timezone: str | None = None
+    rest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +115,7 @@ class Lateness:
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """One version of a dataset's contract."""
+    """One version of a dataset's contract. ``rest`` is JSON text of what its ODCS form says beyond this model."""
 
     name: str
     version: str
@@ -124,3 +130,4 @@ class Contract:
     require_idempotency_key: bool = False
     quarantine_retention: timedelta | None = timedelta(days=30)
     store_raw: bool = True
+    rest: str = ""

@@ -87,6 +87,7 @@ PROBLEMS: Final[Mapping[str, Problem]] = MappingProxyType(_REQUEST)
 
 _ROW: Final[dict[str, str]] = {
     "malformed_json": "not valid JSON",
+    "malformed_csv": "not a valid CSV record",
     "not_an_object": "a row must be an object",
     "row_too_large": "the row is too large",
     "too_deep": "the row is nested too deeply",

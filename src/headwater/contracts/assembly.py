@@ -1,0 +1,73 @@
+"""Typed rows of a contract into record batches: one builder a field, structs built from their members."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from headwater.contracts import columns, textcolumns
+from headwater.contracts.checks import DecimalCheck, JsonCheck, NumberCheck, ValueCheck
+from headwater.contracts.columns import ArrayColumn, Column, Doubts, Indices, MapColumn
+from headwater.contracts.record import ArrayCheck, MapCheck, StructCheck
+from headwater.contracts.textchecks import DateCheck, StringCheck, TimeCheck, TimestampCheck, UuidCheck
+
+_COLUMNS: Final[dict[type[ValueCheck], Callable[[Any], Column]]] = {
+    NumberCheck: columns.NumberColumn,
+    DecimalCheck: columns.DecimalColumn,
+    JsonCheck: columns.JsonColumn,
+    UuidCheck: textcolumns.UuidColumn,
+    DateCheck: textcolumns.DateColumn,
+    TimeCheck: textcolumns.TimeColumn,
+    TimestampCheck: textcolumns.TimestampColumn,
+}
+
+
+def build_column(check: ValueCheck) -> Column:
+    """Return the builder that belongs to an exact check."""
+    if isinstance(check, StructCheck):
+        return StructColumn(check)
+    if isinstance(check, ArrayCheck):
+        return ArrayColumn(check, build_column(check.item))
+    if isinstance(check, MapCheck):
+        return MapColumn(check, build_column(check.item))
+    if isinstance(check, StringCheck) and check.patterns:
+        return textcolumns.StringColumn(check)
+    return _COLUMNS.get(type(check), Column)(check)
+
+
+class StructColumn(Column):
+    """Structs: a column a member, put side by side."""
+
+    def __init__(self, check: StructCheck) -> None:
+        """Prepare for the members of ``check``."""
+        super().__init__(check)
+        self._members = [build_column(member.check) for member in check.members]
+        self._getters = [operator.attrgetter(member.name) for member in check.members]
+        self._absent = _absent_row(check)
+
+    def build(self, values: Sequence[Any], owners: Indices | None, doubts: Doubts) -> pa.Array:
+        """Return structs."""
+        if None not in values:
+            return pa.StructArray.from_arrays(self.build_members(values, owners, doubts), fields=list(self.type))
+        absent = np.fromiter((value is None for value in values), dtype=bool, count=len(values))
+        filled = [self._absent if value is None else value for value in values]
+        ghosts = Doubts()
+        arrays = self.build_members(filled, None, ghosts)
+        found = ghosts.rows()
+        doubts.add(found[~absent[found]], owners)
+        return pa.StructArray.from_arrays(arrays, fields=list(self.type), mask=pa.array(absent))
+
+    def build_members(self, values: Sequence[Any], owners: Indices | None, doubts: Doubts) -> list[pa.Array]:
+        """Return one array a member."""
+        return [
+            column.build(list(map(getter, values)), owners, doubts)
+            for column, getter in zip(self._members, self._getters, strict=True)
+        ]
+
+
+def _absent_row(check: StructCheck) -> Any:
+    return check.type(**dict.fromkeys((member.name for member in check.members), None))

@@ -1,0 +1,219 @@
+"""The first step of validation: the rows of one body decoded into typed rows, and exact faults for the rest.
+
+A row is decoded by msgspec in C. One that msgspec refuses gets a second look: renamed and unknown members are sorted
+out and the row is decoded once more, and what still fails goes to the exact check, whose verdict is final.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from itertools import islice
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from msgspec import Raw
+
+from headwater.contracts.findings import Findings
+from headwater.contracts.framing import LineRows, Rows
+from headwater.contracts.jsontext import (
+    UNREADABLE,
+    decode_any,
+    decode_members,
+    decode_text,
+    has_huge_number,
+    is_compact,
+    is_too_deep,
+)
+from headwater.contracts.model import Contract
+from headwater.contracts.record import RowCheck, Verdict, raw_member
+from headwater.contracts.rows import FieldError, ReadLimits, RowFault
+
+
+class Reading:
+    """The rows of one body after the first step (a ``RowBatch``)."""
+
+    def __init__(self, rows: Rows, limits: ReadLimits) -> None:
+        """Start with nothing decoded."""
+        self.rows = rows
+        self.limits = limits
+        self.typed: list[Any] = []
+        self.faults: list[RowFault] = []
+        self.extras: dict[int, bytes] = {}
+
+    @property
+    def received(self) -> int:
+        """Return how many rows the body had."""
+        return len(self.rows.texts)
+
+    @property
+    def extra_captured(self) -> int:
+        """Return how many rows had unknown fields that were kept."""
+        return len(self.extras)
+
+    @property
+    def done(self) -> int:
+        """Return how many rows have been decided, which is also the number of the next one."""
+        return len(self.typed) + len(self.faults)
+
+    @cached_property
+    def positions(self) -> npt.NDArray[np.int64]:
+        """Return the row numbers of the typed rows."""
+        return np.delete(np.arange(self.received), [fault.row for fault in self.faults])
+
+    def text(self, row: int) -> bytes:
+        """Return the JSON text of a row."""
+        return bytes(self.rows.texts[row])
+
+
+class RowReader:
+    """Decodes the rows of a contract."""
+
+    def __init__(self, contract: Contract, check: RowCheck) -> None:
+        """Compile the decoders."""
+        self._check = check
+        self._decode: Callable[[bytes | Raw], Any] = msgspec.json.Decoder(check.struct.type).decode
+        self._names = {name: member.name for name, member in check.struct.named.items()}
+        self._captures = contract.on_unknown != "quarantine"
+        self._keeps = contract.on_unknown == "capture"
+        self._sorts = self._captures or any(field.aliases for field in contract.fields)
+        self._key = _key_fields(contract)
+
+    def read(self, rows: Rows, limits: ReadLimits, *, is_utf8: bool) -> Reading:
+        """Decide every row of a body; ``is_utf8`` says that all of it is known to be."""
+        reading = Reading(rows, limits)
+        for row in self._odd_rows(rows, limits, is_utf8=is_utf8):
+            if not self._decode_until(reading, row):
+                return self.read(rows, limits, is_utf8=is_utf8)
+            self._decide(reading, self._judge_odd(reading, row))
+        if not self._decode_until(reading, len(rows.texts)):
+            return self.read(rows, limits, is_utf8=is_utf8)
+        return reading
+
+    @staticmethod
+    def _odd_rows(rows: Rows, limits: ReadLimits, *, is_utf8: bool) -> list[int]:
+        odd = set(rows.failed)
+        if sum(map(len, rows.texts)) > limits.max_row_bytes:
+            odd.update(i for i, text in enumerate(rows.texts) if len(text) > limits.max_row_bytes)
+        if not is_utf8:
+            odd.update(i for i, text in enumerate(rows.texts) if not _is_utf8(bytes(text)))
+        if limits.max_depth < ReadLimits().max_depth:
+            odd.update(i for i, text in enumerate(rows.texts) if is_too_deep(bytes(text), limits.max_depth))
+        return sorted(odd)
+
+    def _decode_until(self, reading: Reading, end: int) -> bool:
+        texts = iter(reading.rows.texts) if not reading.done else islice(reading.rows.texts, reading.done, None)
+        while reading.done < end:
+            try:
+                reading.typed.extend(map(self._decode, islice(texts, end - reading.done)))
+            except UNREADABLE:
+                text = reading.text(reading.done)
+                if isinstance(reading.rows, LineRows) and not text.strip():
+                    reading.rows.drop_blank()
+                    return False
+                self._decide(reading, self._look_again(text, reading.limits))
+        return True
+
+    def _decide(self, reading: Reading, verdict: Verdict) -> None:
+        if verdict.errors:
+            reading.faults.append(self.fault(reading, reading.done, verdict.errors))
+            return
+        if verdict.extra is not None and self._keeps:
+            reading.extras[len(reading.typed)] = verdict.extra
+        reading.typed.append(verdict.row)
+
+    def _judge_odd(self, reading: Reading, row: int) -> Verdict:
+        text, limits = reading.text(row), reading.limits
+        if len(text) > limits.max_row_bytes:
+            findings = Findings()
+            expected = {"max_row_bytes": limits.max_row_bytes}
+            findings.add("row_too_large", "", f"must have at most {limits.max_row_bytes} bytes", expected=expected)
+            return Verdict(None, tuple(findings.errors))
+        verdict = self._check(text, limits.max_depth)
+        if own := reading.rows.failed.get(row):
+            paths = {error.path for error in own}
+            return Verdict(
+                None, (*own, *(error for error in verdict.errors if error.path not in paths and "" not in paths))
+            )
+        return verdict
+
+    def _look_again(self, text: bytes, limits: ReadLimits) -> Verdict:
+        if self._sorts and (verdict := self._sort_members(text, limits)) is not None:
+            return verdict
+        return self._check(text, limits.max_depth)
+
+    def _sort_members(self, text: bytes, limits: ReadLimits) -> Verdict | None:
+        """Decode a row whose only oddity are unknown or renamed members; None when there is more to it."""
+        try:
+            members = decode_members(text)
+        except UNREADABLE:
+            return None
+        if not is_compact(text.strip(), list(members.items())) or is_too_deep(text, limits.max_depth):
+            return None
+        known: dict[str, bytes] = {}
+        unknown: list[bytes] = []
+        for name, value in members.items():
+            own = self._names.get(name)
+            if own is None:
+                unknown.append(raw_member(name, value))
+            elif own in known:
+                return None
+            else:
+                known[own] = raw_member(own, value)
+        return self._decode_sorted(known, unknown)
+
+    def _decode_sorted(self, known: dict[str, bytes], unknown: Sequence[bytes]) -> Verdict | None:
+        extra = b"{" + b",".join(unknown) + b"}" if unknown else None
+        if extra is not None and (not self._captures or has_huge_number(extra)):
+            return None
+        try:
+            row = self._decode(b"{" + b",".join(known.values()) + b"}")
+        except UNREADABLE:
+            return None
+        return Verdict(row, (), extra)
+
+    def fault(self, reading: Reading, row: int, errors: Sequence[FieldError]) -> RowFault:
+        """Return the fault of a row, with its place and its exact bytes."""
+        line, offset = reading.rows.place(row)
+        return RowFault(row, line, offset, reading.rows.raw(row), tuple(errors), self._key_text(reading.text(row)))
+
+    def _key_text(self, text: bytes) -> str | None:
+        if not self._key:
+            return None
+        try:
+            members = decode_members(text)
+            parts = [bytes(members[name]) for name in self._key]
+            return ",".join(decode_text(part) if part.startswith(b'"') else part.decode() for part in parts)
+        except (*UNREADABLE, KeyError):
+            return None
+
+
+def _key_fields(contract: Contract) -> tuple[str, ...]:
+    if contract.dedup is None:
+        return ()
+    public = {field.name for field in contract.fields if field.classification == "public"}
+    return contract.dedup.key if public.issuperset(contract.dedup.key) else ()
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def is_utf8(body: bytes) -> bool:
+    """Return whether a whole body is valid UTF-8."""
+    return body.isascii() or _is_utf8(body)
+
+
+def is_json(text: bytes) -> bool:
+    """Return whether ``text`` is JSON."""
+    try:
+        decode_any(text)
+    except UNREADABLE:
+        return False
+    return True

@@ -1,0 +1,180 @@
+"""Columns of values that travel as text: the grammar runs over the whole column in RE2, Arrow converts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headwater.contracts import grammar
+from headwater.contracts.columns import Column, Doubts, Indices
+from headwater.contracts.grammar import TextPattern, false_indices
+from headwater.contracts.textchecks import DateCheck, StringCheck, TimeCheck, TimestampCheck, UuidCheck
+
+_INSTANT: Final = pa.timestamp("us", "UTC")
+_LOCAL: Final = pa.timestamp("us")
+
+
+def _whole(pattern: str) -> str:
+    return f"^(?:{pattern})$"
+
+
+class StringColumn(Column):
+    """Strings with patterns or formats."""
+
+    def __init__(self, check: StringCheck) -> None:
+        """Prepare for the field of ``check``."""
+        super().__init__(check)
+        self._patterns = [pattern for pattern, _, _ in check.patterns]
+
+    def build(self, values: Sequence[Any], owners: Indices | None, doubts: Doubts) -> pa.Array:
+        """Return strings."""
+        array = pa.array(values, self.type)
+        for pattern in self._patterns:
+            doubts.add(pattern.misses(array), owners)
+        return array
+
+
+class UuidColumn(Column):
+    """UUIDs as text."""
+
+    def __init__(self, check: UuidCheck) -> None:
+        """Prepare for the field of ``check``."""
+        super().__init__(check)
+        self._pattern = TextPattern(grammar.UUID)
+
+    def build(self, values: Sequence[Any], owners: Indices | None, doubts: Doubts) -> pa.Array:
+        """Return text."""
+        array = pa.array(values, self.type)
+        doubts.add(self._pattern.misses(array), owners)
+        self.doubt_enum(array, owners, doubts)
+        return array
+
+
+class DateColumn(Column):
+    """Days."""
+
+    def __init__(self, check: DateCheck) -> None:
+        """Prepare for the field of ``check``."""
+        super().__init__(check)
+        self._bounds = check.bounds
+
+    def build(self, values: Sequence[Any], owners: Indices | None, doubts: Doubts) -> pa.Array:
+        """Return days."""
+        texts, array = _convert(values, grammar.DATE, self.type, owners, doubts)
+        self.doubt_enum(texts, owners, doubts)
+        if self._bounds:
+            _doubt_bounds(self._bounds, array.cast(pa.int32()), owners, doubts)
+        return array
+
+
+class TimeColumn(Column):
+    """Times of day, kept as text."""
+
+    def __init__(self, check: TimeCheck) -> None:
+        """Prepare for the field of ``check``."""
+        super().__init__(check)
+        self._bounds = check.bounds
+
+    def build(self, values: Sequence[Any], owners: Indices | None, doubts: Doubts) -> pa.Array:
+        """Return text."""
+        texts, clock = _convert(values, grammar.TIME, pa.time64("us"), owners, doubts)
+        self.doubt_enum(texts, owners, doubts)
+        if self._bounds:
+            _doubt_bounds(self._bounds, clock.cast(pa.int64()), owners, doubts)
+        return texts
+
+
+class TimestampColumn(Column):
+    """Instants in UTC."""
+
+    def __init__(self, check: TimestampCheck) -> None:
+        """Prepare for the field of ``check``."""
+        super().__init__(check)
+        self._bounds = check.bounds
+        self._unit = check.unit
+        self._zone = check.field.default_timezone
+
+    def build(self, values: Sequence[Any], owners: Indices | None, doubts: Doubts) -> pa.Array:
+        """Return instants."""
+        if self._unit is not None:
+            return self._from_epoch(values, self._unit, owners, doubts)
+        texts = pa.array(values, pa.string())
+        good = pc.match_substring_regex(texts, _whole(grammar.TIMESTAMP))
+        if (misses := false_indices(good)).size == 0:
+            array = _to_instants(texts)
+        elif self._zone is None:
+            doubts.add(misses, owners)
+            array = _to_instants(pc.if_else(good, texts, None))
+        else:
+            local = self._from_local(pc.if_else(good, None, texts), self._zone, owners, doubts)
+            array = pc.coalesce(_to_instants(pc.if_else(good, texts, None)), local)
+        self._doubt_range(array, owners, doubts)
+        return array
+
+    def _from_epoch(self, values: Sequence[Any], unit: int, owners: Indices | None, doubts: Doubts) -> pa.Array:
+        numbers = pa.array(values, pa.int64())
+        low, high = -(-grammar.MIN_MICROSECONDS // unit), grammar.MAX_MICROSECONDS // unit
+        inside = pc.and_(pc.greater_equal(numbers, low), pc.less_equal(numbers, high))
+        doubts.add(false_indices(inside), owners)
+        array = pc.multiply(pc.if_else(inside, numbers, None), unit).cast(_INSTANT)
+        self._doubt_range(array, owners, doubts)
+        return array
+
+    @staticmethod
+    def _from_local(texts: pa.Array, zone: str, owners: Indices | None, doubts: Doubts) -> pa.Array:
+        _, local = _convert_texts(texts, grammar.NAIVE_TIMESTAMP, _LOCAL, owners, doubts)
+        first, second = (
+            pc.assume_timezone(local, zone, ambiguous=side, nonexistent=side).cast(_INSTANT)
+            for side in ("earliest", "latest")
+        )
+        doubts.add(false_indices(pc.equal(first, second)), owners)
+        return first
+
+    def _doubt_range(self, array: pa.Array, owners: Indices | None, doubts: Doubts) -> None:
+        micros = array.cast(pa.int64())
+        ends = pc.min_max(micros).as_py()
+        if ends["min"] is not None and not (
+            grammar.MIN_MICROSECONDS <= ends["min"] and ends["max"] <= grammar.MAX_MICROSECONDS
+        ):
+            inside = pc.and_(
+                pc.greater_equal(micros, grammar.MIN_MICROSECONDS), pc.less_equal(micros, grammar.MAX_MICROSECONDS)
+            )
+            doubts.add(false_indices(inside), owners)
+        if self._bounds:
+            _doubt_bounds(self._bounds, micros, owners, doubts)
+
+
+def _to_instants(texts: pa.Array) -> pa.Array:
+    try:
+        return texts.cast(_INSTANT)
+    except pa.ArrowInvalid:  # a lower-case t or z: RFC 3339 has them, Arrow does not
+        return pc.ascii_upper(texts).cast(_INSTANT)
+
+
+def _convert(
+    values: Sequence[Any], pattern: str, to: pa.DataType, owners: Indices | None, doubts: Doubts
+) -> tuple[pa.Array, pa.Array]:
+    return _convert_texts(pa.array(values, pa.string()), pattern, to, owners, doubts)
+
+
+def _convert_texts(
+    texts: pa.Array, pattern: str, to: pa.DataType, owners: Indices | None, doubts: Doubts
+) -> tuple[pa.Array, pa.Array]:
+    good = pc.match_substring_regex(texts, _whole(pattern))
+    misses = false_indices(good)
+    doubts.add(misses, owners)
+    sound = texts if misses.size == 0 else pc.if_else(good, texts, None)
+    if pa.types.is_timestamp(to):
+        sound = pc.ascii_upper(sound)
+    return texts, sound.cast(to)
+
+
+def _doubt_bounds(bounds: Any, numbers: pa.Array, owners: Indices | None, doubts: Doubts) -> None:
+    misses = bounds.misses(numbers.fill_null(0).to_numpy(zero_copy_only=False))
+    if numbers.null_count:
+        misses = misses[~np.isin(misses, np.flatnonzero(numbers.is_null().to_numpy(zero_copy_only=False)))]
+    doubts.add(misses, owners)
