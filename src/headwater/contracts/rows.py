@@ -169,6 +169,10 @@ class Validator(Protocol):
         """Return everything wrong with one JSON row; empty when the contract accepts it."""
         ...
 
+    def refuse(self, batch: RowBatch, row: int, errors: Sequence[FieldError]) -> RowFault:
+        """Return the fault of a row that ``read`` accepted and that is refused for reasons outside the contract."""
+        ...
+
     def row_keys(self, batch: pa.RecordBatch) -> RowKeys | None:
         """Return keys and digests of accepted rows; None when the contract has no key to deduplicate by."""
         ...

@@ -13,7 +13,17 @@ from headwater.contracts.keys import row_keys
 from headwater.contracts.model import Contract
 from headwater.contracts.reading import Reading, RowReader, is_utf8
 from headwater.contracts.record import RowCheck
-from headwater.contracts.rows import Columns, CsvDialect, FieldError, Format, ReadLimits, RowBatch, RowKeys, Validator
+from headwater.contracts.rows import (
+    Columns,
+    CsvDialect,
+    FieldError,
+    Format,
+    ReadLimits,
+    RowBatch,
+    RowFault,
+    RowKeys,
+    Validator,
+)
 from headwater.contracts.soundness import require_sound
 from headwater.contracts.tabulation import Tabulator
 from headwater.core.errors import HeadwaterError
@@ -83,6 +93,10 @@ class CompiledContract:
     def diagnose(self, row: bytes) -> Sequence[FieldError]:
         """Return everything wrong with one JSON row; empty when the contract accepts it."""
         return self._check(row).errors
+
+    def refuse(self, batch: RowBatch, row: int, errors: Sequence[FieldError]) -> RowFault:
+        """Return the fault of a row that ``read`` accepted and that is refused for reasons outside the contract."""
+        return self._reader.fault(cast("Reading", batch), row, errors)
 
     def row_keys(self, batch: pa.RecordBatch) -> RowKeys | None:
         """Return keys and digests of accepted rows; None when the contract has no key to deduplicate by."""
