@@ -8,7 +8,7 @@ import sys
 import traceback
 from typing import Any, Final
 
-from headwater.client.errors import ApiError, ClientError
+from headwater.client.errors import ApiError, ClientError, Unreachable
 from headwater.core.errors import HeadwaterError
 
 #: Called wrongly, rather than failed.
@@ -36,8 +36,10 @@ def _facts(error: Exception) -> dict[str, Any] | None:
         return {"code": error.code, "detail": error.detail, "hint": error.hint, **error.extra}
     if isinstance(error, ApiError):
         return {**error.problem, "code": error.code, "detail": error.detail, "hint": error.hint}
-    if isinstance(error, ClientError):
+    if isinstance(error, Unreachable):
         return {"code": "unreachable", "detail": str(error), "hint": "is it running? `headwater doctor` looks"}
+    if isinstance(error, ClientError):
+        return {"code": "input", "detail": str(error), "hint": None}
     if isinstance(error, OSError) and error.filename is not None:
         return {"code": "file", "detail": f"{os.fsdecode(error.filename)}: {error.strerror}", "hint": None}
     return None

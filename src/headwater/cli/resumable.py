@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from headwater.client import ClientError
 from headwater.client.calls import guess_format
 from headwater.client.framing import Format, Piece
+from headwater.core.errors import HeadwaterError
 
 STDIN = Path("-")
 
@@ -38,8 +40,17 @@ class BatchKeys:
 
 
 def format_of(path: Path, given: Format | None) -> Format:
-    """Return the format of an input: the given one, else what the name says; lines of JSON from a pipe."""
-    return given or ("ndjson" if path == STDIN else guess_format(path))
+    """Return the format of an input: the given one, else what the name says; lines of JSON from a pipe.
+
+    Raises:
+        HeadwaterError: ``invalid_parameter`` when the name says none.
+    """
+    if given is not None:
+        return given
+    try:
+        return "ndjson" if path == STDIN else guess_format(path)
+    except ClientError as error:
+        raise HeadwaterError("invalid_parameter", str(error), hint="name it with --format") from error
 
 
 def size_of(path: Path) -> int | None:

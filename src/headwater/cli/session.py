@@ -14,6 +14,7 @@ from rich.console import Console
 
 from headwater.cli.supervisor.processes import identity
 from headwater.cli.supervisor.state import UpState
+from headwater.cli.tables import open_console
 from headwater.core.home import Home
 from headwater.core.settings import Settings, load_settings
 
@@ -59,7 +60,7 @@ class Session:
         if self.json:
             sys.stdout.write(json.dumps(document, default=str) + "\n")
         else:
-            render(Console(highlight=False, soft_wrap=True))
+            render(open_console())
 
 
 def open_session(home: Path | None, project: Path | None, *, json: bool, **flags: Any) -> Session:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import socket
 import threading
 import time
+import warnings
 from pathlib import Path
 from typing import Any, Final
 
 from celery import Celery, signals
 from celery.beat import Service
+from celery.exceptions import SecurityWarning
 
 from headwater.control import configuration
 from headwater.core.home import Home
@@ -31,6 +34,7 @@ def serve(settings: Settings) -> None:
     # Imported here: the module sets Django up with the settings given above.
     from headwater.control.celery import app  # noqa: PLC0415
 
+    _quieten()
     heartbeat = _Heartbeat(Home(settings.home).run / "worker.json")
     beat = _Beat(app)
     worker = app.Worker(
@@ -38,7 +42,6 @@ def serve(settings: Settings) -> None:
         pool="threads",
         concurrency=_THREADS,
         quiet=True,
-        loglevel=settings.log.level.upper(),
         without_gossip=True,
         without_mingle=True,
         without_heartbeat=True,
@@ -59,6 +62,12 @@ def serve(settings: Settings) -> None:
     finally:
         beat.stop()
     _log.info("worker_stopped")
+
+
+def _quieten() -> None:
+    """Leave out what Celery says every two seconds, and its warning about root: no pickle is ever read."""
+    logging.getLogger("celery").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", category=SecurityWarning)
 
 
 class _Heartbeat:

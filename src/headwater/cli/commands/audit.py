@@ -33,7 +33,7 @@ def verify(*, home: HomeOption = None, project: ProjectOption = None, as_json: J
     def draw(console: Console) -> None:
         for chain in chains:
             verdict = chain["problem"] or "whole"
-            console.print(f"{chain['organization_id']}: {chain['events']:,} events, {verdict}", markup=False)
+            console.print(f"{chain['organization_id']}: {chain['events']:,} events, {verdict}")
 
     whole = not any(chain["problem"] for chain in chains)
     session.answer({"whole": whole, "chains": chains}, draw)

@@ -10,11 +10,11 @@ from typing import Annotated, Any
 import typer
 import yaml
 from rich.console import Console
-from rich.table import Table
 
 from headwater.cli.connect import connect
 from headwater.cli.options import HomeOption, JsonOption, ProjectOption
 from headwater.cli.session import open_session
+from headwater.cli.tables import draw_table
 from headwater.contracts.model import Contract
 from headwater.contracts.odcs import export_contract, parse_contract
 from headwater.contracts.spec import contract_from_spec
@@ -66,9 +66,11 @@ def _read(file: Path) -> str:
 
 
 def _draw(console: Console, contract: Contract) -> None:
-    table = Table("field", "type", "required", "nullable", "description")
-    for field in contract.fields:
-        yes = {True: "yes", False: ""}
-        table.add_row(field.name, field.type, yes[field.required], yes[field.nullable], field.description)
-    console.print(f"{contract.name} {contract.version} is valid: {len(contract.fields)} fields", markup=False)
-    console.print(table)
+    console.print(f"{contract.name} {contract.version} is valid: {len(contract.fields)} fields")
+    columns = ("field", "type", "required", "nullable", "description")
+    yes = {True: "yes", False: ""}
+    rows = [
+        (field.name, field.type, yes[field.required], yes[field.nullable], field.description)
+        for field in contract.fields
+    ]
+    draw_table(console, columns, rows)

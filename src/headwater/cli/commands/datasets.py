@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from headwater.cli.connect import connect
 from headwater.cli.options import HomeOption, JsonOption, ProjectOption
 from headwater.cli.session import open_session
+from headwater.cli.tables import draw_table
 
+_COUNTS = ("received", "accepted", "duplicate", "quarantined", "rejected")
 app = typer.Typer(add_completion=False)
 
 
@@ -21,25 +22,11 @@ def datasets(*, home: HomeOption = None, project: ProjectOption = None, as_json:
         document = client.datasets()
 
     def draw(console: Console) -> None:
-        table = Table("dataset")
-        for name in ("rows", "received", "accepted", "duplicate", "quarantined", "rejected", "unsealed", "version"):
-            table.add_column(name, justify="right")
-        for one in document["datasets"]:
-            counts = one.get("counts", {})
-            table.add_row(
-                str(one["name"]),
-                _number(one.get("rows")),
-                *(
-                    _number(counts.get(name))
-                    for name in ("received", "accepted", "duplicate", "quarantined", "rejected")
-                ),
-                _number(one.get("unsealed_rows")),
-                _number(one.get("table_version")),
-            )
-        console.print(table)
+        columns = ("dataset", "rows", *_COUNTS, "unsealed")
+        rows = [
+            (one["name"], one.get("rows"), *map(one.get("counts", {}).get, _COUNTS), one.get("unsealed_rows"))
+            for one in document["datasets"]
+        ]
+        draw_table(console, columns, rows)
 
     session.answer(document, draw)
-
-
-def _number(value: int | None) -> str:
-    return "" if value is None else f"{value:,}"

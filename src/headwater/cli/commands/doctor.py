@@ -23,10 +23,10 @@ def doctor(*, home: HomeOption = None, project: ProjectOption = None, as_json: J
 
     def draw(console: Console) -> None:
         for finding in findings:
-            console.print(f"[{_STYLES[finding.status]}]{finding.status:<4}[/]  {finding.subject:<9} ", end="")
-            console.print(finding.detail, markup=False)
+            console.print(f"{finding.status:<4}  ", style=_STYLES[finding.status], end="")
+            console.print(f"{finding.subject:<9}  {finding.detail}")
             if finding.cure and finding.status != "ok":
-                console.print(f"                 cure: {finding.cure}", markup=False)
+                console.print(f"                 cure: {finding.cure}")
 
     healthy = all(finding.status != "fail" for finding in findings)
     session.answer({"healthy": healthy, "findings": [asdict(finding) for finding in findings]}, draw)

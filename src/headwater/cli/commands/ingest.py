@@ -11,13 +11,13 @@ from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from headwater.cli.connect import connect
 from headwater.cli.options import HomeOption, JsonOption, ProjectOption
 from headwater.cli.progress import LoadProgress, show_progress
 from headwater.cli.resumable import STDIN, BatchKeys, format_of, open_counted, size_of
 from headwater.cli.session import Session, open_session
+from headwater.cli.tables import draw_table
 from headwater.client import Client, ClientError, IngestReply, IngestSummary
 from headwater.client.calls import ingest as ingest_call
 from headwater.client.framing import BATCH_ROWS, Format, split
@@ -118,16 +118,14 @@ def _report(session: Session, dataset: str, summary: IngestSummary, *, complete:
 
 
 def _draw(console: Console, dataset: str, summary: IngestSummary, *, complete: bool) -> None:
-    table = Table(title=f"{dataset}: {'done' if complete else 'not finished; run it again to go on'}")
-    for name in asdict(summary.counts):
-        table.add_column(name, justify="right")
-    table.add_row(*(f"{count:,}" for count in asdict(summary.counts).values()))
-    console.print(table)
+    counts = asdict(summary.counts)
+    console.print(f"{dataset}: {'done' if complete else 'not finished; run it again to go on'}")
+    draw_table(console, counts, [counts.values()])
     if summary.replayed_rows:
         console.print(f"{summary.replayed_rows:,} of these rows had been sent before and were not stored again.")
     kinds = sorted(summary.error_summary.items(), key=lambda item: -item[1])
     for (code, path), count in kinds[:_SHOWN_KINDS]:
-        console.print(f"  {count:>9,} rows: {code} at {path}", markup=False)
+        console.print(f"  {count:>9,} rows: {code} at {path}")
     for row in summary.errors[:_SHOWN_ROWS]:
         for error in row.get("errors", ())[:1]:
-            console.print(f"  row {row['row']}: {error.get('path')} {error.get('message')}", markup=False)
+            console.print(f"  row {row['row']}: {error.get('path')} {error.get('message')}")

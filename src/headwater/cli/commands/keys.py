@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from headwater.cli.options import HomeOption, JsonOption, ProjectOption
 from headwater.cli.session import open_session
+from headwater.cli.tables import draw_table
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Create, list and revoke API keys.")
 
@@ -37,7 +37,7 @@ def create(
     made = bootstrap.create_key(session.settings, name, role, scopes=tuple(scope or ()), expires_at=expires_at)
 
     def draw(console: Console) -> None:
-        console.print(made.key, soft_wrap=True, markup=False)
+        console.print(made.key)
         console.print(f"for {made.principal} ({made.role}), until {made.expires_at:%Y-%m-%d}; it is not shown again")
 
     session.answer(asdict(made), draw)
@@ -50,11 +50,12 @@ def list_keys(*, home: HomeOption = None, project: ProjectOption = None, as_json
     keys: list[dict[str, Any]] = importlib.import_module("headwater.cli.keyring").list_keys(session.settings)
 
     def draw(console: Console) -> None:
-        table = Table("id", "key", "name", "principal", "expires", "state")
-        for key in keys:
-            secret = f"hw_{key['prefix']}_…"
-            table.add_row(key["id"], secret, key["name"], key["principal"], key["expires_at"][:10], key["state"])
-        console.print(table)
+        columns = ("id", "key", "name", "principal", "expires", "state")
+        rows = [
+            (key["id"], f"hw_{key['prefix']}_…", key["name"], key["principal"], key["expires_at"][:10], key["state"])
+            for key in keys
+        ]
+        draw_table(console, columns, rows)
 
     session.answer({"keys": keys}, draw)
 

@@ -7,13 +7,13 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from headwater.cli.connect import require_control
 from headwater.cli.options import HomeOption, JsonOption, ProjectOption
 from headwater.cli.project.files import collect_model
 from headwater.cli.project.route import apply_somewhere
 from headwater.cli.session import Session, open_session
+from headwater.cli.tables import draw_table
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Push, list and promote models.")
 
@@ -40,16 +40,17 @@ def list_models(*, home: HomeOption = None, project: ProjectOption = None, as_js
         document = api.request("GET", _models(session))
 
     def draw(console: Console) -> None:
-        table = Table("model", "aliases", "routes", "description")
-        for model in document["items"]:
-            routes = model.get("routes", {}).get(session.settings.target.environment, ())
-            table.add_row(
+        target = session.settings.target.environment
+        rows = [
+            (
                 model["name"],
                 ", ".join(f"{alias} = {number}" for alias, number in model.get("aliases", {}).items()),
-                ", ".join(map(_route, routes)),
-                model.get("description", ""),
+                ", ".join(map(_route, model.get("routes", {}).get(target, ()))),
+                model.get("description"),
             )
-        console.print(table)
+            for model in document["items"]
+        ]
+        draw_table(console, ("model", "aliases", "routes", "description"), rows)
 
     session.answer(document, draw)
 
@@ -69,7 +70,7 @@ def promote(
     body = {"environment": session.settings.target.environment, "reason": reason}
     with require_control(session) as api:
         document = api.request("POST", f"{_models(session)}/{model}/versions/{version}/promote", json=body)
-    session.answer(document, lambda console: console.print(f"{model} {version} has all traffic", markup=False))
+    session.answer(document, lambda console: console.print(f"{model} {version} has all traffic"))
 
 
 def _models(session: Session) -> str:

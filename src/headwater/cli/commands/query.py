@@ -9,12 +9,11 @@ from enum import StrEnum
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from headwater.cli.connect import connect
 from headwater.cli.options import HomeOption, JsonOption, ProjectOption
 from headwater.cli.session import open_session
+from headwater.cli.tables import draw_table, open_console
 from headwater.client import Client
 from headwater.core.errors import HeadwaterError
 
@@ -78,16 +77,10 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _draw(client: Client, endpoint: str, parameters: dict[str, Any]) -> None:
     result = client.query(endpoint, parameters)
-    table = Table()
-    columns = list(result.rows[0]) if result.rows else []
-    for name in columns:
-        number = isinstance(result.rows[0][name], int | float)
-        table.add_column(name, justify="right" if number else "left", overflow="fold")
-    for row in result.rows[:_SHOWN_ROWS]:
-        table.add_row(*("" if row[name] is None else str(row[name]) for name in columns))
-    console = Console(highlight=False)
-    if columns:
-        console.print(table)
+    console = open_console()
+    if result.rows:
+        shown = result.rows[:_SHOWN_ROWS]
+        draw_table(console, shown[0], [row.values() for row in shown], thousands=False)
     console.print(f"{len(result.rows):,} rows")
     if len(result.rows) > _SHOWN_ROWS:
         console.print(f"The first {_SHOWN_ROWS:,} are shown; --format csv writes all of them.")

@@ -41,8 +41,8 @@ def create_admin(
     made = importlib.import_module("headwater.control.bootstrap").create_admin(session.settings, email, password)
 
     def draw(console: Console) -> None:
-        console.print(f"{made.email} is {'a new' if made.created else 'an'} administrator", markup=False)
+        console.print(f"{made.email} is {'a new' if made.created else 'an'} administrator")
         if made.password:
-            console.print(f"password: {made.password}", markup=False)
+            console.print(f"password: {made.password}")
 
     session.answer(asdict(made), draw)

@@ -47,9 +47,9 @@ class Outcome:
         for change in self.plain["changes"]:
             action = str(change["action"])
             style = _STYLES.get(action, "")
-            console.print(f"{_SIGNS.get(action, '?')} {change['kind']} {change['name']}", style=style, markup=False)
+            console.print(f"{_SIGNS.get(action, '?')} {change['kind']} {change['name']}", style=style)
             for detail in change.get("details", ()):
-                console.print(f"    {detail}", style=style, markup=False)
+                console.print(f"    {detail}", style=style)
         words = {"create": "to create", "update": "to update"} if self.plain["dry_run"] else {}
         tally = ", ".join(f"{count} {words.get(name, _past(name))}" for name, count in self.tally().items())
         snapshot = self.plain.get("snapshot")

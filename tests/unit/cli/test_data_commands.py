@@ -1,0 +1,178 @@
+"""The commands that send and fetch data, against a scripted server."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from tests.fakes.peer import Peer
+
+from headwater.cli import main as entry
+from headwater.cli.resumable import BatchKeys
+from headwater.client.framing import split
+
+
+def run(*arguments: str) -> int:
+    """Run the command line in this process and return its exit code."""
+    with pytest.raises(SystemExit) as caught:
+        entry.main(list(arguments))
+    code = caught.value.code
+    assert isinstance(code, int)
+    return code
+
+
+def rows(count: int) -> bytes:
+    return b"".join(b'{"n":%d}\n' % n for n in range(count))
+
+
+def test_a_file_is_sent_in_batches_and_counted_exactly(
+    peer: Peer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    peer.verdicts()
+    path = tmp_path / "rows.ndjson"
+    path.write_bytes(rows(25))
+
+    assert run("ingest", "events", str(path), "--batch-rows", "10", "--json") == 0
+
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["counts"]["accepted"] == 25
+    assert answer["complete"] is True
+    assert [len(request.body.splitlines()) for request in peer.requests] == [10, 10, 5]
+    assert peer.requests[0].headers["authorization"] == "Bearer hw_test"
+
+
+def test_bad_rows_are_shown_and_make_the_exit_code_1(
+    peer: Peer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    peer.verdicts(bad_rows=1)
+    path = tmp_path / "rows.csv"
+    path.write_bytes(b"n\nx\n1\n")
+
+    assert run("ingest", "events", str(path), "--null", "NA") == 1
+
+    text = capsys.readouterr().out
+    assert "type_mismatch at /n" in text
+    assert "row 0: /n another type" in text
+    assert peer.requests[0].path.endswith("?null=NA")
+
+
+def test_sending_again_repeats_the_keys_and_a_longer_file_keeps_its_old_ones(peer: Peer, tmp_path: Path) -> None:
+    peer.verdicts()
+    path = tmp_path / "rows.ndjson"
+
+    def keys(content: bytes) -> list[str]:
+        peer.requests.clear()
+        path.write_bytes(content)
+        assert run("ingest", "events", str(path), "--batch-rows", "10") == 0
+        return [request.headers["idempotency-key"] for request in peer.requests]
+
+    first = keys(rows(20))
+
+    assert keys(rows(20)) == first
+    assert keys(rows(30))[:2] == first
+    assert not set(keys(rows(10) * 2)) & set(first[1:])
+
+
+def test_other_parameters_give_other_keys() -> None:
+    (piece,) = split(io.BytesIO(b"n\n1\n"), "csv")
+
+    assert BatchKeys("csv", {"null": "NA"}).next(piece) != BatchKeys("csv", {"null": None}).next(piece)
+
+
+def test_standard_input_and_gzip_are_read(peer: Peer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    peer.verdicts()
+    packed = tmp_path / "rows.json.gz"
+    packed.write_bytes(gzip.compress(b'[{"n":1},{"n":2}]'))
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(rows(3))))
+
+    assert run("ingest", "events", str(packed), "-") == 0
+
+    assert [request.body for request in peer.requests] == [b'[{"n":1},{"n":2}]', rows(3)]
+
+
+def test_a_refusal_in_the_middle_tells_what_was_done_before(
+    peer: Peer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    peer.verdicts()
+    good = peer.answer
+
+    def answer(request: object) -> tuple[int, dict[str, str], bytes]:
+        if len(peer.requests) == 2:
+            problem = {"code": "payload_too_large", "detail": "too large", "hint": "send fewer rows"}
+            return 413, {"content-type": "application/problem+json"}, json.dumps(problem).encode()
+        return good(request)  # type: ignore[arg-type]
+
+    peer.answer = answer
+    path = tmp_path / "rows.ndjson"
+    path.write_bytes(rows(20))
+
+    assert run("ingest", "events", str(path), "--batch-rows", "10") == 1
+
+    captured = capsys.readouterr()
+    assert "not finished" in captured.out
+    assert "10" in captured.out
+    assert "send fewer rows" in captured.err
+
+
+def test_a_file_that_does_not_exist_or_says_no_format_is_refused_before_anything_is_sent(
+    peer: Peer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "rows.bin").write_bytes(b"x")
+
+    assert run("ingest", "events", str(tmp_path / "none.csv")) == 1
+    assert run("ingest", "events", str(tmp_path / "rows.bin")) == 2
+
+    text = capsys.readouterr().err
+    assert "none.csv: No such file" in text
+    assert "--format" in text
+    assert peer.requests == []
+
+
+def test_a_pipe_gets_csv_and_parameters_are_passed_on(peer: Peer, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    peer.answer = lambda _: (200, {"content-type": "text/csv"}, b"n\n1\n")
+
+    assert run("query", "by_day", "carrier=UA", "note=a=b") == 0
+
+    assert capfdbinary.readouterr().out == b"n\n1\n"
+    assert peer.requests[0].path == "/v1/endpoints/by_day?carrier=UA&note=a%3Db"
+    assert peer.requests[0].headers["accept"] == "text/csv"
+
+
+def test_parquet_is_made_from_arrow(peer: Peer, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    table = pa.table({"n": [1, 2]})
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    peer.answer = lambda _: (200, {}, sink.getvalue())
+
+    assert run("query", "by_day", "--format", "parquet") == 0
+
+    assert pq.read_table(io.BytesIO(capfdbinary.readouterr().out)).equals(table)
+
+
+def test_a_table_shows_the_rows(peer: Peer, capsys: pytest.CaptureFixture[str]) -> None:
+    document = {"meta": {}, "data": [{"carrier": "UA", "delay": 3.5}, {"carrier": "[b]", "delay": None}]}
+    peer.answer = lambda _: (200, {}, json.dumps(document).encode())
+
+    assert run("query", "by_day", "--format", "table") == 0
+
+    text = capsys.readouterr().out
+    assert "carrier" in text
+    assert "[b]" in text
+    assert "2 rows" in text
+
+
+def test_datasets_are_listed_with_their_counts(peer: Peer, capsys: pytest.CaptureFixture[str]) -> None:
+    document = {"datasets": [{"name": "flights", "counts": {"received": 336776}, "rows": 336776, "table_version": 4}]}
+    peer.answer = lambda _: (200, {}, json.dumps(document).encode())
+
+    assert run("datasets") == 0
+
+    assert "336,776" in capsys.readouterr().out
