@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from headwater.control.configuration import current, home
+from headwater.control.console.skin import UNFOLD as UNFOLD  # noqa: PLC0414 - a setting, re-exported
 from headwater.control.kit.database import database_settings, email_settings
 
 _settings = current()
@@ -53,6 +54,7 @@ INSTALLED_APPS = [
     "headwater.control.snapshots",
     "headwater.control.upkeep",
     *_installed("headwater.control.api", "headwater.control.console"),
+    "ninja",
     "allauth",
     "allauth.account",
 ]
@@ -130,4 +132,5 @@ USE_I18N = True
 LANGUAGE_CODE = "en"
 LOGGING_CONFIG = None
 
-UNFOLD = {"SITE_TITLE": "Headwater", "SITE_HEADER": "Headwater", "SITE_URL": "/", "SHOW_BACK_BUTTON": True}
+# A project directory is applied in one request; artifacts are streamed and not counted.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 32 << 20

@@ -11,7 +11,6 @@ from django.contrib import admin
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
-from unfold.decorators import action as button
 
 from headwater.control.access.actions import (
     create_key,
@@ -22,7 +21,7 @@ from headwater.control.access.actions import (
     revoke_key,
 )
 from headwater.control.access.models import ApiKey, Grant, Role, ServiceAccount
-from headwater.control.console.model_admin import ActionForm, ConsoleModelAdmin, acting
+from headwater.control.console.model_admin import ActionForm, ConsoleModelAdmin, acting, button
 from headwater.control.orgs.models import Environment, Membership, Project
 from headwater.core.errors import HeadwaterError
 from headwater.core.settings import SLUG
@@ -111,7 +110,7 @@ class GrantAdmin(ConsoleModelAdmin):
     view_permission: ClassVar[str | None] = "member.read"
     list_display = ("role", "principal", "scope", "org", "granted_by", "expires_at", "revoked_at")
     list_select_related = ("role", "membership__user", "membership__org", "service_account", "org", "project")
-    list_filter = ("role",)
+    list_filter = (("role", admin.RelatedOnlyFieldListFilter),)
     actions_list = ("create",)
     actions_detail = ("revoke",)
 

@@ -9,11 +9,10 @@ from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.decorators import action as button
 
 from headwater.control.audit.models import AuditEvent
 from headwater.control.audit.verify import verify_all, verify_chain
-from headwater.control.console.model_admin import ConsoleModelAdmin, readable_orgs
+from headwater.control.console.model_admin import ConsoleModelAdmin, button, readable_orgs
 from headwater.control.orgs.models import Organization
 
 
@@ -57,7 +56,9 @@ class AuditEventAdmin(ConsoleModelAdmin):
     @admin.display(description="chain")
     def chain(self, row: AuditEvent) -> SafeString:
         """Return the event's place in its organisation's chain."""
-        return format_html('<span class="hw-mono">{} after {} is {}</span>', row.n, row.prev_hash[:16] or "–", row.hash)
+        return format_html(
+            '<span class="hw-mono">{} after {} is {}</span>', row.n, row.prev_hash[:16] or "nothing", row.hash
+        )
 
     @button(description="Verify chain", url_path="verify", icon="verified")  # type: ignore[misc]
     def verify(self, request: HttpRequest) -> HttpResponse:

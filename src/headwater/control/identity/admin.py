@@ -7,9 +7,8 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
-from unfold.decorators import action as button
 
-from headwater.control.console.model_admin import ActionForm, ConsoleModelAdmin, operating
+from headwater.control.console.model_admin import ActionForm, ConsoleModelAdmin, button, operating
 from headwater.control.identity.actions import create_user, deactivate_user, make_admin, set_password
 from headwater.control.identity.models import User
 from headwater.core.errors import HeadwaterError

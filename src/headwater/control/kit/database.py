@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from typing import Any, Final
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from headwater.core.errors import HeadwaterError
 from headwater.core.home import Home
@@ -28,9 +28,10 @@ def database_settings(url: str | None, home: Home) -> dict[str, Any]:
     Raises:
         HeadwaterError: ``setting_invalid`` for a scheme that is neither SQLite nor PostgreSQL.
     """
-    parts = urlsplit(url or f"sqlite:///{home.control_database}")
+    parts = urlsplit(url or f"sqlite:///{quote(str(home.control_database))}")
     if parts.scheme == "sqlite":
-        return _sqlite(unquote(parts.path.removeprefix("/") if parts.path.startswith("//") else parts.path))
+        # Three slashes and a relative path, four and an absolute one.
+        return _sqlite(unquote(parts.path.removeprefix("/")))
     if parts.scheme in ("postgresql", "postgres"):
         options = dict(parse_qsl(parts.query))
         return {

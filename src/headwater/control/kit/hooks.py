@@ -37,6 +37,9 @@ def plug(
         authorizer: raises ``forbidden`` when an actor lacks a permission on a row (``access``).
         before_commit: sees every row the outermost action touched, inside its transaction (``snapshots``).
     """
-    for plugged, hook in ((recorders, recorder), (authorizers, authorizer), (before_commits, before_commit)):
-        if hook is not None and hook not in plugged:
-            plugged.append(hook)  # type: ignore[attr-defined]
+    if recorder is not None:
+        recorders.append(recorder)
+    if authorizer is not None:
+        authorizers.append(authorizer)
+    if before_commit is not None:
+        before_commits.append(before_commit)

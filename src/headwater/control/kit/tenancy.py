@@ -167,7 +167,7 @@ class TenantEntity(Entity):
 
     # Declared first, so that Django's own look-ups (uniqueness, relations, fixtures) use it.
     unscoped: ClassVar[UnscopedManager[Any]] = UnscopedManager()
-    objects: ClassVar[TenantManager[Any]] = TenantManager()  # type: ignore[misc]
+    objects: ClassVar[TenantManager[Any]] = TenantManager()
 
     class Meta:
         """Abstract: every tenant-owned model derives from it."""

@@ -10,11 +10,10 @@ from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
-from unfold.decorators import action as button
 
 from headwater.control.access.members import activate_member, change_role, invite_member, suspend_member
 from headwater.control.access.models import Role
-from headwater.control.console.model_admin import ActionForm, ConsoleModelAdmin, acting, operating
+from headwater.control.console.model_admin import ActionForm, ConsoleModelAdmin, acting, button, operating
 from headwater.control.orgs.actions import create_environment, create_organization, create_project
 from headwater.control.orgs.models import Environment, Membership, Organization, Project
 from headwater.core.errors import HeadwaterError

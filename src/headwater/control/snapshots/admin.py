@@ -17,7 +17,7 @@ class SnapshotAdmin(ConsoleModelAdmin):
     view_permission: ClassVar[str | None] = "dataset.read"
     list_display = ("number", "environment", "created_at", "short_digest", "trouble")
     list_select_related = ("environment__project",)
-    list_filter = ("environment",)
+    list_filter = (("environment", admin.RelatedOnlyFieldListFilter),)
     ordering = ("-created_at",)
     fields = ("number", "environment", "created_at", "schema_version", "sha256", "content_sha256", "trouble")
     readonly_fields = ("trouble", "short_digest")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.db import models
 from django.utils import timezone
@@ -29,8 +29,8 @@ class Snapshot(models.Model):
     content_sha256 = models.CharField(max_length=64, help_text="Digest of what is served, without number and time.")
     problems = models.JSONField(default=list, help_text="What could not be compiled; the last good spec stands in.")
 
-    unscoped: ClassVar[UnscopedManager[Snapshot]] = UnscopedManager()
-    objects: ClassVar[TenantManager[Snapshot]] = TenantManager()  # type: ignore[misc]
+    unscoped: ClassVar[UnscopedManager[Any]] = UnscopedManager()
+    objects: ClassVar[TenantManager[Any]] = TenantManager()
 
     class Meta:
         """Newest first."""

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.contrib.auth import get_user_model
-from django.db import transaction
+from django.db import models, transaction
 from django.utils import timezone
 
 from headwater.control import configuration
@@ -33,7 +33,12 @@ KEPT: Final = 50
 
 def publish_touched(touched: Sequence[Any]) -> None:
     """Publish the environments whose snapshots may differ now that ``touched`` rows changed."""
-    watched = (Organization, Project, Environment, *(m for c in CONTRIBUTIONS.values() for m in c.models))
+    watched: tuple[type[models.Model], ...] = (
+        Organization,
+        Project,
+        Environment,
+        *(m for c in CONTRIBUTIONS.values() for m in c.models),
+    )
     concerned = [row for row in touched if isinstance(row, watched)]
     if concerned:
         for environment_id in sorted(affected_environments(concerned)):

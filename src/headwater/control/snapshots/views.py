@@ -6,7 +6,7 @@ import functools
 import hmac
 import json
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from datetime import datetime
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ from headwater.core.errors import HeadwaterError
 from headwater.core.snapshot import SignedSnapshot
 
 LONGEST_WAIT_SECONDS: Final = 25.0
-View = Callable[..., Awaitable[HttpResponseBase]]
+View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 
 
 def for_nodes(method: str) -> Callable[[View], View]:

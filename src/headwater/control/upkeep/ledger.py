@@ -41,7 +41,7 @@ def check_ledger(environment: Environment, *, transport: httpx.BaseTransport | N
         return add_up(reply.json())
     except (httpx.HTTPError, OSError) as error:
         return LedgerReport(checked=False, problems=(f"the services cannot be asked: {error}",))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         return LedgerReport(checked=False, problems=(f"the services' answer cannot be read: {error!r}",))
 
 

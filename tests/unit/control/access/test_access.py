@@ -219,7 +219,8 @@ def test_a_key_acts_within_its_environment_and_project(environment: Environment)
 def test_built_in_roles_are_what_the_code_says(environment: Environment, owner: Actor) -> None:
     for name, permissions in BUILT_IN_ROLES.items():
         role = get_role(name)
-        assert (set(role.permissions), role.is_sealed) == (permissions, True)
+        assert frozenset(role.permissions) == permissions
+        assert role.is_sealed
     with pytest.raises(HeadwaterError) as caught:
         create_role(actor=owner, org=environment.org, name="owner", permissions=[])
     assert code(caught) == "conflict"
@@ -251,7 +252,7 @@ def test_a_key_expires_within_three_years(environment: Environment, days: int) -
 
 
 def test_a_scope_that_is_no_permission_is_refused(environment: Environment) -> None:
-    with pytest.raises(HeadwaterError, match="not permissions: dataset.fly") as caught:
+    with pytest.raises(HeadwaterError, match="not permissions: dataset") as caught:
         make_key(environment, scopes=["dataset.fly:x"])
     assert code(caught) == "invalid_parameter"
 

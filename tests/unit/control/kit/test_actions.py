@@ -137,10 +137,10 @@ def test_two_who_change_the_same_row_cannot_overwrite_each_other(environment: En
 
 def test_asking_for_rows_without_an_organisation_is_refused(environment: Environment) -> None:
     for ask in (
-        lambda: Project.objects.all(),
+        Project.objects.all,
         lambda: Project.objects.filter(slug="air"),
         lambda: Project.objects.get(slug="air"),
-        lambda: Project.objects.count(),
+        Project.objects.count,
     ):
         with pytest.raises(UnscopedQuery, match="whose Project rows"):
             ask()

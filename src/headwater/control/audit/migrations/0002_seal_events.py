@@ -1,5 +1,7 @@
 """Let the database itself refuse to change or delete an audit event."""
 
+from typing import Any
+
 from django.db import migrations
 
 SQLITE = [
@@ -26,15 +28,15 @@ POSTGRESQL_REVERSE = [
 ]
 
 
-def seal(apps, schema_editor):
+def seal(apps: Any, schema_editor: Any) -> None:
     _run(schema_editor, SQLITE, POSTGRESQL)
 
 
-def unseal(apps, schema_editor):
+def unseal(apps: Any, schema_editor: Any) -> None:
     _run(schema_editor, SQLITE_REVERSE, POSTGRESQL_REVERSE)
 
 
-def _run(schema_editor, sqlite, postgresql):
+def _run(schema_editor: Any, sqlite: list[str], postgresql: list[str]) -> None:
     for statement in sqlite if schema_editor.connection.vendor == "sqlite" else postgresql:
         schema_editor.execute(statement)
 
