@@ -154,10 +154,10 @@ def run_rows(executor: Executor, rows: Sequence[Row], *, check_large: bool) -> B
 
 def json_texts(output: NDArray[Any]) -> Sequence[bytes]:
     """Return the JSON text of every row of an output; what is not finite becomes null, as JSON has no word for it."""
+    if output.dtype.kind in "OU":
+        return [orjson.dumps(value) for value in output.tolist()]
     if output.ndim > 1:
         return [orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY) for row in np.ascontiguousarray(output)]
-    if output.dtype.kind in "OU":
-        return [orjson.dumps(str(value)) for value in output]
     return orjson.dumps(np.ascontiguousarray(output), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
 
 

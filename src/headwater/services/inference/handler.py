@@ -6,9 +6,8 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
-from headwater.core import ids
 from headwater.core.errors import HeadwaterError
-from headwater.core.ids import new_id, new_uuid
+from headwater.core.ids import new_ids
 from headwater.services.inference.batcher import Doubtful, Share
 from headwater.services.inference.encoding import Entry
 from headwater.services.inference.log import PredictionLog
@@ -23,7 +22,6 @@ STICKY_HEADER: Final = b"hw-sticky-key"
 TIMEOUT_HEADER: Final = b"hw-timeout-ms"
 _MAX_TIMEOUT_MS: Final = 600_000
 _JSON: Final = (b"content-type", b"application/json")
-_IDS_A_HEAD: Final = 1 << 10
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -55,7 +53,7 @@ class PredictHandler:
             _admit(route.version)
         rows = route.version.signature.read(body)
         share = await _predict(route.version, rows, body, deadline)
-        identities = prediction_ids(len(rows))
+        identities = new_ids("prd", len(rows))
         reply = route.version.reply(route.name, identities, share)
         headers = [_JSON, (b"content-length", str(len(reply)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -78,7 +76,7 @@ class PredictHandler:
             except HeadwaterError:
                 continue  # the caller was answered; a shadow that cannot keep up or does not fit answers nobody
             latency_us = int((time.perf_counter() - began) * 1_000_000)
-            identities, now_us = prediction_ids(len(rows)), time.time_ns() // 1_000
+            identities, now_us = new_ids("prd", len(rows)), time.time_ns() // 1_000
             self._log.add(Entry(version, caller, request_id, "shadow", identities, share, now_us, latency_us))
 
 
@@ -101,17 +99,6 @@ def find_model(caller: Caller, service: str, name: str, permission: str) -> Serv
             "model_not_found", f"there is no model {name[:80]!r}", hint="GET /v1/models lists them"
         )
     return model
-
-
-def prediction_ids(count: int) -> list[str]:
-    """Return ids for the rows of a request, in order; they share their first characters, which saves making each."""
-    if count == 1:
-        return [new_id("prd")]
-    found: list[str] = []
-    for start in range(0, count, _IDS_A_HEAD):
-        head = "prd_" + ids.encode(new_uuid().int)[:-2]
-        found.extend(head + ids.encode(index)[-2:] for index in range(min(_IDS_A_HEAD, count - start)))
-    return found
 
 
 async def _predict(version: ServedVersion, rows: Sequence[Row], body: bytes, deadline: float | None) -> Share:
