@@ -93,8 +93,8 @@ class DecimalColumn(Column):
         """Prepare for the field of ``check``."""
         super().__init__(check)
         whole = check.field.precision - check.field.scale
-        integer = "0" if whole == 0 else "(?:0|[1-9][0-9]{0,%d})" % (whole - 1)
-        fraction = "" if check.field.scale == 0 else r"(?:\.[0-9]{1,%d})?" % check.field.scale
+        integer = "0" if whole == 0 else f"(?:0|[1-9][0-9]{{0,{whole - 1}}})"
+        fraction = "" if check.field.scale == 0 else rf"(?:\.[0-9]{{1,{check.field.scale}}})?"
         self._plain = f'^"?-?{integer}{fraction}"?$'
         self._bounds = check.bounds
         self._steps = check.field.constraints.multiple_of is not None

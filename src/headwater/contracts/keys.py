@@ -1,4 +1,4 @@
-"""Keys and digests of accepted rows, taken from the exact Arrow values so that the format a row came in is forgotten."""
+"""Keys and digests of accepted rows, taken from the exact Arrow values: the format a row came in is forgotten."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headwater.contracts.rows import RowKeys
 KEY_BYTES: Final = 16
 _DERIVED: Final = ("_hw_late",)
 
-# MessagePack writes one value one way: integers, doubles, text and bytes never look alike, and every part has its length
+# MessagePack writes one value one way: integers, doubles, text and bytes never look alike, all parts have a length
 _encode = msgspec.msgpack.Encoder(decimal_format="string").encode
 _hash = partial(blake2b, digest_size=KEY_BYTES)
 

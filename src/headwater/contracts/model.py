@@ -12,6 +12,8 @@ from enum import StrEnum
 from typing import Any, Final, Literal
 
 MAX_FIELDS: Final = 2_048
+PRECISION: Final = 38
+SCALE: Final = 9
 
 
 class LogicalType(StrEnum):
@@ -37,8 +39,8 @@ class LogicalType(StrEnum):
 class Constraints:
     """Bounds on a value; None means unbounded. Patterns match the whole text.
 
-    The bounds of dates, times and timestamps are text in the form that their values have. ``format`` of a ``json`` field
-    is ``object``, ``array`` or nothing; of a ``timestamp`` it may be ``epoch_s``, ``epoch_ms`` or ``epoch_us``.
+    The bounds of dates, times and timestamps are text in the form that their values have. ``format`` of a ``json``
+    field is ``object``, ``array`` or nothing; of a ``timestamp`` it may be ``epoch_s``, ``epoch_ms`` or ``epoch_us``.
     """
 
     ge: int | float | str | None = None
@@ -82,8 +84,8 @@ class Field:
     default: Any = None
     description: str = ""
     constraints: Constraints = Constraints()
-    precision: int = 38
-    scale: int = 9
+    precision: int = PRECISION
+    scale: int = SCALE
     items: Field | None = None
     fields: tuple[Field, ...] = ()
     aliases: tuple[str, ...] = ()

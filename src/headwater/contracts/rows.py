@@ -72,7 +72,8 @@ class RowFault:
     """A row that the contract refuses, with all that is wrong with it (at most 20 errors) and its exact bytes.
 
     ``row`` counts from 0 within the body, ``line`` from 1 (NDJSON and CSV only), ``byte_offset`` from 0 in the
-    decompressed body. ``raw`` of a CSV row is its line as it came. ``key`` is the row's own key as text, where it could be read.
+    decompressed body. ``raw`` of a CSV row is its line as it came. ``key`` is the row's own key as text, where it could
+    be read and is public.
     """
 
     row: int

@@ -6,7 +6,10 @@ its verdict is final, and a row that it accepts takes its values from there.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, chain
 from typing import Any, Final
 
 import numpy as np
@@ -18,7 +21,7 @@ from headwater.contracts.columns import Doubts
 from headwater.contracts.grammar import MICROSECOND
 from headwater.contracts.model import Contract
 from headwater.contracts.reading import Reading
-from headwater.contracts.record import RowCheck
+from headwater.contracts.record import RowCheck, Verdict
 from headwater.contracts.rows import Columns, FieldError, RowFault
 from headwater.contracts.types import arrow_schema
 
@@ -50,52 +53,38 @@ class Tabulator:
 
     def columnise(self, batches: Sequence[Reading], received_at_us: Sequence[int]) -> Columns:
         """Return all accepted rows as one batch, and every refused row of every body."""
-        typed = [row for batch in batches for row in batch.typed] if len(batches) > 1 else batches[0].typed
-        starts = np.cumsum([0, *(len(batch.typed) for batch in batches)])
-        refused: dict[int, Sequence[FieldError]] = {}
-        received = np.repeat(np.asarray(received_at_us, dtype=np.int64), np.diff(starts))
-        extras = {int(starts[n]) + at: extra for n, batch in enumerate(batches) for at, extra in batch.extras.items()}
-        chunks = [
-            self._chunk(slice(begin, begin + CHUNK_ROWS), typed, batches, starts, received, extras, refused)
-            for begin in range(0, len(typed), CHUNK_ROWS)
-        ]
+        group = Group.of(batches, received_at_us)
+        chunks = [self._chunk(group, begin) for begin in range(0, len(group.typed), CHUNK_ROWS)]
         batch = pa.concat_batches(chunks) if chunks else pa.RecordBatch.from_pylist([], schema=self.schema)
-        return Columns(batch, *self._shares(batches, starts, refused))
+        return Columns(batch, *self._shares(group))
 
-    def _chunk(
-        self,
-        part: slice,
-        typed: Sequence[Any],
-        batches: Sequence[Reading],
-        starts: npt.NDArray[np.int64],
-        received: npt.NDArray[np.int64],
-        extras: dict[int, bytes],
-        refused: dict[int, Sequence[FieldError]],
-    ) -> pa.RecordBatch:
-        rows = typed[part]
+    def _chunk(self, group: Group, begin: int) -> pa.RecordBatch:
+        rows = group.typed[begin : begin + CHUNK_ROWS]
         doubts = Doubts()
         arrays = self._rows.build_members(rows, None, doubts)
-        begin = part.start
-        arrays.append(_extra_column(begin, len(rows), extras))
+        arrays.append(_extra_column(begin, len(rows), group.extras))
         cured: dict[int, Any] = {}
         dropped: list[int] = []
-        for at in doubts.rows().tolist():
-            verdict = self._judge(begin + at, batches, starts)
-            if verdict.errors:
-                refused[begin + at] = verdict.errors
+
+        def refuse(at: int, errors: Sequence[FieldError]) -> None:
+            if begin + at not in group.refused:
+                group.refused[begin + at] = errors
                 dropped.append(at)
+
+        for at in doubts.rows().tolist():
+            verdict = self._judge(group, begin + at)
+            if verdict.errors:
+                refuse(at, verdict.errors)
             else:
                 cured[at] = verdict.row
         if cured:
             arrays = self._cure(arrays, cured)
-        late = self._lateness.flags(arrays, received[part], _refuse_into(refused, dropped, begin))
+        late = self._lateness.flags(arrays, group.received[begin : begin + CHUNK_ROWS], refuse)
         batch = pa.RecordBatch.from_arrays([*arrays, late], schema=self.schema)
         return batch if not dropped else batch.filter(pa.array(_kept(len(rows), dropped)))
 
-    def _judge(self, at: int, batches: Sequence[Reading], starts: npt.NDArray[np.int64]) -> Any:
-        number = int(np.searchsorted(starts, at, side="right")) - 1
-        reading = batches[number]
-        row = int(reading.positions[at - int(starts[number])])
+    def _judge(self, group: Group, at: int) -> Verdict:
+        reading, row = group.origin(at)
         return self._check(reading.text(row), reading.limits.max_depth)
 
     def _cure(self, arrays: list[pa.Array], cured: dict[int, Any]) -> list[pa.Array]:
@@ -107,32 +96,59 @@ class Tabulator:
         own = [pa.concat_arrays([old, new]).take(order) for old, new in zip(arrays, fresh, strict=False)]
         return own + arrays[len(fresh) :]
 
-    def _shares(
-        self, batches: Sequence[Reading], starts: npt.NDArray[np.int64], refused: dict[int, Sequence[FieldError]]
-    ) -> tuple[tuple[Sequence[int], ...], tuple[Sequence[RowFault], ...]]:
+    def _shares(self, group: Group) -> tuple[tuple[Sequence[int], ...], tuple[Sequence[RowFault], ...]]:
         positions: list[Sequence[int]] = []
         faults: list[Sequence[RowFault]] = []
-        found = np.array(sorted(refused), dtype=np.int64)
-        for number, reading in enumerate(batches):
-            begin, end = int(starts[number]), int(starts[number + 1])
+        found = np.array(sorted(group.refused), dtype=np.int64)
+        for reading, begin, end in zip(group.batches, group.starts[:-1], group.starts[1:], strict=True):
             mine = found[(found >= begin) & (found < end)]
             if not len(mine) and not reading.faults:
                 positions.append(range(reading.received))
                 faults.append(())
                 continue
-            late = [self._fault(reading, int(reading.positions[at - begin]), refused[at]) for at in mine.tolist()]
+            late = [self._fault(reading, int(reading.positions[at - begin]), group.refused[at]) for at in mine.tolist()]
             positions.append(np.delete(reading.positions, mine - begin).tolist())
             faults.append(sorted((*reading.faults, *late), key=lambda fault: fault.row))
         return tuple(positions), tuple(faults)
 
 
-def _refuse_into(refused: dict[int, Sequence[FieldError]], dropped: list[int], begin: int) -> Refuse:
-    def refuse(at: int, errors: Sequence[FieldError]) -> None:
-        if begin + at not in refused:
-            refused[begin + at] = errors
-            dropped.append(at)
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The bodies that become one batch, laid end to end.
 
-    return refuse
+    Attributes:
+        starts: where each body's typed rows begin, and behind the last where they end.
+        received: the instant of receipt of each typed row.
+        extras: JSON text of unknown members by typed row.
+        refused: errors of typed rows that columns or lateness refused, filled as chunks are built.
+    """
+
+    batches: Sequence[Reading]
+    typed: Sequence[Any]
+    starts: list[int]
+    received: npt.NDArray[np.int64]
+    extras: dict[int, bytes]
+    refused: dict[int, Sequence[FieldError]]
+
+    @classmethod
+    def of(cls, batches: Sequence[Reading], received_at_us: Sequence[int]) -> Group:
+        """Lay bodies end to end."""
+        sizes = [len(batch.typed) for batch in batches]
+        starts = [0, *accumulate(sizes)]
+        typed = batches[0].typed if len(batches) == 1 else list(chain.from_iterable(b.typed for b in batches))
+        received = np.repeat(np.asarray(received_at_us, dtype=np.int64), sizes)
+        extras = {
+            start + at: extra
+            for start, batch in zip(starts, batches, strict=False)
+            for at, extra in batch.extras.items()
+        }
+        return cls(batches, typed, starts, received, extras, {})
+
+    def origin(self, at: int) -> tuple[Reading, int]:
+        """Return the body of a typed row and the row's number there."""
+        number = bisect_right(self.starts, at) - 1
+        reading = self.batches[number]
+        return reading, int(reading.positions[at - self.starts[number]])
 
 
 def _extra_column(begin: int, size: int, extras: dict[int, bytes]) -> pa.Array:

@@ -138,7 +138,7 @@ class TimestampColumn(Column):
         micros = array.cast(pa.int64())
         ends = pc.min_max(micros).as_py()
         if ends["min"] is not None and not (
-            grammar.MIN_MICROSECONDS <= ends["min"] and ends["max"] <= grammar.MAX_MICROSECONDS
+            ends["min"] >= grammar.MIN_MICROSECONDS and ends["max"] <= grammar.MAX_MICROSECONDS
         ):
             inside = pc.and_(
                 pc.greater_equal(micros, grammar.MIN_MICROSECONDS), pc.less_equal(micros, grammar.MAX_MICROSECONDS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import pyarrow as pa
 
@@ -27,6 +27,9 @@ from headwater.contracts.rows import (
 from headwater.contracts.soundness import require_sound
 from headwater.contracts.tabulation import Tabulator
 from headwater.core.errors import HeadwaterError
+
+_DIALECT: Final = CsvDialect()
+_LIMITS: Final = ReadLimits()
 
 
 def compile_contract(contract: Contract) -> Validator:
@@ -52,7 +55,7 @@ class CompiledContract:
         self.row_type: type[Any] = self._check.struct.type
 
     def read(
-        self, body: bytes, form: Format, *, dialect: CsvDialect = CsvDialect(), limits: ReadLimits = ReadLimits()
+        self, body: bytes, form: Format, *, dialect: CsvDialect = _DIALECT, limits: ReadLimits = _LIMITS
     ) -> RowBatch:
         """Split and decode a decompressed body.
 
