@@ -119,7 +119,7 @@ class GrantAdmin(ConsoleModelAdmin):
         """Return who holds it."""
         return str(row.membership.user if row.membership else row.service_account)
 
-    @button(description="New grant", url_path="new", icon="add")  # type: ignore[misc]
+    @button("New grant", path="new", icon="add")
     def create(self, request: HttpRequest) -> HttpResponse:
         """Give a role."""
 
@@ -139,7 +139,7 @@ class GrantAdmin(ConsoleModelAdmin):
         form = GrantForm(request.POST or None).offered_to(request, "member.write")
         return self.act(request, run, title="New grant", submit="Give", back=self.link("changelist"), form=form)
 
-    @button(description="Revoke", url_path="revoke", icon="remove_moderator")  # type: ignore[misc]
+    @button("Revoke", path="revoke", icon="remove_moderator")
     def revoke(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Take a grant back."""
         given = self.row(request, object_id)
@@ -165,7 +165,7 @@ class ServiceAccountAdmin(ConsoleModelAdmin):
     actions_list = ("create",)
     actions_detail = ("disable",)
 
-    @button(description="New service account", url_path="new", icon="add")  # type: ignore[misc]
+    @button("New service account", path="new", icon="add")
     def create(self, request: HttpRequest) -> HttpResponse:
         """Make a service account."""
 
@@ -183,7 +183,7 @@ class ServiceAccountAdmin(ConsoleModelAdmin):
             request, run, title="New service account", submit="Create", back=self.link("changelist"), form=form
         )
 
-    @button(description="Disable", url_path="disable", icon="block")  # type: ignore[misc]
+    @button("Disable", path="disable", icon="block")
     def disable(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Close an account."""
         account = self.row(request, object_id)
@@ -255,7 +255,7 @@ class ApiKeyAdmin(ConsoleModelAdmin):
             return "revoked"
         return "live" if row.is_live(timezone.now()) else "expired"
 
-    @button(description="New key", url_path="new", icon="add")  # type: ignore[misc]
+    @button("New key", path="new", icon="add")
     def create(self, request: HttpRequest) -> HttpResponse:
         """Make a key and show its text, once."""
 
@@ -279,7 +279,7 @@ class ApiKeyAdmin(ConsoleModelAdmin):
         form = KeyForm(request.POST or None).offered_to(request, "key.write")
         return self.act(request, run, title="New API key", submit="Create key", back=self.link("changelist"), form=form)
 
-    @button(description="Revoke", url_path="revoke", icon="key_off")  # type: ignore[misc]
+    @button("Revoke", path="revoke", icon="key_off")
     def revoke(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Close a key for good."""
         key = self.row(request, object_id)

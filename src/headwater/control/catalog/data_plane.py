@@ -10,18 +10,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from headwater.control.configuration import current, home
 from headwater.core.errors import PROBLEMS, HeadwaterError
 
 READ_SECONDS: Final = 1.5
 RESOLVE_SECONDS: Final = 120.0
 DISPOSITIONS: Final = ("received", "accepted", "duplicate", "stale", "quarantined", "rejected")
 Verdict = Literal["replay", "discard"]
+T = TypeVar("T")
 
 
 class Answer(BaseModel):
@@ -164,7 +166,7 @@ class DataPlane:
         counts = body.get("counts", body) if isinstance(body, dict) else {}
         return {name: count for name, count in counts.items() if type(count) is int}
 
-    def _read(self, shape: Any, *parts: str, params: Mapping[str, str] | None = None, member: str = "") -> Any:
+    def _read(self, shape: type[T], *parts: str, params: Mapping[str, str] | None = None, member: str = "") -> T:
         body = _json(self._ask("GET", self._path(*parts), params=dict(params or {})))
         try:
             return TypeAdapter(shape).validate_python(body[member] if member else body)
@@ -216,3 +218,16 @@ def _refusal(reply: httpx.Response) -> HeadwaterError:
 
 def _away(detail: str) -> HeadwaterError:
     return HeadwaterError("services_unavailable", detail, hint="check that `headwater serve services` is running")
+
+
+def connect() -> DataPlane:
+    """Return a client for the services of this installation, trusted by the home's node token.
+
+    Raises:
+        HeadwaterError: ``services_unavailable`` while there is no node token yet.
+    """
+    try:
+        token = home().node_token.read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise _away(f"the node token cannot be read: {error}") from error
+    return DataPlane(current().services_url, token)

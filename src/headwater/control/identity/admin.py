@@ -43,7 +43,7 @@ class UserAdmin(ConsoleModelAdmin):
     actions_list = ("create",)
     actions_detail = ("password", "promote", "deactivate")
 
-    @button(description="New user", url_path="new", icon="person_add")  # type: ignore[misc]
+    @button("New user", path="new", icon="person_add")
     def create(self, request: HttpRequest) -> HttpResponse:
         """Make a user."""
 
@@ -60,7 +60,7 @@ class UserAdmin(ConsoleModelAdmin):
         form = UserForm(request.POST or None)
         return self.act(request, run, title="New user", submit="Create", back=self.link("changelist"), form=form)
 
-    @button(description="Set password", url_path="password", icon="password")  # type: ignore[misc]
+    @button("Set password", path="password", icon="password")
     def password(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Give a user another password."""
         user = self.row(request, object_id)
@@ -75,7 +75,7 @@ class UserAdmin(ConsoleModelAdmin):
             back=self.link("change", object_id), form=form, original=user,
         )  # fmt: skip
 
-    @button(description="Make administrator", url_path="promote", icon="shield_person")  # type: ignore[misc]
+    @button("Make administrator", path="promote", icon="shield_person")
     def promote(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Let a user operate the platform."""
         user = self.row(request, object_id)
@@ -90,7 +90,7 @@ class UserAdmin(ConsoleModelAdmin):
             explanation="They will be able to do everything, in every organisation.",
         )  # fmt: skip
 
-    @button(description="Deactivate", url_path="deactivate", icon="person_off")  # type: ignore[misc]
+    @button("Deactivate", path="deactivate", icon="person_off")
     def deactivate(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Let a user sign in no more."""
         user = self.row(request, object_id)

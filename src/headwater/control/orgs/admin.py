@@ -72,7 +72,7 @@ class OrganizationAdmin(ConsoleModelAdmin):
         """Return the organisations themselves."""
         return Q(pk__in=orgs)
 
-    @button(description="New organisation", url_path="new", icon="add")  # type: ignore[misc]
+    @button("New organisation", path="new", icon="add")
     def create(self, request: HttpRequest) -> HttpResponse:
         """Make an organisation."""
 
@@ -96,7 +96,7 @@ class ProjectAdmin(ConsoleModelAdmin):
     search_fields = ("slug", "name")
     actions_list = ("create",)
 
-    @button(description="New project", url_path="new", icon="add")  # type: ignore[misc]
+    @button("New project", path="new", icon="add")
     def create(self, request: HttpRequest) -> HttpResponse:
         """Make a project."""
 
@@ -124,7 +124,7 @@ class EnvironmentAdmin(ConsoleModelAdmin):
         """Return the id that streams and snapshots carry."""
         return row.public_id
 
-    @button(description="New environment", url_path="new", icon="add")  # type: ignore[misc]
+    @button("New environment", path="new", icon="add")
     def create(self, request: HttpRequest) -> HttpResponse:
         """Make an environment."""
 
@@ -156,7 +156,7 @@ class MembershipAdmin(ConsoleModelAdmin):
         live = row.grants.filter(revoked_at=None).select_related("role")
         return ", ".join(sorted({grant.role.name for grant in live})) or "none"
 
-    @button(description="Invite member", url_path="invite", icon="person_add")  # type: ignore[misc]
+    @button("Invite member", path="invite", icon="person_add")
     def invite(self, request: HttpRequest) -> HttpResponse:
         """Invite somebody who has an account."""
 
@@ -170,7 +170,7 @@ class MembershipAdmin(ConsoleModelAdmin):
         form = InviteForm(request.POST or None).offered_to(request, "member.write")
         return self.act(request, run, title="Invite member", submit="Invite", back=self.link("changelist"), form=form)
 
-    @button(description="Change role", url_path="role", icon="badge")  # type: ignore[misc]
+    @button("Change role", path="role", icon="badge")
     def role(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Give a member another role."""
         member = self.row(request, object_id)
@@ -184,7 +184,7 @@ class MembershipAdmin(ConsoleModelAdmin):
             back=self.link("change", object_id), form=form, original=member,
         )  # fmt: skip
 
-    @button(description="Suspend", url_path="suspend", icon="block")  # type: ignore[misc]
+    @button("Suspend", path="suspend", icon="block")
     def suspend(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Let a member act no more."""
         member = self.row(request, object_id)
@@ -196,7 +196,7 @@ class MembershipAdmin(ConsoleModelAdmin):
             original=member,
         )  # fmt: skip
 
-    @button(description="Activate", url_path="activate", icon="check")  # type: ignore[misc]
+    @button("Activate", path="activate", icon="check")
     def activate(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Let a member act."""
         member = self.row(request, object_id)

@@ -1,0 +1,77 @@
+"""Errors of the control API as problem documents, with the same codes as the data plane's."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from ninja import NinjaAPI
+from ninja.errors import AuthenticationError, HttpError, ValidationError
+
+from headwater.control.kit.problems import problem_response
+from headwater.core.errors import HeadwaterError
+from headwater.core.logging import get_logger
+
+_log: Final = get_logger(__name__)
+_BY_STATUS: Final = {401: "unauthenticated", 403: "forbidden", 404: "not_found", 429: "rate_limited"}
+
+
+def install_handlers(api: NinjaAPI) -> None:
+    """Let ``api`` answer every error with a problem document."""
+    for kind, handle in (
+        (HeadwaterError, _respond),
+        (ValidationError, _on_validation),
+        (Http404, _on_missing),
+        (PermissionDenied, _on_denied),
+        (AuthenticationError, _on_unauthenticated),
+        (HttpError, _on_http),
+        (Exception, _on_surprise),
+    ):
+        api.add_exception_handler(kind, handle)  # type: ignore[arg-type]
+
+
+def _respond(request: HttpRequest, error: HeadwaterError) -> HttpResponse:
+    return problem_response(error, request)
+
+
+def _on_validation(request: HttpRequest, error: ValidationError) -> HttpResponse:
+    errors = [{"path": _pointer(item["loc"]), "message": item["msg"]} for item in error.errors]
+    first = errors[0]
+    detail = f"{first['path']}: {first['message']}"
+    return _respond(request, HeadwaterError("invalid_parameter", detail, extra={"errors": errors}))
+
+
+def _on_missing(request: HttpRequest, error: Http404) -> HttpResponse:  # noqa: ARG001 - ninja's signature
+    return _respond(request, HeadwaterError("not_found"))
+
+
+def _on_denied(request: HttpRequest, error: PermissionDenied) -> HttpResponse:
+    return _respond(request, HeadwaterError("forbidden", str(error) or None))
+
+
+def _on_unauthenticated(request: HttpRequest, error: AuthenticationError) -> HttpResponse:  # noqa: ARG001
+    hint = "send `Authorization: Bearer hw_…`, or sign in at /accounts/login/"
+    return _respond(request, HeadwaterError("unauthenticated", hint=hint))
+
+
+def _on_http(request: HttpRequest, error: HttpError) -> HttpResponse:
+    code = _BY_STATUS.get(error.status_code)
+    if code is None:
+        code = "malformed_body" if error.status_code < 500 else "internal"  # noqa: PLR2004 - the server's errors
+    return _respond(request, HeadwaterError(code, error.message))
+
+
+def _on_surprise(request: HttpRequest, error: Exception) -> HttpResponse:
+    _log.error("control.request_failed", path=request.path, exc_info=error)
+    hint = "report it with the request_id of this answer"
+    return _respond(request, HeadwaterError("internal", hint=hint))
+
+
+def _pointer(location: tuple[Any, ...] | list[Any]) -> str:
+    """Return where in the request: ``body/name``, ``query/limit``."""
+    # ninja names the handler's argument between "body" and the field; it means nothing to a caller.
+    parts = [str(part) for part in location]
+    if len(parts) > 2 and parts[0] in ("body", "query", "path") and not parts[1].isdecimal():  # noqa: PLR2004
+        parts.pop(1)
+    return "/".join(parts)

@@ -1,0 +1,90 @@
+"""Applying project directories, and the artifacts that are put before."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from django.http import HttpRequest
+from ninja import Router, Schema
+
+from headwater.control import configuration
+from headwater.control.api.auth import caller_of
+from headwater.control.api.caller import Caller
+from headwater.control.catalog.apply import ApplyRequest, Outcome, apply_project, plan_project
+from headwater.control.orgs.models import Environment
+from headwater.core.errors import HeadwaterError
+from headwater.engines.blobs import open_blobs
+
+router = Router(tags=["Projects"])
+MAX_ARTIFACT_BYTES: Final = 512 << 20
+_CHUNK_BYTES: Final = 1 << 20
+
+
+class ArtifactOut(Schema):
+    """A stored artifact."""
+
+    sha256: str
+    size: int
+
+
+@router.post("/apply", response=Outcome)
+def post_apply(request: HttpRequest, body: ApplyRequest) -> Outcome:
+    """Change an environment to what a project directory declares, all or nothing; `dry_run` only says what would be.
+
+    Resources that the directory no longer has are left alone and mentioned.
+    """
+    caller = caller_of(request)
+    environment = _environment(caller, body)
+    act = plan_project if body.dry_run else apply_project
+    return act(actor=caller.actor, environment=environment, resources=body.resources)
+
+
+@router.put("/artifacts/{sha256}", response=ArtifactOut)
+def put_artifact(request: HttpRequest, sha256: str) -> ArtifactOut:
+    """Store an artifact under its digest. The body is the file itself; putting it again changes nothing."""
+    caller = caller_of(request)
+    if not any(_may_write_models(caller, environment) for environment in _own_environments(caller)):
+        raise HeadwaterError("forbidden", f"{caller.actor.label} lacks model.write", hint="use a developer's key")
+    size = 0
+    with tempfile.NamedTemporaryFile(prefix="headwater-artifact-") as file:
+        while chunk := request.read(_CHUNK_BYTES):
+            size += len(chunk)
+            if size > MAX_ARTIFACT_BYTES:
+                raise HeadwaterError("payload_too_large", f"an artifact has at most {MAX_ARTIFACT_BYTES >> 20} MiB")
+            file.write(chunk)
+        file.flush()
+        if not size:
+            raise HeadwaterError("empty_body")
+        open_blobs(configuration.current()).put_file(Path(file.name), expected=sha256)
+    return ArtifactOut(sha256=sha256, size=size)
+
+
+def _environment(caller: Caller, body: ApplyRequest) -> Environment:
+    """Return the environment that an apply names; without an organisation, the one the caller has."""
+    if body.organization is not None:
+        return caller.environment(body.organization, body.project, body.environment)
+    slugs = list(caller.organizations().values_list("slug", flat=True)[:2])
+    if len(slugs) != 1:
+        raise HeadwaterError(
+            "invalid_parameter", "you belong to several organisations or to none", hint="name the `organization`"
+        )
+    return caller.environment(slugs[0], body.project, body.environment)
+
+
+def _own_environments(caller: Caller) -> list[Environment]:
+    return [
+        environment
+        for org in caller.organizations()
+        for project in caller.projects(org)
+        for environment in caller.environments(project)
+    ]
+
+
+def _may_write_models(caller: Caller, environment: Environment) -> bool:
+    try:
+        caller.need("model.write", environment)
+    except HeadwaterError:
+        return False
+    return True

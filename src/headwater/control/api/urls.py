@@ -1,0 +1,28 @@
+"""The control API's address: its routes, its OpenAPI document and its documentation page."""
+
+from __future__ import annotations
+
+from django.urls import path
+from ninja import NinjaAPI
+
+from headwater import __version__
+from headwater.control.api import datasets, endpoints, keys, operations, organizations, projects, registry
+from headwater.control.api.auth import KeyAuth, SessionAuth
+from headwater.control.api.problems import install_handlers
+
+api = NinjaAPI(
+    title="Headwater control API",
+    version=__version__,
+    description=(
+        "Everything that can be declared, granted and decided. Send `Authorization: Bearer hw_…`, or use the session "
+        "of a signed-in browser with the CSRF token. Errors are RFC 9457 problem documents with a stable `code`."
+    ),
+    urls_namespace="control-api",
+    auth=[KeyAuth(), SessionAuth()],
+)
+install_handlers(api)
+api.add_router("", projects.router)
+for module in (organizations, keys, datasets, endpoints, registry, operations):
+    api.add_router("/organizations", module.router)
+
+urlpatterns = [path("", api.urls)]

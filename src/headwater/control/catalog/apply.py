@@ -1,0 +1,91 @@
+"""Applying a project directory to an environment: declarative, all or nothing, and idempotent."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from headwater.control.access.authority import authorize
+from headwater.control.catalog.endpoint_planning import plan_endpoints
+from headwater.control.catalog.model_planning import plan_models
+from headwater.control.catalog.planning import Change, Plan, plan_datasets
+from headwater.control.catalog.project import Project, Resources, read_project
+from headwater.control.kit.actions import Actor, action
+from headwater.control.orgs.models import Environment
+from headwater.core.errors import HeadwaterError
+from headwater.core.settings import SLUG
+
+
+class ApplyRequest(BaseModel):
+    """What to apply where."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    organization: str | None = Field(None, pattern=SLUG, description="May be left out by who belongs to one only")
+    project: str = Field(pattern=SLUG)
+    environment: str = Field(pattern=SLUG)
+    dry_run: bool = False
+    resources: Resources
+
+
+class Outcome(BaseModel):
+    """What was changed, or would be. ``snapshot`` is the number of the configuration that holds it."""
+
+    changes: tuple[Change, ...]
+    snapshot: int | None
+    dry_run: bool
+
+
+def plan_project(*, actor: Actor, environment: Environment, resources: Resources) -> Outcome:
+    """Return what ``apply_project`` would change, and change nothing.
+
+    Raises:
+        HeadwaterError: ``project_invalid`` with every error of every file, ``forbidden``.
+    """
+    if actor.kind != "system":
+        authorize(actor, "project.apply", environment)
+    plan = _plan(environment, read_project(resources))
+    return Outcome(changes=tuple(plan.changes), snapshot=_newest_snapshot(environment), dry_run=True)
+
+
+def apply_project(*, actor: Actor, environment: Environment, resources: Resources) -> Outcome:
+    """Change ``environment`` to what ``resources`` declare, in one transaction.
+
+    Resources that the directory no longer has are left alone and mentioned; applying the same again changes nothing.
+
+    Raises:
+        HeadwaterError: ``project_invalid`` with every error of every file; then nothing was changed. ``forbidden``,
+            ``conflict`` when somebody else changed the same resource meanwhile.
+    """
+    # Reading the files needs no lock on the database.
+    project = read_project(resources)
+    changes = _apply(actor=actor, environment=environment, project=project)
+    return Outcome(changes=tuple(changes), snapshot=_newest_snapshot(environment), dry_run=False)
+
+
+@action("catalog.project.applied", permission="project.apply", on="environment")
+def _apply(*, actor: Actor, environment: Environment, project: Project) -> list[Change]:
+    plan = _plan(environment, project)
+    for step in plan.steps:
+        step(actor)
+    return plan.changes
+
+
+def _plan(environment: Environment, project: Project) -> Plan:
+    plan = Plan(errors=list(project.errors))
+    plan_datasets(plan, environment, project.datasets)
+    plan_endpoints(plan, environment, project)
+    plan_models(plan, environment, project.models)
+    if plan.errors:
+        count = len(plan.errors)
+        raise HeadwaterError(
+            "project_invalid",
+            f"{count} {'error' if count == 1 else 'errors'} in the project; nothing was changed",
+            hint="mend every file listed and apply again",
+            extra={"errors": [error.to_plain() for error in plan.errors]},
+        )
+    return plan
+
+
+def _newest_snapshot(environment: Environment) -> int | None:
+    newest = environment.snapshots.order_by("-number").values_list("number", flat=True).first()
+    return int(newest) if newest is not None else None

@@ -1,0 +1,62 @@
+"""What the catalogue puts into the snapshot of an environment: its datasets and its endpoints."""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from headwater.control.catalog.models import Activation, ContractVersion, Dataset, Endpoint, EndpointRevision
+from headwater.control.kit.contributions import EnvironmentRef, contribute
+from headwater.core.snapshot import DatasetSpec, EndpointSpec
+
+_TAKES_ROWS = (ContractVersion.State.ACTIVE, ContractVersion.State.DEPRECATED)
+
+
+def contribute_datasets(environment: EnvironmentRef) -> Mapping[str, Any]:
+    """Return the datasets that have an active contract, each with every version that rows may name."""
+    activations = (
+        Activation.objects.for_org(environment.org_id)
+        .filter(environment_id=environment.id)
+        .select_related("dataset", "contract")
+    )
+    contracts: dict[uuid.UUID, dict[str, dict[str, Any]]] = defaultdict(dict)
+    versions = ContractVersion.objects.for_org(environment.org_id).filter(
+        dataset__activations__environment_id=environment.id, state__in=_TAKES_ROWS
+    )
+    for version in versions:
+        contracts[version.dataset_id][version.version] = version.spec
+    return {
+        activation.dataset.name: DatasetSpec(
+            id=activation.dataset.public_id,
+            name=activation.dataset.name,
+            active_version=activation.contract.version,
+            contracts=contracts[activation.dataset_id] | {activation.contract.version: activation.contract.spec},
+            description=activation.dataset.description,
+            archived=activation.dataset.archived_at is not None,
+            protected=bool(activation.contract.spec.get("protected", False)),
+        )
+        for activation in activations
+    }
+
+
+def contribute_endpoints(environment: EnvironmentRef) -> Mapping[str, Any]:
+    """Return the newest revision of every endpoint that is not archived."""
+    revisions = (
+        EndpointRevision.objects.for_org(environment.org_id)
+        .filter(endpoint__environment_id=environment.id, endpoint__archived_at=None)
+        .select_related("endpoint")
+        .order_by("endpoint_id", "number")
+    )
+    newest = {revision.endpoint.name: revision for revision in revisions}
+    return {
+        name: EndpointSpec.model_validate(
+            revision.spec | {"id": revision.endpoint.public_id, "name": name, "revision": revision.number}
+        )
+        for name, revision in newest.items()
+    }
+
+
+contribute("datasets", contribute_datasets, models=(Dataset, ContractVersion, Activation))
+contribute("endpoints", contribute_endpoints, models=(Endpoint, EndpointRevision))

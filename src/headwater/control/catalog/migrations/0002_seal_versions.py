@@ -1,0 +1,31 @@
+"""Seal contract versions that are no drafts, and endpoint revisions."""
+
+from typing import Any
+
+from django.db import migrations
+
+from headwater.control.catalog.sealing import Seal
+
+SEALS = [
+    Seal(
+        "catalog_contractversion",
+        ("dataset_id", "number", "version", "spec", "spec_sha256", "source"),
+        unless="OLD.state = 'draft'",
+    ),
+    Seal("catalog_endpointrevision", ("endpoint_id", "number", "spec", "spec_sha256", "source")),
+]
+
+
+def seal(_apps: Any, schema_editor: Any) -> None:
+    for item in SEALS:
+        item.install(schema_editor)
+
+
+def unseal(_apps: Any, schema_editor: Any) -> None:
+    for item in SEALS:
+        item.remove(schema_editor)
+
+
+class Migration(migrations.Migration):
+    dependencies = [("catalog", "0001_initial")]
+    operations = [migrations.RunPython(seal, unseal)]
