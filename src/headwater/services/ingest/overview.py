@@ -82,12 +82,10 @@ def describe_group(group: Group, catalog: Catalog) -> dict[str, Any]:
 
 
 def describe_kept(row: Mapping[str, Any], dataset: Dataset, settled: Mapping[str, bytes]) -> dict[str, Any]:
-    """Return a refused row with its state; the key stays hidden with the fields that are not public."""
+    """Return a refused row with its state."""
     state = settled.get(row["quarantine_id"])
-    hidden = bool(dataset.active.hidden) and row["row_key"] is not None
     return {
         **{name: value for name, value in row.items() if name not in _HIDDEN_COLUMNS},
-        "row_key": REDACTED if hidden else row["row_key"],
         "raw": shown_raw(row, dataset),
         "state": "open" if state is None else _STATES.get(state[:1], "replayed"),
     }

@@ -36,7 +36,8 @@ class Pipeline:
     def __init__(self, committer: Committer) -> None:
         """Prepare; ``start`` begins."""
         self._committer = committer
-        self._queue: SimpleQueue[Submission | None] = SimpleQueue()
+        self._gathered: list[Submission] = []
+        self._queue: SimpleQueue[list[Submission] | None] = SimpleQueue()
         self._ahead = Semaphore(ROUNDS_AHEAD)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: Thread | None = None
@@ -57,6 +58,7 @@ class Pipeline:
         """Commit what waits and end the thread."""
         self._closed = True
         if self._thread is not None:
+            self._hand_over()
             self._queue.put(None)
             await asyncio.to_thread(self._thread.join)
             self._thread = None
@@ -69,36 +71,38 @@ class Pipeline:
         if self._loop is None or self._closed:
             raise HeadwaterError("overloaded", "the service is stopping", retry_after_seconds=1)
         submission.done = self._loop.create_future()
-        self._queue.put(submission)
+        self._gathered.append(submission)
+        if len(self._gathered) == 1:
+            # Waking the encoder for every request would make two threads fight for the interpreter: once a turn does.
+            self._loop.call_soon(self._hand_over)
         return submission.done
 
-    def _run(self) -> None:
-        following: list[Submission | None] = []
-        while True:
-            waiting = self._take(following)
-            round_ = [submission for submission in waiting if submission is not None]
-            if round_:
-                self._encode(round_)
-            if None in waiting:
-                # The rounds that were handed over come back through the loop; wait for the last of them.
-                for _ in range(ROUNDS_AHEAD):
-                    self._ahead.acquire()
-                return
+    def _hand_over(self) -> None:
+        if self._gathered:
+            self._queue.put(self._gathered)
+            self._gathered = []
 
-    def _take(self, following: list[Submission | None]) -> list[Submission | None]:
-        """Return all that waits, at least one, at most about ``MAX_GROUP_ROWS`` rows."""
-        taken: list[Submission | None] = [following.pop() if following else self._queue.get()]
-        rows = _rows(taken[0])
+    def _run(self) -> None:
+        waiting: list[Submission] = []
+        open_ = True
+        while open_ or waiting:
+            open_ = self._take(waiting) and open_
+            if waiting:
+                self._encode(_cut(waiting))
+        # The last rounds are still on their way to the disk.
+        for _ in range(ROUNDS_AHEAD):
+            self._ahead.acquire()
+
+    def _take(self, waiting: list[Submission]) -> bool:
+        """Add all that was handed over to ``waiting``, which is then not empty; False once the end was seen."""
         while True:
             try:
-                submission = self._queue.get_nowait()
+                batch = self._queue.get(block=not waiting)
             except Empty:
-                return taken
-            if rows + _rows(submission) > MAX_GROUP_ROWS:
-                following.append(submission)
-                return taken
-            rows += _rows(submission)
-            taken.append(submission)
+                return True
+            if batch is None:
+                return False
+            waiting.extend(batch)
 
     def _encode(self, submissions: Sequence[Submission]) -> None:
         began = time.perf_counter()
@@ -201,8 +205,18 @@ def _set_all(outcomes: Sequence[tuple[Submission, Outcome]]) -> None:
             future.set_result(outcome)
 
 
-def _rows(submission: Submission | None) -> int:
-    return submission.received if submission is not None else 0
+def _cut(waiting: list[Submission]) -> list[Submission]:
+    """Take the next round off ``waiting``: at least one submission, at most about ``MAX_GROUP_ROWS`` rows."""
+    rows = 0
+    for count, submission in enumerate(waiting):
+        rows += submission.received
+        if rows > MAX_GROUP_ROWS and count:
+            break
+    else:
+        count = len(waiting)
+    round_ = waiting[:count]
+    del waiting[:count]
+    return round_
 
 
 def _nothing() -> None:

@@ -110,7 +110,7 @@ def verdict_document(verdict: Verdict, errors: ErrorDetail) -> dict[str, Any]:
         "config_version": submission.origin.config_version,
         "counts": counts_of(verdict.counts),
         "journal": {"partition": 0, "first_seq": verdict.first_seq, "last_seq": verdict.last_seq},
-        **error_members(verdict.refusals, errors, submission.version.hidden),
+        **error_members(verdict.refusals, errors),
     }
     if verdict.status == 422:  # noqa: PLR2004 - the one status that clients look up a code for
         document["code"] = "all_rows_invalid"
@@ -125,7 +125,7 @@ def rejected_body(verdict: Verdict, errors: ErrorDetail | None = None) -> bytes:
         "dataset": submission.dataset.name,
         "contract": submission.version.label,
         "counts": counts_of(verdict.counts),
-        **error_members(verdict.refusals, errors or submission.errors, submission.version.hidden),
+        **error_members(verdict.refusals, errors or submission.errors),
     }
     error = HeadwaterError(
         "batch_rejected",
@@ -142,7 +142,7 @@ def receipt_errors(verdict: Verdict) -> bytes:
     submission = verdict.submission
     members = {"contract": submission.version.label}
     for detail in ("first100", "summary"):
-        text = to_json(members | error_members(verdict.refusals, detail, submission.version.hidden))
+        text = to_json(members | error_members(verdict.refusals, detail))
         if len(text) <= MAX_STORED_BYTES:
             return text
     return to_json(members)
@@ -160,7 +160,7 @@ def counts_of(counts: Counts) -> dict[str, int]:
     }
 
 
-def error_members(refusals: Sequence[Refusal], detail: ErrorDetail, hidden: frozenset[str]) -> dict[str, Any]:
+def error_members(refusals: Sequence[Refusal], detail: ErrorDetail) -> dict[str, Any]:
     """Return the members that tell what was wrong: totals always in full, rows as far as asked for."""
     if not refusals:
         return {"errors_total": 0, "errors_truncated": False, "error_summary": [], "errors": []}
@@ -173,18 +173,18 @@ def error_members(refusals: Sequence[Refusal], detail: ErrorDetail, hidden: froz
             {"code": code, "path": path, "count": count}
             for (code, path), count in sorted(groups.items(), key=lambda item: (-item[1], item[0]))
         ],
-        "errors": [row_error(refusal, hidden) for refusal in refusals[:limit]],
+        "errors": [row_error(refusal) for refusal in refusals[:limit]],
     }
 
 
-def row_error(refusal: Refusal, hidden: frozenset[str]) -> dict[str, Any]:
-    """Return what was wrong with one row; the key stays hidden with the fields that are not public."""
+def row_error(refusal: Refusal) -> dict[str, Any]:
+    """Return what was wrong with one row."""
     fault: RowFault = refusal.fault
     return {
         "row": fault.row,
         "line": fault.line,
         "byte_offset": fault.byte_offset,
-        "key": REDACTED if hidden and fault.key is not None else fault.key,
+        "key": fault.key,
         "disposition": refusal.disposition,
         "quarantine_id": refusal.shown_id,
         "errors": [field_error(error) for error in fault.errors],

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import orjson
+import pyarrow as pa
 
 from headwater.contracts.rows import Columns, CsvDialect, FieldError, Format, RowBatch, RowFault
 from headwater.core.clock import epoch_micros
@@ -130,7 +131,7 @@ class Resolver:
             ),
             on_error="quarantine",
             received=len(rows),
-            earlier=[Earlier(parse_id("q", row["quarantine_id"]).bytes, row["attempt"]) for row in rows],
+            earlier=[_earlier(row) for row in rows],
         )
         segment = Segment([submission], self._read(rows, submission, received_at_us))
         self._runtime.committer.submit(segment).result()
@@ -145,10 +146,16 @@ class Resolver:
         faults: dict[int, RowFault] = {}
         for number, row in enumerate(rows):
             try:
-                batches.append(self._read_row(row, submission.version.validator.read))
+                batches.append(self._read_row(row, validator.read))
                 numbers.append(number)
             except HeadwaterError as error:
                 faults[number] = _unreadable(number, row, error)
+        if not batches:
+            return Columns(
+                pa.RecordBatch.from_pylist([], schema=validator.schema),
+                ((),),
+                ([faults[number] for number in sorted(faults)],),
+            )
         columns = validator.columnise(batches, [received_at_us] * len(batches))
         accepted: list[int] = []
         for number, positions, refused in zip(numbers, columns.positions, columns.faults, strict=True):
@@ -190,6 +197,17 @@ class _Discard:
         if fresh:
             transaction.put_keys(self.stream, fresh, self.at_us)
         self.discarded = len(fresh)
+
+
+def _earlier(row: Mapping[str, Any]) -> Earlier:
+    return Earlier(
+        quarantine_id=parse_id("q", row["quarantine_id"]).bytes,
+        attempt=row["attempt"],
+        line=row["line"],
+        byte_offset=row["byte_offset"],
+        raw=row["raw"],
+        key=row["row_key"],
+    )
 
 
 def _dialect_of(row: Mapping[str, Any]) -> tuple[CsvDialect, str | None]:

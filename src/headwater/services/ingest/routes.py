@@ -43,7 +43,7 @@ class Access:
 
     def caller(self, request: Request) -> Caller:
         """Return the caller."""
-        return authenticate(self.runtime, request.scope)  # type: ignore[arg-type] # ASGI scopes are dictionaries
+        return authenticate(self.runtime, request.scope)
 
     def dataset(self, request: Request, name: str, permission: str) -> tuple[Caller, Dataset]:
         """Return the caller and the dataset, which the caller may use so."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from headwater.contracts.rows import Columns, RowKeys
+from headwater.contracts.rows import Columns, FieldError, RowKeys
+from headwater.core.errors import ROW_CODES
 from headwater.engines.journal.protocol import Block, Counts, IdempotencyRecord, JournalTransaction, Receipt, Span
-from headwater.services.ingest.conflict import conflict_fault
 from headwater.services.ingest.dedup import REPLAYED, Choice, Part, choose
 from headwater.services.ingest.encoding import encode_batch
 from headwater.services.ingest.quarantine import Share, quarantine_block
@@ -50,6 +50,9 @@ class Segment:
         self._payload = encode_batch(self.batch) if self.batch.num_rows else b""
         self._quarantine = _quarantined((part.submission, part.refusals) for part in self.parts)
         dedup = self._contract.dedup
+        key = dedup.key if dedup is not None else ()
+        path = f"/{key[0]}" if len(key) == 1 else ""
+        self._conflict = FieldError("duplicate_conflict", path, ROW_CODES["duplicate_conflict"])
         self._conflicts_count = dedup is not None and dedup.on_conflict == "quarantine"
         self._is_plain = self._keys is None and not any(submission.earlier for submission in submissions)
 
@@ -79,7 +82,7 @@ class Segment:
         refusals = [refusal for refusal in part.refusals if refusal.fault.row not in choice.settled]
         on_error = part.submission.on_error
         for index in choice.conflicts:
-            fault = conflict_fault(self._contract, self.batch, index, part.rows[index - part.start])
+            fault = part.submission.fault(int(part.rows[index - part.start]), self._conflict)
             refusals.append(refuse(fault, self._contract, on_error))
         refusals.sort(key=lambda refusal: refusal.fault.row)
         rejected = part.batch_rejected or (bool(choice.conflicts) and on_error == "reject_batch")

@@ -9,7 +9,7 @@ from typing import Final, Literal
 from uuid import UUID
 
 from headwater.contracts.model import Contract
-from headwater.contracts.rows import CsvDialect, Format, RowBatch, RowFault
+from headwater.contracts.rows import CsvDialect, FieldError, Format, RowBatch, RowFault
 from headwater.core.ids import format_id, new_uuid
 from headwater.engines.journal.protocol import Counts
 from headwater.services.ingest.catalog import Dataset, Version
@@ -55,10 +55,18 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """The quarantined row that a replayed row was, by its id of 16 bytes, and how often it was tried."""
+    """The quarantined row that a replayed row was. ``quarantine_id`` has 16 bytes; ``attempt`` counts from 1."""
 
     quarantine_id: bytes
     attempt: int
+    line: int | None
+    byte_offset: int
+    raw: bytes
+    key: str | None
+
+    def fault(self, row: int, error: FieldError) -> RowFault:
+        """Return the fault of this row, which is number ``row`` of its replay."""
+        return RowFault(row, self.line, self.byte_offset, self.raw, (error,), self.key)
 
 
 @dataclass(slots=True, eq=False)
@@ -80,6 +88,12 @@ class Submission:
     batch: RowBatch | None = None
     earlier: Sequence[Earlier] = ()
     done: asyncio.Future[Verdict] | None = None
+
+    def fault(self, row: int, error: FieldError) -> RowFault:
+        """Return the fault of a row that the contract accepted but that cannot be accepted all the same."""
+        if self.batch is None:
+            return self.earlier[row].fault(row, error)
+        return self.version.validator.refuse(self.batch, row, (error,))
 
 
 @dataclass(slots=True)
