@@ -19,7 +19,7 @@ from tests.builders.journal import STREAM, make_block, make_record
 from headwater.core.clock import SystemClock
 from headwater.core.settings import Settings, load_settings
 from headwater.engines.journal import open_journal
-from headwater.engines.journal.protocol import IdempotencyConflict, Journal, JournalTransaction
+from headwater.engines.journal.protocol import IdempotencyConflict, JournalTransaction
 from headwater.engines.lake import compaction, delta, files, log, open_lake
 from headwater.jobs.seal import seal_segment
 from headwater.jobs.sealer import serve
@@ -60,8 +60,9 @@ def _after(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _append(journal: Journal, first: str, count: str, point: str = "") -> None:
+def _append(settings: Settings, first: str, count: str, point: str = "") -> None:
     """Append ``count`` blocks of one row and print each id once it is acknowledged; die at the last one."""
+    journal = open_journal(settings)
     for number in range(int(first), int(first) + int(count)):
         last = number == int(first) + int(count) - 1
 
@@ -76,8 +77,9 @@ def _append(journal: Journal, first: str, count: str, point: str = "") -> None:
         print(number, flush=True)  # noqa: T201 - how the parent hears of an acknowledgement
 
 
-def _claim(journal: Journal, count: str) -> None:
+def _claim(settings: Settings, count: str) -> None:
     """Try to be the first with each of ``count`` idempotency keys; print those won."""
+    journal = open_journal(settings)
     for number in range(int(count)):
         record = make_record(str(number), body=str(os.getpid()).encode())
         try:
@@ -119,12 +121,8 @@ def _seal(settings: Settings, point: str = "", after: str = "0") -> None:
 
 def main(command: str, *arguments: str) -> None:
     settings = load_settings()
-    if command == "serve":
-        serve(settings)
-    elif command == "seal":
-        _seal(settings, *arguments)
-    else:
-        {"append": _append, "claim": _claim}[command](open_journal(settings), *arguments)
+    commands: dict[str, Callable[..., None]] = {"append": _append, "claim": _claim, "seal": _seal, "serve": serve}
+    commands[command](settings, *arguments)
 
 
 if __name__ == "__main__":

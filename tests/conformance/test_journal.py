@@ -74,7 +74,8 @@ class TestAppending:
 
     def test_it_all_outlives_the_process(self, journal: Journal, journal_settings: Settings) -> None:
         uuid = journal.uuid
-        journal.write(lambda tx: (tx.append(make_block([4, 5])), tx.put_receipts([make_receipt()])))
+        journal.write(lambda tx: tx.append(make_block([4, 5])))
+        journal.write(lambda tx: tx.put_receipts([make_receipt()]))
         journal.close()
         again = open_journal(journal_settings)
         assert again.uuid == uuid

@@ -9,9 +9,10 @@ from typing import Final
 import apsw
 
 from headwater.core.logging import get_logger
-from headwater.engines.journal.schema import connect
+from headwater.engines.journal.schema import connect, patience
 
 _AFTER_PAGES: Final = 2_048  # 32 MiB of log
+_PATIENCE_SECONDS: Final = 0.05  # commits wait as long for a reader that keeps the log from starting over
 
 logger = get_logger(__name__)
 
@@ -46,6 +47,7 @@ class Checkpointer:
 
     def _run(self) -> None:
         connection = connect(self._path)
+        connection.set_busy_handler(patience(_PATIENCE_SECONDS))
         try:
             while self._wake.wait() and not self._stopped:
                 self._wake.clear()

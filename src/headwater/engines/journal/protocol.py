@@ -5,7 +5,7 @@ into the lake, together with everything that must be decided in the same transac
 keys and the ledger. One ``write`` is atomic and durable: when it returns, the rows survive the loss of the process
 and of the machine's power; when it raises, nothing of it exists.
 
-Order: block ids grow in commit order and are never reused; ``seq`` numbers the rows of a stream without gaps.
+Order: block ids grow in commit order and are never reused; ``seq`` numbers the rows of a stream from 1 without gaps.
 """
 
 from __future__ import annotations
