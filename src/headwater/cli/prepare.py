@@ -6,6 +6,7 @@ Its answer goes to stdout for the supervisor, its log to stderr.
 from __future__ import annotations
 
 import sys
+from urllib.parse import urlencode
 
 from headwater.cli.failure import explain
 from headwater.cli.project.files import collect
@@ -50,14 +51,16 @@ def prepare(settings: Settings) -> SetUp:
 
 
 def try_path(project: Project | None) -> str:
-    """Return a path that answers a GET: the first endpoint that needs no parameter, else the list of datasets."""
+    """Return a path that answers a GET: the first endpoint that its parameters allow, else the list of datasets."""
     for file in project.resources["endpoints"] if project else ():
         try:
             endpoint = parse_endpoint(file["text"], source=file["source"])
         except HeadwaterError:
             continue
-        if not any(parameter.required for parameter in endpoint.parameters):
-            return f"/v1/endpoints/{endpoint.name}"
+        example = endpoint.examples[0] if endpoint.examples else {}
+        if all(parameter.name in example for parameter in endpoint.parameters if parameter.required):
+            query = urlencode({name: value for name, value in example.items() if value is not None})
+            return f"/v1/endpoints/{endpoint.name}" + (f"?{query}" if query else "")
     return "/v1/datasets"
 
 

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import yaml
 from rich.console import Console
 
 from headwater.cli.connect import require_control
+from headwater.cli.control_api import ControlApi
 from headwater.cli.options import HomeOption, JsonOption, ProjectOption
 from headwater.cli.project.files import collect_model
 from headwater.cli.project.route import apply_somewhere
@@ -22,6 +24,10 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help="Push, list a
 def push(
     directory: Annotated[Path, typer.Argument(help="Directory with model.yaml and the artifact")],
     *,
+    promote_it: Annotated[
+        bool,
+        typer.Option("--promote", help="Give it all traffic; where the environment is unprotected, a new one has it"),
+    ] = False,
     home: HomeOption = None,
     project: ProjectOption = None,
     as_json: JsonOption = False,
@@ -30,6 +36,11 @@ def push(
     session = open_session(home, project, json=as_json)
     outcome = apply_somewhere(session, dry_run=False, project=collect_model(directory))
     session.answer(outcome.plain, outcome.draw)
+    if promote_it:
+        name = _name_in(directory)
+        with require_control(session) as api:
+            newest = api.request("GET", f"{_models(session)}/{name}/versions?limit=1")["items"][0]["number"]
+            _promote(api, session, name, int(newest), "pushed with --promote")
 
 
 @app.command("list")
@@ -67,10 +78,21 @@ def promote(
 ) -> None:
     """Send all of the environment's traffic to one version."""
     session = open_session(home, project, json=as_json)
-    body = {"environment": session.settings.target.environment, "reason": reason}
     with require_control(session) as api:
-        document = api.request("POST", f"{_models(session)}/{model}/versions/{version}/promote", json=body)
+        document = _promote(api, session, model, version, reason)
     session.answer(document, lambda console: console.print(f"{model} {version} has all traffic"))
+
+
+def _promote(api: ControlApi, session: Session, model: str, version: int, reason: str) -> dict[str, Any]:
+    body = {"environment": session.settings.target.environment, "reason": reason}
+    answer: dict[str, Any] = api.request("POST", f"{_models(session)}/{model}/versions/{version}/promote", json=body)
+    return answer
+
+
+def _name_in(directory: Path) -> str:
+    """Return the name in a manifest that was just accepted."""
+    name: str = yaml.safe_load((directory / "model.yaml").read_text(encoding="utf-8"))["name"]
+    return name
 
 
 def _models(session: Session) -> str:

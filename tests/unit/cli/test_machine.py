@@ -1,0 +1,192 @@
+"""What the command line says about the machine: Valkey, ports, the doctor's findings, the words at ready."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import socket
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from headwater.cli import doctor
+from headwater.cli.doctor import examine
+from headwater.cli.supervisor.banner import Banner
+from headwater.cli.supervisor.logs import LogStream
+from headwater.cli.supervisor.processes import identity
+from headwater.cli.supervisor.run import run
+from headwater.cli.supervisor.setup import SetUp, read_setup, write_setup
+from headwater.cli.supervisor.specs import process_specs
+from headwater.cli.supervisor.state import ProcessState, UpState
+from headwater.cli.valkey import find_program, valkey_spec
+from headwater.core.errors import HeadwaterError
+from headwater.core.home import Home
+from headwater.core.settings import CacheSettings, ControlSettings, ServicesSettings, Settings
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    home = Home(tmp_path / "home")
+    home.prepare()
+    return home
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def settings_for(home: Home) -> Settings:
+    return Settings(
+        home=home.root, control=ControlSettings(port=free_port()), services=ServicesSettings(port=free_port())
+    )
+
+
+def findings(settings: Settings) -> dict[str, list[doctor.Finding]]:
+    found: dict[str, list[doctor.Finding]] = {}
+    for finding in examine(settings):
+        found.setdefault(finding.subject, []).append(finding)
+    return found
+
+
+def test_valkey_keeps_what_is_queued_and_listens_on_its_owners_socket_alone(home: Home) -> None:
+    spec = valkey_spec(Settings(home=home.root), home)
+
+    assert spec is not None
+    assert Path(spec.command[0]).is_file()
+    assert find_program() == spec.command[0]
+    options = dict(zip(spec.command[1::2], spec.command[2::2], strict=True))
+    assert options["--port"] == "0"
+    assert options["--unixsocketperm"] == "700"
+    assert options["--appendonly"] == "yes"
+
+
+def test_a_cache_by_url_replaces_the_embedded_one(home: Home) -> None:
+    assert valkey_spec(Settings(home=home.root, cache=CacheSettings(url="redis://there/0")), home) is None
+
+
+def test_a_home_too_deep_for_a_socket_is_told(tmp_path: Path) -> None:
+    home = Home(tmp_path / ("deep" * 40))
+
+    with pytest.raises(HeadwaterError, match="longer than") as caught:
+        valkey_spec(Settings(home=home.root), home)
+    assert "--home" in str(caught.value.hint)
+
+
+def test_one_port_for_two_servers_is_refused_and_the_home_is_free_again(home: Home) -> None:
+    port = free_port()
+    settings = Settings(home=home.root, control=ControlSettings(port=port), services=ServicesSettings(port=port))
+
+    for _ in range(2):
+        with pytest.raises(HeadwaterError, match="cannot both listen") as caught:
+            run(settings, io.StringIO())
+        assert caught.value.code == "port_taken"
+
+
+def test_children_get_the_settings_of_their_supervisor(home: Home) -> None:
+    settings = settings_for(home)
+
+    specs = process_specs(settings, home)
+
+    assert set(specs) == {"control", "services", "sealer", "worker"}
+    assert specs["control"].environment["HEADWATER_CONTROL__PORT"] == str(settings.control.port)
+    assert specs["sealer"].command[-2:] == ("serve", "sealer")
+
+
+def test_a_new_home_is_no_fault(tmp_path: Path) -> None:
+    found = findings(Settings(home=tmp_path / "none"))
+
+    assert [finding.status for finding in found["home"]] == ["warn"]
+    assert "headwater up" in found["home"][0].cure
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_secret_that_others_can_read_fails_with_the_cure(home: Home) -> None:
+    home.write_secret(home.node_token, b"token")
+    assert all(finding.status == "ok" for finding in findings(settings_for(home))["secrets"])
+
+    home.node_token.chmod(0o644)
+
+    bad = findings(settings_for(home))["secrets"][0]
+    assert bad.status == "fail"
+    assert bad.cure == f"chmod 600 {home.node_token}"
+
+
+def test_a_home_of_another_format_fails(home: Home) -> None:
+    home.format_file.write_text("9\n")
+
+    assert findings(settings_for(home))["home"][0].status == "fail"
+
+
+def test_a_process_that_is_gone_and_a_sealer_that_lags_are_found(home: Home) -> None:
+    settings = settings_for(home)
+    state = UpState(os.getpid(), settings.control_url, settings.services_url, ready=True)
+    state.processes = {
+        "control": ProcessState(os.getpid(), identity(os.getpid()), ready=True),
+        "services": ProcessState(os.getpid(), "somebody else's", ready=True),
+        "worker": ProcessState(os.getpid(), identity(os.getpid()), restarts=3, ready=True),
+    }
+    state.write(home)
+    beat = {"at": datetime.now(UTC).isoformat(), "lag_seconds": 90, "rows": 12_000, "errors": []}
+    (home.run / "sealer.json").write_text(json.dumps(beat))
+
+    found = findings(settings)
+
+    assert [finding.status for finding in found["processes"]] == ["ok", "fail", "warn"]
+    assert found["sealer"][0].status == "warn"
+    assert "12,000 rows" in found["sealer"][0].detail
+    assert found["control"][0].status == found["services"][0].status == "fail"
+
+    silent = {**beat, "at": (datetime.now(UTC) - timedelta(minutes=5)).isoformat()}
+    (home.run / "sealer.json").write_text(json.dumps(silent))
+    assert findings(settings)["sealer"][0].status == "fail"
+
+
+def test_a_nearly_full_disk_fails(home: Home) -> None:
+    settings = settings_for(home)
+    full = settings.model_copy(update={"journal": settings.journal.model_copy(update={"min_free_bytes": 1 << 60})})
+
+    assert findings(full)["disk"][0].status == "fail"
+
+
+def test_what_is_secret_stays_off_the_logged_lines() -> None:
+    banner = Banner(
+        seconds=3.21,
+        memory={"control": 100 << 20, "services": 60 << 20},
+        control_url="http://c",
+        services_url="http://s",
+        email="admin@x",
+        password="open sesame",
+        api_key="hw_abc",
+        try_path="/v1/datasets",
+    )
+
+    public = "\n".join(banner.public_lines())
+    assert public.startswith("ready after 3.2 s, 160 MB resident: control 100 MB, services 60 MB")
+    assert "hw_abc" not in public
+    assert "sesame" not in public
+    assert "open sesame" in banner.private_text()
+    assert "curl -H 'Authorization: Bearer hw_abc' 'http://s/v1/datasets'" in banner.private_text()
+
+
+def test_the_set_up_answers_what_was_written() -> None:
+    setup = SetUp(email="a@b", password="p", problem="why")
+
+    assert read_setup(write_setup(setup).encode()) == setup
+
+
+def test_a_log_goes_on_when_its_reader_has_gone(tmp_path: Path) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError(text)
+
+    stream = LogStream(Gone(), tmp_path / "up.log")
+    stream.line("control", "hello")
+    stream.show("password")
+    stream.close()
+
+    assert (tmp_path / "up.log").read_text() == "control   │ hello\n"
