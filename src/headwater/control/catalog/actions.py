@@ -91,6 +91,7 @@ def activate_contract(
         raise HeadwaterError("not_found", f"{environment.key!r} is not an environment of the dataset's project")
     if contract.state == State.RETIRED:
         raise HeadwaterError("conflict", f"{contract} is retired", hint="add a new version")
+    first_time = contract.state in (State.DRAFT, State.IN_REVIEW)
     contract.change(state=State.ACTIVE)
     current: Activation | None = (
         Activation.objects.for_org(dataset.org_id).filter(environment=environment, dataset=dataset).first()
@@ -101,7 +102,9 @@ def activate_contract(
         return activation
     previous = current.contract
     if previous.pk != contract.pk:
-        check_compatible(contract_from_spec(previous.spec), contract_from_spec(contract.spec))
+        if first_time:
+            # Going back to a version that was active before must always be possible.
+            check_compatible(contract_from_spec(previous.spec), contract_from_spec(contract.spec))
         current.change(contract=contract)
         if not previous.activations.exists():
             previous.change(state=State.DEPRECATED)

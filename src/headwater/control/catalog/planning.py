@@ -101,7 +101,8 @@ def _plan_dataset(
     versions = list(ContractVersion.objects.for_org(environment.org_id).filter(dataset=dataset))
     known = next((version for version in versions if version.version == item.contract.version), None)
     problem = _version_problem(item, known, versions)
-    if problem is None and active is not None and active != known:
+    is_new = known is None or known.state in (ContractVersion.State.DRAFT, ContractVersion.State.IN_REVIEW)
+    if problem is None and active is not None and active != known and is_new:
         problem = _compatibility_problem(active, item)
     if problem is not None:
         plan.errors.extend(problem)
