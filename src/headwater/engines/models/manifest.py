@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from headwater.contracts.model import Contract
-from headwater.contracts.odcs import parse_contract
+from headwater.contracts.odcs_fields import FieldReader
+from headwater.contracts.sections import Problems
+from headwater.contracts.soundness import find_defects
+from headwater.contracts.yamltree import Document, YamlFault, load
 from headwater.core.errors import HeadwaterError
 from headwater.core.snapshot import OutputSpec
-from headwater.engines.models.log_schema import INPUT_PREFIX, OUTPUT_PREFIX
 from headwater.engines.models.protocol import INPUT_TYPES
 
 FILE_NAME: Final = "model.yaml"
 MAX_ARTIFACT_BYTES: Final = 512 << 20
-_PREFIX: Final = re.compile(r"schema(?:\[0\]|/0|\.0)[./]properties")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,27 +80,41 @@ def read_manifest(directory: Path) -> ModelManifest:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise _invalid(str(path), "", f"it cannot be read: {error}", "a model directory has a model.yaml") from error
+        raise _invalid(
+            str(path), f"it cannot be read: {error}", "Put a model.yaml into the model's directory."
+        ) from error
     manifest = parse_manifest(text, source=str(path))
     artifact = directory / manifest.artifact
     if not artifact.is_file():
-        raise _invalid(str(path), "artifact", f"there is no file {artifact}", "train the model, or mend the name")
+        raise _invalid(str(path), f"there is no file {artifact}", "Train the model, or mend artifact.", "artifact")
     if artifact.stat().st_size > MAX_ARTIFACT_BYTES:
-        raise _invalid(str(path), "artifact", f"{artifact} has more than {MAX_ARTIFACT_BYTES} bytes", "make it smaller")
+        raise _invalid(
+            str(path), f"{artifact} has more than {MAX_ARTIFACT_BYTES} bytes", "Make it smaller.", "artifact"
+        )
     return manifest
 
 
 def parse_manifest(text: str, *, source: str) -> ModelManifest:
-    """Read the text of a ``model.yaml``; ``source`` is its name in errors, which are as in ``read_manifest``."""
-    document = _load(text, source)
-    inputs = _parse_inputs(document, source)
+    """Read the text of a ``model.yaml``.
+
+    Args:
+        text: the file.
+        source: its name, for errors.
+
+    Raises:
+        HeadwaterError: ``project_invalid``; ``extra["errors"]`` lists every error with ``source``, ``line``, ``path``,
+            ``message`` and ``cure``.
+    """
+    try:
+        tree = load(text)
+    except YamlFault as fault:
+        raise _invalid(source, str(fault), "Correct the YAML at this line.", line=fault.line) from fault
+    problems = Problems(source, tree)
+    document = _read_document(tree, problems)
+    inputs = _read_inputs(document, problems)
     outputs = tuple(OutputSpec.model_validate(output.model_dump()) for output in document.outputs)
-    _check_names([output.name for output in outputs], source, "outputs")
-    for position, output in enumerate(outputs):
-        if output.index is not None and output.shape:
-            raise _invalid(source, f"outputs[{position}]", "an index picks a scalar, and it has a shape", "drop one")
-        if any(size < 1 for size in output.shape):
-            raise _invalid(source, f"outputs[{position}].shape", "every size must be at least 1", "mend the shape")
+    _check_outputs(outputs, problems)
+    _raise_any(problems)
     return ModelManifest(
         name=document.name,
         inputs=inputs,
@@ -114,74 +127,70 @@ def parse_manifest(text: str, *, source: str) -> ModelManifest:
     )
 
 
-def _load(text: str, source: str) -> _Document:
+def _read_document(tree: Document, problems: Problems) -> _Document:
+    """Return the manifest's members; inputs are only known to be mappings."""
+    if not isinstance(tree.data, dict):
+        problems.add("", "must be a mapping", "Begin with a line such as name: delay.")
+        _raise_any(problems)
     try:
-        plain = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"line {mark.line + 1}" if mark is not None else ""
-        raise _invalid(source, place, f"it is not YAML: {getattr(error, 'problem', error)}", "mend the line") from error
-    if not isinstance(plain, dict):
-        raise _invalid(source, "", "it must be a mapping", "begin with 'name: …'")
-    try:
-        return _Document.model_validate(plain)
+        return _Document.model_validate(tree.data)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
-        if first["type"] == "extra_forbidden":
-            raise _invalid(source, place, "there is no such entry", "remove it, or mend its name") from error
-        raise _invalid(source, place, first["msg"], f"got {str(first['input'])[:80]!r}") from error
-
-
-def _parse_inputs(document: _Document, source: str) -> Contract:
-    """Return the inputs as a contract that refuses unknown fields and bad rows as a whole."""
-    wrapped = {
-        "apiVersion": "v3.1.0",
-        "kind": "DataContract",
-        "id": document.name,
-        "name": document.name,
-        "version": "1.0.0",
-        "status": "active",
-        "schema": [{"name": document.name.replace("-", "_"), "properties": document.inputs}],
-    }
-    try:
-        contract = parse_contract(yaml.safe_dump(wrapped, sort_keys=False), source=source)
-    except HeadwaterError as error:
-        error.detail = _PREFIX.sub("inputs", error.detail)
-        error.args = (error.detail,)
+        for item in error.errors():
+            path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"]).lstrip(".")
+            if item["type"] == "extra_forbidden":
+                problems.add(path, "there is no such entry", "Remove it, or mend its name.")
+            elif item["type"] == "missing":
+                problems.add(path, "is missing", f"Add {item['loc'][-1]}.")
+            else:
+                message = f"{item['msg'][0].lower()}{item['msg'][1:]}"
+                problems.add(path, message, f"Mend the value {str(item['input'])[:80]!r}.")
+        _raise_any(problems)
         raise
-    _check_names([item.name for item in contract.fields], source, "inputs")
+
+
+def _read_inputs(document: _Document, problems: Problems) -> Contract:
+    """Return the inputs as a contract that refuses unknown fields, and bad rows as a whole."""
+    reader = FieldReader(problems)
+    contract = Contract(
+        name=document.name.replace("-", "_"),
+        version="1.0",
+        fields=reader.read_all(document.inputs, "inputs", "fields"),
+        description=document.description,
+        on_unknown="quarantine",
+        on_error="reject_batch",
+    )
+    _raise_any(problems)
+    for defect in find_defects(contract):
+        problems.add(reader.places.get(defect.path, "inputs"), defect.message, defect.cure)
     for position, item in enumerate(contract.fields):
         if item.type not in INPUT_TYPES:
-            raise _invalid(
-                source,
-                f"inputs[{position}]",
-                f"{item.name!r} is {item.type}, which a model cannot take",
-                f"use one of {', '.join(sorted(INPUT_TYPES))}",
-            )
-    return replace(contract, on_unknown="quarantine", on_error="reject_batch", dedup=None, event_time=None)
+            known = ", ".join(sorted(INPUT_TYPES))
+            problems.add(f"inputs[{position}].logicalType", f"a model cannot take {item.type}", f"Use one of {known}.")
+    return contract
 
 
-def _check_names(names: list[str], source: str, place: str) -> None:
+def _check_outputs(outputs: Iterable[OutputSpec], problems: Problems) -> None:
     seen: dict[str, int] = {}
-    for position, name in enumerate(names):
-        # The log has one column for each, and column names of tables do not tell case apart.
-        first = seen.setdefault(name.lower(), position)
+    for position, output in enumerate(outputs):
+        path = f"outputs[{position}]"
+        first = seen.setdefault(output.name, position)
         if first != position:
-            prefix = INPUT_PREFIX if place == "inputs" else OUTPUT_PREFIX
-            raise _invalid(
-                source,
-                f"{place}[{position}]",
-                f"{name!r} and {place}[{first}] would both be logged as {prefix}{name.lower()}",
-                "rename one",
-            )
+            problems.add(f"{path}.name", f"{output.name!r} is the name of outputs[{first}] too", "Rename one.")
+        if output.index is not None and output.shape:
+            problems.add(f"{path}.index", "an index picks a scalar, and the output has a shape", "Drop one of them.")
+        if any(size < 1 for size in output.shape):
+            problems.add(f"{path}.shape", "every size must be at least 1", "Leave the axis of the rows out.")
 
 
-def _invalid(source: str, place: str, detail: str, hint: str) -> HeadwaterError:
-    where = f"{source}: {place}: " if place else f"{source}: "
-    return HeadwaterError(
-        "project_invalid",
-        where + detail,
-        hint=hint,
-        extra={"errors": [{"source": source, "path": place, "message": detail}]},
-    )
+def _raise_any(problems: Problems) -> None:
+    """Raise what was found, if anything was: what is wrong is a file of the project."""
+    try:
+        problems.raise_any()
+    except HeadwaterError as error:
+        raise HeadwaterError("project_invalid", error.detail, hint=error.hint, extra=error.extra) from error
+
+
+def _invalid(source: str, message: str, cure: str, path: str = "", line: int = 1) -> HeadwaterError:
+    where = f"{source}:{line}: {path}: " if path else f"{source}:{line}: "
+    entry = {"source": source, "line": line, "path": path, "message": message, "cure": cure}
+    return HeadwaterError("project_invalid", where + message, hint=cure, extra={"errors": [entry]})

@@ -32,7 +32,10 @@ class Doubtful(Exception):
 
 @dataclass(slots=True)
 class Batch:
-    """One run of the model: its inputs by row, its outputs, and the JSON text of every output value."""
+    """One run of the model: its inputs, its outputs, and the JSON text of every output value.
+
+    Inputs are kept for the log, as ``matrix`` where the model takes one and as ``rows`` otherwise.
+    """
 
     rows: Sequence[Row]
     matrix: NDArray[np.float64] | None
@@ -149,7 +152,7 @@ def run_rows(executor: Executor, rows: Sequence[Row], *, check_large: bool) -> B
             raise Doubtful
         outputs = executor.run_columns(columns)
     texts = [json_texts(output) for output in outputs]
-    return Batch(rows, matrix, outputs, texts, any(b"null" in column for column in texts))
+    return Batch(rows if matrix is None else (), matrix, outputs, texts, any(b"null" in column for column in texts))
 
 
 def json_texts(output: NDArray[Any]) -> Sequence[bytes]:
