@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from headwater.cli.control_api import ControlApi
 from headwater.cli.session import Session
-from headwater.client import Client
+from headwater.client import Client, RetryPolicy
 from headwater.core.errors import HeadwaterError
 
+_IMPATIENT: Final = RetryPolicy(attempts=3)
+_PATIENT: Final = RetryPolicy(attempts=12)
 
-def connect(session: Session) -> Client:
-    """Return a client of the services.
+
+def connect(session: Session, *, patient: bool = False) -> Client:
+    """Return a client of the services; a ``patient`` one waits out a restart, for loads that nobody watches.
 
     Raises:
         HeadwaterError: ``unauthenticated`` when there is no key to be found.
     """
-    return Client(session.services_url, _key(session))
+    return Client(session.services_url, _key(session), retry=_PATIENT if patient else _IMPATIENT)
 
 
 def connect_control(session: Session) -> ControlApi | None:

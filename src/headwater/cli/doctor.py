@@ -131,14 +131,21 @@ def _free_ports(settings: Settings) -> Iterator[Finding]:
 
 def _processes(state: UpState) -> Iterator[Finding]:
     for name, process in state.processes.items():
-        again = f", started again {process.restarts} times" if process.restarts else ""
-        detail = f"{name} (pid {process.pid}){again}"
+        again = f" after {process.restarts} restarts" if process.restarts else ""
+        detail = f"{name} (pid {process.pid})"
         if not is_alive(process.pid) or identity(process.pid) != process.identity:
-            yield Finding("fail", "processes", f"{detail} does not run", "see the log of `headwater up`: logs/up.log")
+            yield Finding(
+                "fail", "processes", f"{detail} does not run{again}", "see the log of `headwater up`: logs/up.log"
+            )
         elif not process.ready:
-            yield Finding("warn", "processes", f"{detail} runs but is not ready", "see logs/up.log")
+            yield Finding("warn", "processes", f"{detail} runs{again} but is not ready", "see logs/up.log")
         else:
-            yield Finding("warn" if again else "ok", "processes", detail, "see why in logs/up.log" if again else "")
+            yield Finding(
+                "warn" if again else "ok",
+                "processes",
+                f"{detail} runs{again}",
+                "see why in logs/up.log" if again else "",
+            )
 
 
 def _answers(state: UpState) -> Iterator[Finding]:

@@ -13,11 +13,12 @@ from rich.console import Console
 
 from headwater.cli.connect import connect
 from headwater.cli.options import HomeOption, JsonOption, ProjectOption
-from headwater.cli.session import open_session
+from headwater.cli.session import Session, open_session
 from headwater.cli.tables import draw_table
 from headwater.contracts.model import Contract
 from headwater.contracts.odcs import export_contract, parse_contract
 from headwater.contracts.spec import contract_from_spec
+from headwater.control.catalog.compat import compare_contracts, major
 from headwater.core.errors import HeadwaterError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Check and export data contracts.")
@@ -26,14 +27,21 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help="Check and ex
 @app.command()
 def check(
     file: Annotated[Path, typer.Argument(help="Contract file (Open Data Contract Standard)")],
+    new: Annotated[Path | None, typer.Argument(help="A newer version of it, to be compared")] = None,
     *,
     home: HomeOption = None,
     project: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Read a contract file and say what it says; every error names its place."""
+    """Read a contract file and say what it says; every error names its place.
+
+    With two files, say what changed; exit code 1 when a change breaks producers or readers without a new major version.
+    """
     session = open_session(home, project, json=as_json)
     contract = parse_contract(_read(file), source=str(file))
+    if new is not None:
+        _compare(session, contract, parse_contract(_read(new), source=str(new)))
+        return
     document = {"name": contract.name, "version": contract.version, "fields": [asdict(one) for one in contract.fields]}
     session.answer(document, lambda console: _draw(console, contract))
 
@@ -56,6 +64,29 @@ def export(
         sys.stdout.write(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
 
     session.answer(document, write)
+
+
+def _compare(session: Session, old: Contract, new: Contract) -> None:
+    changes = compare_contracts(old, new)
+    allowed = major(old.version) != major(new.version)
+    document = {
+        "name": new.name,
+        "from": old.version,
+        "to": new.version,
+        "compatible": allowed or not any(change.breaking for change in changes),
+        "changes": [asdict(change) for change in changes],
+    }
+
+    def draw(console: Console) -> None:
+        console.print(f"{new.name} {old.version} to {new.version}: {len(changes)} changes")
+        for change in changes:
+            console.print(f"{'breaks' if change.breaking else 'fits':<6}  {change}")
+        if not document["compatible"]:
+            console.print("Breaking changes need a new major version.")
+
+    session.answer(document, draw)
+    if not document["compatible"]:
+        raise typer.Exit(1)
 
 
 def _read(file: Path) -> str:

@@ -65,7 +65,7 @@ def ingest(
     sizes = [size_of(path) for path, _ in inputs]
     summary = IngestSummary()
     try:
-        with connect(session) as client, show_progress(dataset, sizes) as progress:
+        with connect(session, patient=True) as client, show_progress(dataset, sizes) as progress:
             for path, one in inputs:
                 load = _Load(client, dataset, one, batch_rows, params, progress)
                 for reply in load.send(path):
