@@ -63,17 +63,20 @@ class Ingest:
         *,
         content_type: str | None = NDJSON,
         key: str = KEY,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str | bytes] | None = None,
         to: str = "rows",
         **parameters: str,
     ) -> httpx.Response:
         """Post rows: bytes as they are, or objects as one JSON line each."""
         if not isinstance(body, bytes | str):
             body = "\n".join(json.dumps(row) for row in body)
-        sent = {"authorization": f"Bearer {key}"} | ({"content-type": content_type} if content_type else {})
-        return await self.http.post(
-            f"/v1/datasets/{dataset}/{to}", content=body, headers=sent | dict(headers or {}), params=parameters
-        )
+        given = {"authorization": f"Bearer {key}", "content-type": content_type, **(headers or {})}
+        sent = [
+            (name.encode(), value.encode() if isinstance(value, str) else value)
+            for name, value in given.items()
+            if value is not None
+        ]
+        return await self.http.post(f"/v1/datasets/{dataset}/{to}", content=body, headers=sent, params=parameters)
 
     async def get(self, path: str, **parameters: str) -> httpx.Response:
         """Ask a public route."""
@@ -114,7 +117,11 @@ class Ingest:
 
 @contextlib.asynccontextmanager
 async def ingesting(
-    home: Path, *datasets: DatasetSpec, journal: Journal | None = None, hot: bool = True, **limits: Any
+    home: Path,
+    *datasets: DatasetSpec,
+    journal: Journal | None = None,
+    hot: bool = True,
+    limits: IngestSettings | None = None,
 ) -> AsyncIterator[Ingest]:
     """Run the service.
 
@@ -123,9 +130,9 @@ async def ingesting(
         datasets: what takes rows.
         journal: another than the one in the home.
         hot: whether requests may go through the raw handlers, or all through FastAPI.
-        limits: of ``IngestSettings``.
+        limits: others than the defaults.
     """
-    settings = Settings(home=home, ingest=IngestSettings(**limits), journal=JournalSettings(min_free_bytes=0))
+    settings = Settings(home=home, ingest=limits or IngestSettings(), journal=JournalSettings(min_free_bytes=0))
     control = FakeControl()
     control.is_down = True
     journal = journal or open_journal(settings)

@@ -148,7 +148,7 @@ async def test_a_stopping_service_commits_what_waits_and_takes_nothing_more(tmp_
     async with ingesting(tmp_path, make_dataset(make_contract())) as ingest:
         waiting = [asyncio.create_task(ingest.send([{"id": f"{n}"}])) for n in range(10)]
         await asyncio.sleep(0)
-        while len(ingest.service.pipeline._gathered) + len(ingest.stored()) < 1:
+        while len(ingest.service.pipeline._gathered) + len(ingest.stored()) < 1:  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(0)
         await ingest.service.pipeline.stop()
         replies = await asyncio.gather(*waiting)
