@@ -22,7 +22,6 @@ from headwater.engines.lake.files import DataFile, disk_full_as_exhausted, sync,
 from headwater.engines.lake.protocol import AppTransaction, TableState, Upkeep
 from headwater.engines.lake.table import Table
 
-CHECKPOINT_INTERVAL: Final = 10
 _ATTEMPTS: Final = 20
 _STREAM: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*/[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 # Every commit lists the log's folder, so its length is paid for at each one.
@@ -46,13 +45,13 @@ class DeltaTableStore:
             self._mend(table)
             written: DataFile | None = None
             for _ in range(_ATTEMPTS):
-                handle = table.refresh() or self._create(table, table_schema(rows.schema))
-                before = handle.version()
-                if _is_done(handle, transaction):
-                    # Its writer may have died before the sync.
-                    log.sync_commits(table.path, max(log.last_checkpoint(table.path), before - 25), before)
-                    return before
                 try:
+                    handle = table.refresh() or self._create(table, table_schema(rows.schema))
+                    before = handle.version()
+                    if _is_done(handle, transaction):
+                        # Its writer may have died before the sync.
+                        log.sync_commits(table.path, before - 25, before)
+                        return before
                     schema = _admit(handle, rows.schema)
                     written = written or write_data_file(table.path, conformed(rows, schema))
                     _commit(handle, written, schema, transaction)
@@ -90,7 +89,7 @@ class DeltaTableStore:
         table = self._table(stream)
         with table.lock:
             handle = table.refresh()
-            if handle is None or handle.version() - log.last_checkpoint(table.path) < CHECKPOINT_INTERVAL:
+            if handle is None or handle.version() - table.looked_after < log.CHECKPOINT_INTERVAL:
                 return Upkeep()
         with disk_full_as_exhausted(table.path):
             # A handle of its own: rewriting may take seconds, which no append shall wait for.
@@ -101,11 +100,14 @@ class DeltaTableStore:
             own.update_incremental()
             log.sync_commits(table.path, before, own.version())
             vacuumed = self._vacuum(table, own) if compacted else 0
-            own.create_checkpoint()
-            log.sync_checkpoint(table.path, own.version())
+            due = log.is_checkpoint_due(table.path, own.version())
+            if due:
+                own.create_checkpoint()
+                log.sync_checkpoint(table.path, own.version())
             if compacted:
                 own.cleanup_metadata()
-        return Upkeep(compacted, vacuumed, checkpointed=True)
+            table.looked_after = before
+        return Upkeep(compacted, vacuumed, checkpointed=due)
 
     def _vacuum(self, table: Table, handle: DeltaTable) -> int:
         """Delete files that no version within the retention refers to."""
@@ -143,7 +145,7 @@ class DeltaTableStore:
             schema,
             mode="ignore",
             configuration={
-                "delta.checkpointInterval": str(CHECKPOINT_INTERVAL),
+                "delta.checkpointInterval": str(log.CHECKPOINT_INTERVAL),
                 "delta.logRetentionDuration": _LOG_RETENTION,
                 "delta.deletedFileRetentionDuration": f"interval {self._settings.vacuum_retention_hours} hours",
             },

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +21,8 @@ from headwater.core.logging import get_logger
 from headwater.engines.lake.files import sync
 
 LOG: Final = "_delta_log"
+CHECKPOINT_INTERVAL: Final = 10
+_ENTRIES_PER_COMMIT: Final = 1_000
 _COMMIT: Final = re.compile(r"^(\d{20})\.json$")
 _CHECKPOINT: Final = re.compile(r"^(\d{20})\.checkpoint\.parquet$")
 
@@ -31,9 +35,10 @@ def commit_file(table: Path, version: int) -> Path:
 
 
 def sync_commits(table: Path, after: int, through: int) -> None:
-    """Make the versions above ``after`` up to ``through`` durable."""
-    for version in range(after + 1, through + 1):
-        sync(commit_file(table, version))
+    """Make the versions above ``after`` up to ``through`` durable, as far as the log still has them."""
+    for version in range(max(after + 1, 0), through + 1):
+        with suppress(FileNotFoundError):
+            sync(commit_file(table, version))
     sync(table / LOG)
 
 
@@ -44,13 +49,30 @@ def sync_checkpoint(table: Path, version: int) -> None:
     sync(table / LOG)
 
 
-def last_checkpoint(table: Path) -> int:
-    """Return the version of the newest checkpoint, -1 if there is none."""
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The newest checkpoint of a log: its version, -1 if there is none, and how many entries it holds."""
+
+    version: int
+    entries: int
+
+
+def last_checkpoint(table: Path) -> Checkpoint:
+    """Return the newest checkpoint that the log names."""
     try:
-        version: int = json.loads((table / LOG / "_last_checkpoint").read_bytes())["version"]
+        found = json.loads((table / LOG / "_last_checkpoint").read_bytes())
+        return Checkpoint(int(found["version"]), int(found["size"]))
     except (FileNotFoundError, ValueError, KeyError):
-        return -1
-    return version
+        return Checkpoint(-1, 0)
+
+
+def is_checkpoint_due(table: Path, version: int) -> bool:
+    """Return whether commits enough have gathered for a checkpoint to be worth its writing.
+
+    A checkpoint names every file of the table, and those removed within the retention: the more, the rarer it is made.
+    """
+    last = last_checkpoint(table)
+    return version - last.version >= max(CHECKPOINT_INTERVAL, last.entries // _ENTRIES_PER_COMMIT)
 
 
 def mend(table: Path) -> None:
@@ -61,7 +83,7 @@ def mend(table: Path) -> None:
             break
         _set_aside(path)
         (log / "_last_checkpoint").unlink(missing_ok=True)
-    if last_checkpoint(table) < 0:
+    if last_checkpoint(table).version < 0:
         (log / "_last_checkpoint").unlink(missing_ok=True)
     for path in _newest_first(log, _COMMIT):
         if _is_commit(path):

@@ -25,6 +25,7 @@ class Table:
         self.path = path
         self.lock = threading.Lock()
         self.is_mended = False
+        self.looked_after = -1  # the version that upkeep last saw
         self._handle: DeltaTable | None = None
         self._refreshes = 0
         self._log_changed_ns = 0
