@@ -90,6 +90,12 @@ def post_environment(request: HttpRequest, org: str, project: str, body: Environ
     return Status(201, EnvironmentOut.show(row))
 
 
+@router.get("/{org}/projects/{project}/environments/{environment}", response=EnvironmentOut)
+def get_environment(request: HttpRequest, org: str, project: str, environment: str) -> EnvironmentOut:
+    """Show one environment."""
+    return EnvironmentOut.show(caller_of(request).environment(org, project, environment))
+
+
 @router.get("/{org}/members", response=Page[MemberOut])
 def list_members(request: HttpRequest, org: str, page: Paging) -> Page[MemberOut]:
     """List an organisation's members and their roles."""

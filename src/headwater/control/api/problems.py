@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+from http import HTTPStatus
 from typing import Any, Final
 
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import URLPattern
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
@@ -29,6 +33,29 @@ def install_handlers(api: NinjaAPI) -> None:
         (Exception, _on_surprise),
     ):
         api.add_exception_handler(kind, handle)  # type: ignore[arg-type]
+
+
+def with_problems(pattern: URLPattern) -> URLPattern:
+    """Let an address answer a method it does not have with a problem document as well."""
+    view = pattern.callback
+
+    @functools.wraps(view)
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        response = view(request, *args, **kwargs)
+        if response.status_code != HTTPStatus.METHOD_NOT_ALLOWED:
+            return response
+        allowed = response.headers.get("Allow", "")
+        problem = _respond(request, HeadwaterError("method_not_allowed", f"{request.method} is not allowed here"))
+        problem.headers["Allow"] = allowed
+        return problem
+
+    pattern.callback = guarded
+    return pattern
+
+
+def nothing_here(request: HttpRequest, _rest: str) -> HttpResponse:
+    """Answer an address below the API that nothing has."""
+    return _respond(request, HeadwaterError("not_found", hint="see /api/v1/docs for every address"))
 
 
 def _respond(request: HttpRequest, error: HeadwaterError) -> HttpResponse:

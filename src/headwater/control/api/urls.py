@@ -8,7 +8,7 @@ from ninja import NinjaAPI
 from headwater import __version__
 from headwater.control.api import datasets, endpoints, keys, operations, organizations, projects, registry
 from headwater.control.api.auth import KeyAuth, SessionAuth
-from headwater.control.api.problems import install_handlers
+from headwater.control.api.problems import install_handlers, nothing_here, with_problems
 
 api = NinjaAPI(
     title="Headwater control API",
@@ -25,4 +25,8 @@ api.add_router("", projects.router)
 for module in (organizations, keys, datasets, endpoints, registry, operations):
     api.add_router("/organizations", module.router)
 
-urlpatterns = [path("", api.urls)]
+_patterns, _app, _namespace = api.urls
+urlpatterns = [
+    path("", ([with_problems(pattern) for pattern in _patterns], _app, _namespace)),
+    path("<path:_rest>", nothing_here),
+]

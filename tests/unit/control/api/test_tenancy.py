@@ -1,0 +1,147 @@
+"""An organisation sees nothing of another: every route of the control API, walked with strangers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tests.builders.control import make_account, make_environment, make_key
+from tests.builders.http import Api, with_key, with_session
+from tests.builders.onnx_models import linear
+from tests.builders.projects import DELAY_MODEL, WORST, flights, resources
+
+from headwater.control import configuration
+from headwater.control.access.models import ApiKey
+from headwater.control.api.urls import api as control_api
+from headwater.control.audit.models import AuditEvent
+from headwater.control.catalog.apply import apply_project
+from headwater.control.kit.actions import Actor
+from headwater.control.orgs.models import Environment, Membership
+from headwater.engines.blobs import open_blobs
+
+BODIES: dict[str, Any] = {
+    "PATCH /organizations/{org}": {"name": "Taken over"},
+    "POST /organizations/{org}/projects": {"slug": "mine"},
+    "POST /organizations/{org}/projects/{project}/environments": {"key": "mine"},
+    "POST /organizations/{org}/members": {"email": "x@example.com", "role": "owner"},
+    "PATCH /organizations/{org}/members/{member}": {"role": "analyst"},
+    "POST /organizations/{org}/projects/{project}/service-accounts": {"name": "mine"},
+    "POST /organizations/{org}/projects/{project}/environments/{environment}/keys": {"name": "mine"},
+    "POST /organizations/{org}/projects/{project}/datasets": {"text": flights()},
+    "PATCH /organizations/{org}/projects/{project}/datasets/{dataset}": {"description": "mine"},
+    "POST /organizations/{org}/projects/{project}/datasets/{dataset}/contracts": {"text": flights("1.1.0")},
+    "POST /organizations/{org}/projects/{project}/datasets/{dataset}/contracts/{version}/activate": {
+        "environment": "dev"
+    },
+    "PUT /organizations/{org}/projects/{project}/models/{model}/routes": {
+        "environment": "dev",
+        "routes": [{"version": 1}],
+    },
+    "POST /organizations/{org}/projects/{project}/models/{model}/versions/{number}/promote": {"environment": "dev"},
+    "POST /organizations/{org}/projects/{project}/environments/{environment}/quarantine/replay": {
+        "dataset": "flights",
+        "fingerprint": "f",
+    },
+    "POST /organizations/{org}/projects/{project}/environments/{environment}/quarantine/discard": {
+        "dataset": "flights",
+        "fingerprint": "f",
+    },
+}
+
+
+def scoped_routes() -> Iterator[tuple[str, str]]:
+    """Yield method and path template of every route that names an organisation."""
+    for path, operations in control_api.get_openapi_schema(path_prefix="")["paths"].items():
+        for method in operations:
+            if "{org}" in path:
+                yield method.upper(), path
+
+
+@pytest.fixture
+def theirs(environment: Environment, owner: Actor) -> dict[str, str]:
+    """An organisation that has one of everything; the parts of its addresses."""
+    sha256 = open_blobs(configuration.current()).put(linear([1.0, 2.0]))
+    project = resources({"d": flights()}, {"worst.sql": WORST}, {"m": (DELAY_MODEL, sha256)})
+    apply_project(actor=owner, environment=environment, resources=project)
+    make_key(environment, make_account(environment.project, "loader"))
+    return {
+        "org": environment.org.slug,
+        "project": environment.project.slug,
+        "environment": environment.key,
+        "dataset": "flights",
+        "version": "1.0.0",
+        "endpoint": "worst",
+        "model": "delay",
+        "number": "1",
+        "name": "loader",
+        "key": ApiKey.unscoped.get().public_id,
+        "member": Membership.unscoped.first().public_id,
+    }
+
+
+def ask(api: Api, method: str, template: str, parts: dict[str, str]) -> Any:
+    path = re.sub(r"\{(\w+)\}", lambda match: parts[match[1]], template)
+    body = BODIES.get(f"{method} {template}", {})
+    return api(method, path, None if method == "GET" else body)
+
+
+def test_there_are_routes_to_walk() -> None:
+    assert len(list(scoped_routes())) > 35
+    assert set(BODIES) <= {f"{method} {path}" for method, path in scoped_routes()}
+
+
+def test_to_a_stranger_nothing_of_an_organisation_exists(theirs: dict[str, str]) -> None:
+    other = make_environment("other")
+    events = AuditEvent.objects.count()
+    strangers = {"session": with_session(other), "key": with_key(other, "owner")}
+    made = AuditEvent.objects.count() - events
+    leaks = []
+    for method, template in scoped_routes():
+        for kind, stranger in strangers.items():
+            answer = ask(stranger, method, template, theirs)
+            if answer.status != 404 or theirs["org"] not in answer.body["detail"]:
+                leaks.append(f"{method} {template} by {kind}: {answer.status} {answer.body}")
+    assert leaks == []
+    assert AuditEvent.objects.count() == events + made
+
+
+def test_a_strangers_own_address_does_not_reach_another_organisations_rows(theirs: dict[str, str]) -> None:
+    other = make_environment("other")
+    stranger = with_session(other)
+    leaks = []
+    for method, template in scoped_routes():
+        named = set(re.findall(r"\{(\w+)\}", template)) - {"org", "project", "environment"}
+        if named:
+            answer = ask(stranger, method, template, theirs | {"org": "other"})
+            if answer.status != 404:
+                leaks.append(f"{method} {template}: {answer.status} {answer.body}")
+    assert leaks == []
+
+
+def test_an_owner_reads_every_route_that_the_strangers_did_not(
+    environment: Environment, theirs: dict[str, str]
+) -> None:
+    api = with_session(environment)
+    answers = {
+        template: ask(api, "GET", template, theirs).status
+        for method, template in scoped_routes()
+        if method == "GET" and not template.endswith("/quarantine")
+    }
+    assert set(answers.values()) == {200}
+
+
+def test_a_key_sees_its_own_environment_alone(environment: Environment, theirs: dict[str, str]) -> None:
+    with_session(environment).post(f"/organizations/{theirs['org']}/projects/air/environments", {"key": "prod"})
+    key = with_key(environment, "owner")
+    path = f"/organizations/{theirs['org']}/projects/air/environments"
+    assert [item["key"] for item in key.get(path).body["items"]] == ["dev"]
+    assert key.get(f"{path}/prod/endpoints").status == 404
+    assert key.post("/apply", {"project": "air", "environment": "prod", "resources": {}}).status == 404
+
+
+def test_an_apply_to_another_organisation_is_not_found(theirs: dict[str, str]) -> None:
+    stranger = with_session(make_environment("other"))
+    body = {"organization": theirs["org"], "project": "air", "environment": "dev", "resources": {}}
+    assert stranger.post("/apply", body).status == 404
