@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
 import os
 import signal
 import socket
@@ -48,6 +49,8 @@ def serve(settings: Settings, only: Sequence[str] | None = None) -> None:
     Home(settings.home).prepare()
     listener = _bind(settings.services.host, settings.services.port)
     host, port = listener.getsockname()[:2]
+    # Its steps of starting and stopping are told by our own events.
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     _log.info(
         "services_listening", url=f"http://{host}:{port}", services=list(names), workers=settings.services.workers
     )
@@ -57,6 +60,7 @@ def serve(settings: Settings, only: Sequence[str] | None = None) -> None:
             Multiprocess(_config(settings, _FACTORY), sockets=[listener]).run()
         else:
             uvicorn.Server(_config(settings, partial(_build, settings, names))).run(sockets=[listener])
+    _log.info("services_stopped")
 
 
 def application() -> ASGIApp:

@@ -127,9 +127,12 @@ def _template(scope: Scope) -> str:
 
 
 def _log_request(scope: Scope, reply: _Reply, template: str, seconds: float, *, level: int = logging.INFO) -> None:
-    if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if template in _QUIET_ROUTES:
+        # Probes ask all the time; that something is not ready is their answer, and no failure of the request.
+        level = logging.DEBUG
+    elif reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         level = logging.WARNING
-    elif reply.status < HTTPStatus.BAD_REQUEST and (template in _QUIET_ROUTES or template.startswith("/internal/")):
+    elif reply.status < HTTPStatus.BAD_REQUEST and template.startswith("/internal/"):
         level = logging.DEBUG
     if not _stdlib_log.isEnabledFor(level):
         return
@@ -139,7 +142,7 @@ def _log_request(scope: Scope, reply: _Reply, template: str, seconds: float, *, 
         "request",
         method=scope["method"],
         path=scope["path"],
-        status=reply.status,
+        status=int(reply.status),
         ms=round(seconds * 1_000, 2),
         principal=caller.key.principal_id if caller is not None else None,
         request_id=reply.context.request_id,
