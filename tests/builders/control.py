@@ -11,6 +11,7 @@ from typing import Any
 import django
 import pytest
 from django.apps import apps
+from django.contrib.auth.hashers import Argon2PasswordHasher
 from pytest_django import DjangoDbBlocker
 
 os.environ["DJANGO_SETTINGS_MODULE"] = "headwater.control.settings"
@@ -47,9 +48,10 @@ def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> No
 
 @pytest.fixture(scope="session", autouse=True)
 def control_home() -> None:
-    """Give the process's throw-away home its secrets."""
+    """Give the process's throw-away home its secrets, and hash passwords as cheaply as argon2 can."""
     configuration.home().prepare()
     make_secrets(configuration.home())
+    Argon2PasswordHasher.time_cost, Argon2PasswordHasher.memory_cost, Argon2PasswordHasher.parallelism = 1, 8, 1
 
 
 @pytest.fixture

@@ -52,7 +52,9 @@ def serve(settings: Settings) -> None:
             timeout_graceful_shutdown=GRACE_SECONDS,
             proxy_headers=settings.control.secure_cookies,
         )
+        # Requests have a line of their own; these two would add another each.
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+        logging.getLogger("django.request").setLevel(logging.ERROR)
         host, port = listener.getsockname()[:2]
         _log.info("control_listening", url=f"http://{host}:{port}")
         with _signals_kept():

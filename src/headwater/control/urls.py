@@ -13,7 +13,7 @@ admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-a
 urlpatterns = [
     path("", include("headwater.control.kit.urls")),
     path("internal/v1/", include("headwater.control.snapshots.urls")),
-    path("accounts/", include("allauth.account.urls")),
+    path("accounts/", include("headwater.control.identity.urls")),
     path("admin/", admin.site.urls),
 ]
 if apps.is_installed("headwater.control.api"):

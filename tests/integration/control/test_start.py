@@ -160,6 +160,21 @@ def test_keys_and_administrators_are_made_whether_or_not_the_system_is_up(tmp_pa
     assert (existing["password"], existing["created"]) == (None, False)
 
 
+def test_commands_at_the_same_time_wait_for_each_other(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (first,) = run(home, ("bootstrap", []))
+    commands = [start(home, *[("create_key", [f"loader{n}", "producer"])] * 5) for n in range(3)]
+    made = [answer["prefix"] for command in commands for answer, _ in finish(command)]
+    with serving(home) as (_, client):
+        reply = client.get(
+            f"/internal/v1/snapshots/{first['environment_id']}",
+            headers={"Authorization": f"Bearer {Home(home).node_token.read_text()}"},
+        )
+    held = {key["prefix"] for key in json.loads(reply.json()["payload"])["keys"].values()}
+    assert len(made) == 15
+    assert held >= set(made)
+
+
 def test_a_database_from_a_newer_release_is_left_alone(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     run(home.root, ("bootstrap", []))

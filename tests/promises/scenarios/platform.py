@@ -82,6 +82,10 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "identity.user.password_set": lambda _: identity.set_password(
         actor=SYSTEM, user=make_user(), password="correct horse battery"
     ),
+    "identity.user.password_changed": lambda _: identity.change_own_password(
+        actor=SYSTEM, user=make_user(), password="another long password"
+    ),
+    "identity.user.logged_in": lambda _: identity.record_login(actor=SYSTEM, user=make_user()),
     "identity.user.made_admin": lambda _: identity.make_admin(actor=SYSTEM, user=make_user()),
     "identity.user.deactivated": lambda _: identity.deactivate_user(actor=SYSTEM, user=make_user(), reason="left"),
     "audit.chain.verified": lambda e: upkeep.record_chain(actor=SYSTEM, report=verify_chain(e.org_id)),

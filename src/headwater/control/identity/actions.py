@@ -40,6 +40,21 @@ def set_password(*, actor: Actor, user: User, password: str) -> User:
     return user
 
 
+@action("identity.user.password_changed", permission=None, anybody=True)
+def change_own_password(*, actor: Actor, user: User, password: str) -> User:
+    """Let people change their own password; the form has checked it and who they are."""
+    user.set_password(password)
+    user.save(update_fields=["password"])
+    note(user, password="[redacted]")  # noqa: S106 - the point is that it is not there
+    return user
+
+
+@action("identity.user.logged_in", permission=None, anybody=True)
+def record_login(*, actor: Actor, user: User) -> None:
+    """Note that somebody logged in."""
+    note(user, logged_in=True)
+
+
 @action("identity.user.made_admin", permission=None)
 def make_admin(*, actor: Actor, user: User) -> User:
     """Let a user operate the whole platform."""

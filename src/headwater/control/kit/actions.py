@@ -40,6 +40,7 @@ class ActionSpec:
 
     name: str
     permission: str | None
+    anybody: bool
     on: str | None
     function: Callable[..., Any]
 
@@ -48,13 +49,16 @@ _actions: Final[dict[str, ActionSpec]] = {}
 ACTIONS: Final[Mapping[str, ActionSpec]] = MappingProxyType(_actions)
 
 
-def action(name: str, *, permission: str | None, on: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def action(
+    name: str, *, permission: str | None, on: str | None = None, anybody: bool = False
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Register a function as the action ``name`` (``app.object.past_tense``).
 
     Args:
         name: the audit action, unique.
         permission: what the actor must hold; None for what only the system does.
         on: the argument that the permission must be held on; default: the first one after ``actor``.
+        anybody: True for what people do to themselves, such as changing their password: no permission is asked for.
 
     The function takes keyword-only arguments, ``actor`` first; a ``reason`` argument is copied into the audit row.
     """
@@ -68,13 +72,13 @@ def action(name: str, *, permission: str | None, on: str | None = None) -> Calla
         if name in _actions and _actions[name].function.__qualname__ != function.__qualname__:
             raise ValueError(f"{name} is registered twice")
         scope = on or (parameters[1].name if permission and len(parameters) > 1 else None)
-        spec = ActionSpec(name, permission, scope, function)
+        spec = ActionSpec(name, permission, anybody, scope, function)
 
         @functools.wraps(function)
         def run(*args: P.args, **kwargs: P.kwargs) -> R:
             return _run(spec, functools.partial(function, *args, **kwargs), kwargs)
 
-        _actions[name] = ActionSpec(name, permission, scope, run)
+        _actions[name] = ActionSpec(name, permission, anybody, scope, run)
         return run
 
     return register
@@ -111,7 +115,7 @@ def _run(spec: ActionSpec, body: Callable[[], R], arguments: Mapping[str, Any]) 
 
 def _authorize(spec: ActionSpec, actor: Actor, arguments: Mapping[str, Any]) -> None:
     """Deny unless an authorizer has been asked; the system itself needs no permission."""
-    if actor.kind == "system":
+    if actor.kind == "system" or spec.anybody:
         return
     if spec.permission is None or not hooks.authorizers:
         raise PermissionError(f"{spec.name} is for the system alone")

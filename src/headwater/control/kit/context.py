@@ -92,7 +92,8 @@ class ActionContext:
     def _note(
         self, verb: Literal["created", "changed", "removed", "noted"], target: Target, before: Any, after: Any
     ) -> None:
-        kind = getattr(target, "audit_kind", None) or type(target)._meta.label_lower  # type: ignore[attr-defined]
+        # Asked of the object, not of its type: a request's user is a lazy stand-in.
+        kind = getattr(target, "audit_kind", None) or target._meta.label_lower  # type: ignore[attr-defined]
         self.changes.append(
             Change(target, verb, kind, target.public_id, str(target)[:200], target.tenant_id, before, after)
         )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import logging
 import os
 import re
+import time
 from collections.abc import Awaitable, Callable
 from inspect import iscoroutinefunction
 from typing import Any, Final
@@ -12,9 +14,14 @@ from typing import Any, Final
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 
+from headwater.control.kit.metrics import REQUESTS, SECONDS
 from headwater.control.kit.requests import RequestContext, serving
 from headwater.core.ids import new_id
+from headwater.core.logging import get_logger
 
+_log = get_logger(__name__)
+_MACHINES: Final = ("/livez", "/readyz", "/metrics", "/internal/", "/static/")
+_WORTH_A_LINE: Final = 400
 _DATA_POLICY: Final = "default-src 'none'; frame-ancestors 'none'"
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_.:-]{8,100}")
 
@@ -24,33 +31,46 @@ AsyncGetResponse = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 
 @sync_and_async_middleware
 def request_context(get_response: Any) -> Any:
-    """Give every request an id (the caller's, if it is sane), known to log lines and audit rows."""
-
-    def begin(request: HttpRequest) -> RequestContext:
-        given = request.headers.get("Hw-Request-Id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else new_id("req")
-        request.META["HW_REQUEST_ID"] = request_id
-        return RequestContext(request_id, request.META.get("REMOTE_ADDR") or "")
-
+    """Give every request an id (the caller's, if it is sane) that log lines and audit rows carry; log and count it."""
     if iscoroutinefunction(get_response):
 
         async def serve_async(request: HttpRequest) -> HttpResponseBase:
-            context = begin(request)
-            with serving(context):
-                response: HttpResponseBase = await get_response(request)
-            response.headers["Hw-Request-Id"] = context.request_id
-            return response
+            started = time.perf_counter()
+            with serving(_begin(request)):
+                return _end(request, await get_response(request), time.perf_counter() - started)
 
         return serve_async
 
     def serve(request: HttpRequest) -> HttpResponseBase:
-        context = begin(request)
-        with serving(context):
-            response: HttpResponseBase = get_response(request)
-        response.headers["Hw-Request-Id"] = context.request_id
-        return response
+        started = time.perf_counter()
+        with serving(_begin(request)):
+            return _end(request, get_response(request), time.perf_counter() - started)
 
     return serve
+
+
+def _begin(request: HttpRequest) -> RequestContext:
+    given = request.headers.get("Hw-Request-Id", "")
+    request_id = given if _REQUEST_ID.fullmatch(given) else new_id("req")
+    request.META["HW_REQUEST_ID"] = request_id
+    return RequestContext(request_id, request.META.get("REMOTE_ADDR") or "")
+
+
+def _end(request: HttpRequest, response: HttpResponseBase, seconds: float) -> HttpResponseBase:
+    response.headers["Hw-Request-Id"] = request.META["HW_REQUEST_ID"]
+    REQUESTS.labels(request.method, response.status_code).inc()
+    quiet = request.path_info.startswith(_MACHINES) and response.status_code < _WORTH_A_LINE
+    if "wait" not in request.GET:
+        SECONDS.observe(seconds)
+    _log.log(
+        logging.DEBUG if quiet else logging.INFO,
+        "request",
+        method=request.method,
+        path=request.path_info,
+        status=response.status_code,
+        milliseconds=round(seconds * 1_000, 1),
+    )
+    return response
 
 
 @sync_and_async_middleware
