@@ -25,6 +25,8 @@ SYSTEM_COLUMNS: Final = pa.schema(
 @lru_cache(maxsize=1024)
 def duckdb_columns(schema: pa.Schema) -> tuple[tuple[str, str], ...]:
     """Return name and DuckDB type of every column of an Arrow schema."""
+    if not schema.names:
+        return ()
     with scratch() as connection:
         types = connection.from_arrow(schema.empty_table()).types
     return tuple((name, str(type_)) for name, type_ in zip(schema.names, types, strict=True))

@@ -1,0 +1,287 @@
+"""The hot path of an endpoint: who asks, for what, has it changed since, and only then a query."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from headwater.core.errors import HeadwaterError
+from headwater.engines.lake.protocol import TableState
+from headwater.engines.query.parameters import bind, to_plain
+from headwater.engines.query.protocol import QueryEngine
+from headwater.services.kit.metrics import Tally
+from headwater.services.kit.request import authenticate, find_header
+from headwater.services.kit.service import ASGIScope, Caller, Runtime
+from headwater.services.query.cache import Flights, ResultCache
+from headwater.services.query.catalog import CompiledEndpoint, CompiledQueries
+from headwater.services.query.execution import Execution, QueryRunner
+from headwater.services.query.formats import MEDIA_TYPES, ResultFormat, split_suffix
+from headwater.services.query.request import Receive, choose_format, read_json_parameters, read_query_string
+from headwater.services.query.result import BATCH_ROWS, Shape
+from headwater.services.query.versions import TableVersions
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+_VARY: Final = (b"vary", b"Authorization, Accept")
+_REVALIDATE: Final = (b"cache-control", b"private, no-cache, must-revalidate")
+_NO_STORE: Final = (b"cache-control", b"no-store")
+_CONTENT_TYPES: Final = {form: (b"content-type", media.encode()) for form, media in MEDIA_TYPES.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request that was understood: an endpoint, its values, the pinned tables and the format."""
+
+    environment_id: str
+    endpoint: CompiledEndpoint
+    values: Mapping[str, Any]
+    states: Sequence[TableState | None]
+    format: ResultFormat
+    tag: bytes
+
+    @property
+    def versions(self) -> dict[str, int | None]:
+        """Return the version of every table that is read."""
+        pairs = zip(self.endpoint.tables, self.states, strict=True)
+        return {table.name: None if state is None else state.version for table, state in pairs}
+
+
+class ClientGone(Exception):
+    """The caller closed the connection before the answer was complete."""
+
+
+class EndpointHandler:
+    """``GET``, ``HEAD`` and ``POST /v1/endpoints/{endpoint}``, as raw ASGI."""
+
+    def __init__(
+        self, runtime: Runtime, engine: QueryEngine, runner: QueryRunner, versions: TableVersions, service: str
+    ) -> None:
+        """Serve the endpoints that ``service`` compiled."""
+        self._runtime = runtime
+        self._engine = engine
+        self._runner = runner
+        self._versions = versions
+        self._service = service
+        self._cache = ResultCache()
+        self._flights: Flights[Execution] = Flights(Execution.close)
+        self.answers = Tally(
+            "headwater_query_answers", "Answers of endpoints by how they came about.", ("endpoint", "outcome")
+        )
+
+    async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        question = await self._read(scope, receive)
+        name = question.endpoint.spec.name
+        is_cacheable = not _query(question.endpoint).reads_clock
+        headers = _headers(question, is_cacheable=is_cacheable)
+        if is_cacheable:
+            if _is_known(find_header(scope, b"if-none-match"), question.tag):
+                self.answers.add((name, "not_modified"))
+                await send({"type": "http.response.start", "status": 304, "headers": headers})
+                await send({"type": "http.response.body", "body": b""})
+                return
+            body = self._cache.find(question.tag)
+            if body is not None:
+                self.answers.add((name, "cached"))
+                await _send_whole(question, headers, body, send)
+                return
+        try:
+            async with _listening(receive) as gone:
+                await self._run(question, headers, is_cacheable, gone, send)
+        except ClientGone:
+            self.answers.add((name, "abandoned"))
+
+    async def _read(self, scope: ASGIScope, receive: Receive) -> Question:
+        caller = authenticate(self._runtime, scope)
+        compiled: CompiledQueries = caller.environment.compiled[self._service]
+        name, suffix = split_suffix(scope["path_params"]["endpoint"])
+        endpoint = find_endpoint(caller, compiled, name)
+        texts = read_query_string(scope["query_string"])
+        form = choose_format(scope, suffix, texts, endpoint.parameters)
+        is_text = scope["method"] != "POST"
+        given: dict[str, Any] = dict(texts)
+        if not is_text:
+            if texts:
+                raise HeadwaterError(
+                    "parameter_invalid",
+                    "a POST takes its parameters from the body",
+                    hint="move them into the JSON body",
+                )
+            given = await read_json_parameters(scope, receive)
+        values = bind(endpoint.parameters, given, is_text=is_text, defaults=endpoint.defaults)
+        states = self._versions.recent(endpoint.streams)
+        if states is None:
+            states = await self._versions.newest(endpoint.streams)
+        tag = entity_tag(endpoint, values, states, form)
+        return Question(compiled.environment_id, endpoint, values, states, form, tag)
+
+    async def _run(
+        self, question: Question, headers: Headers, is_cacheable: bool, gone: asyncio.Future[None], send: Send
+    ) -> None:
+        name = question.endpoint.spec.name
+
+        async def begin() -> Execution:
+            return await self._execute(question)
+
+        if is_cacheable:
+            execution, is_owner = await _or_gone(self._flights.join(question.tag, begin), gone)
+            if not is_owner and execution.result is not None and execution.result.body is None:
+                execution = await _or_gone(begin(), gone)  # too large to be shared
+        else:
+            execution = await _or_gone(begin(), gone)
+        assert execution.result is not None
+        self.answers.add((name, "run"))
+        headers = [*headers, _timing(execution)]
+        body = execution.result.body
+        if body is not None:
+            if is_cacheable:
+                self._cache.put(question.tag, body)
+            await _send_whole(question, headers, body, send)
+            return
+        with contextlib.closing(execution):
+            await _send_chunks(question, headers, execution, gone, send)
+
+    async def _execute(self, question: Question) -> Execution:
+        endpoint = question.endpoint
+        pairs = zip(endpoint.tables, question.states, strict=True)
+        reading = self._engine.start(
+            question.environment_id,
+            _query(endpoint),
+            parameters=question.values,
+            tables={table.name: table.source(state) for table, state in pairs},
+            batch_rows=BATCH_ROWS,
+        )
+        execution = await self._runner.begin(reading, timeout_seconds=endpoint.spec.timeout_seconds)
+        try:
+            await execution.run(Shape(question.format, endpoint.spec.max_rows, _meta(question)))
+        except BaseException:
+            execution.close()
+            raise
+        return execution
+
+
+def find_endpoint(caller: Caller, compiled: CompiledQueries, name: str) -> CompiledEndpoint:
+    """Return an endpoint that ``caller`` may invoke.
+
+    Raises:
+        HeadwaterError: ``endpoint_not_found`` when there is none, or none for this caller; ``sql_rejected`` when it
+            cannot be served.
+    """
+    endpoint = compiled.endpoints.get(name)
+    if endpoint is None or not endpoint.is_open_to(caller):
+        raise caller.environment.missing(
+            "endpoint_not_found", f"there is no endpoint {name[:64]!r} for this key", hint="see GET /v1/endpoints"
+        )
+    if endpoint.fault is not None:
+        raise endpoint.fault
+    return endpoint
+
+
+def entity_tag(
+    endpoint: CompiledEndpoint, values: Mapping[str, Any], states: Sequence[TableState | None], form: ResultFormat
+) -> bytes:
+    """Return the quoted tag: equal for equal endpoint, values, table versions, policy, format and engine only."""
+    content = [
+        [to_plain(value) for value in values.values()],
+        [None if state is None else state.version for state in states],
+        form,
+    ]
+    digest = hashlib.blake2b(orjson.dumps(content, default=str), key=endpoint.seed, digest_size=16)
+    return f'"{digest.hexdigest()}"'.encode()
+
+
+def _query(endpoint: CompiledEndpoint) -> Any:
+    assert endpoint.query is not None, "find_endpoint lets no endpoint with a fault pass"
+    return endpoint.query
+
+
+def _is_known(header: bytes | None, tag: bytes) -> bool:
+    """Return whether ``If-None-Match`` names the tag (weak comparison, RFC 9110 §13.1.2)."""
+    if header is None:
+        return False
+    if header == tag:
+        return True
+    return header.strip() == b"*" or any(item.strip().removeprefix(b"W/") == tag for item in header.split(b","))
+
+
+def _headers(question: Question, *, is_cacheable: bool) -> Headers:
+    versions = ", ".join(f"{name}={'none' if v is None else v}" for name, v in question.versions.items())
+    headers: Headers = [_VARY, (b"hw-table-versions", versions.encode())]
+    if is_cacheable:
+        return [*headers, (b"etag", question.tag), _REVALIDATE]
+    return [*headers, _NO_STORE]
+
+
+def _meta(question: Question) -> dict[str, Any]:
+    spec = question.endpoint.spec
+    meta: dict[str, Any] = {
+        "endpoint": spec.name,
+        "revision": spec.revision,
+        "table_versions": question.versions,
+    }
+    hidden = question.endpoint.hidden
+    return meta | ({"policy": hidden} if hidden else {})
+
+
+def _timing(execution: Execution) -> tuple[bytes, bytes]:
+    queue, query = execution.queue_seconds * 1_000, execution.query_seconds * 1_000
+    return b"server-timing", f"queue;dur={queue:.2f}, query;dur={query:.2f}".encode()
+
+
+async def _send_whole(question: Question, headers: Headers, body: bytes, send: Send) -> None:
+    length = (b"content-length", str(len(body)).encode())
+    start = {"type": "http.response.start", "status": 200}
+    await send({**start, "headers": [*headers, _CONTENT_TYPES[question.format], length]})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _send_chunks(
+    question: Question, headers: Headers, execution: Execution, gone: asyncio.Future[None], send: Send
+) -> None:
+    start = {"type": "http.response.start", "status": 200}
+    await send({**start, "headers": [*headers, _CONTENT_TYPES[question.format]]})
+    async with contextlib.aclosing(execution.chunks()) as chunks:
+        async for chunk in chunks:
+            if gone.done():
+                raise ClientGone
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+@contextlib.asynccontextmanager
+async def _listening(receive: Receive) -> AsyncIterator[asyncio.Future[None]]:
+    """Yield a future that is done once the client has closed the connection."""
+
+    async def listen() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    task = asyncio.create_task(listen())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def _or_gone(work: Awaitable[Any], gone: asyncio.Future[None]) -> Any:
+    """Return what ``work`` returns; cancel it and raise ``ClientGone`` when the client has gone before."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ClientGone
+    finally:
+        if not task.done():
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task

@@ -1,0 +1,102 @@
+"""The result of a query: small ones whole, as bytes; larger ones batch after batch while the reader takes them.
+
+What comes first is read before the first byte is sent, up to ``HEAD_BYTES``: a result that is too large by then is
+refused properly. JSON says how many rows follow, so a JSON result has to fit. The other formats go on as a
+stream; where a stream exceeds its limits the connection is cut, which every HTTP client reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import pyarrow as pa
+
+from headwater.core.errors import HeadwaterError
+from headwater.engines.query.protocol import Reading
+from headwater.services.query.encoding import Encoder, make_encoder
+from headwater.services.query.formats import ResultFormat
+
+BATCH_ROWS: Final = 8_192
+HEAD_BYTES: Final = 32 << 20
+WHOLE_BYTES: Final = 1 << 20
+
+
+@dataclass(slots=True)
+class Result:
+    """A query's answer: ``body`` when it is small, else ``chunks`` to be taken in threads, one at a time."""
+
+    rows: int
+    body: bytes | None
+    chunks: Iterator[bytes] = field(default_factory=lambda: iter(()))
+    is_live: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What is asked of a result: its format, how many rows it may have, and the ``meta`` of its JSON form."""
+
+    format: ResultFormat
+    max_rows: int
+    meta: Mapping[str, Any]
+
+
+def read_result(reading: Reading, shape: Shape) -> Result:
+    """Run the query up to the end of its head; blocking.
+
+    Raises:
+        HeadwaterError: ``result_too_large``, or whatever the query failed with.
+    """
+    batches: list[pa.RecordBatch] = []
+    rest = reading.batches()
+    rows = size = 0
+    for batch in rest:
+        rows += batch.num_rows
+        size += batch.nbytes
+        if rows > shape.max_rows:
+            raise too_many_rows(shape.max_rows)
+        batches.append(batch)
+        if size > HEAD_BYTES:
+            break
+    is_live = size > HEAD_BYTES
+    if is_live and shape.format is ResultFormat.JSON:
+        raise HeadwaterError(
+            "result_too_large",
+            f"the result is larger than {HEAD_BYTES >> 20} MiB, which is too much for JSON",
+            hint="ask for .ndjson, .csv or .arrow",
+        )
+    encoder = make_encoder(shape.format, reading.columns, reading.schema)
+    meta = {"row_count": rows, **shape.meta}
+    if size <= WHOLE_BYTES:
+        return Result(rows, b"".join(_encode(encoder, meta, iter(batches))))
+    stream = _bounded(batches, rest, rows, shape.max_rows) if is_live else iter(batches)
+    return Result(rows, None, _encode(encoder, meta, stream), is_live)
+
+
+def too_many_rows(max_rows: int) -> HeadwaterError:
+    """Return the error for a result with more rows than its endpoint allows."""
+    return HeadwaterError(
+        "result_too_large",
+        f"the result has more than {max_rows} rows",
+        hint="ask for less, or raise max_rows in the endpoint's file",
+    )
+
+
+def _bounded(
+    head: list[pa.RecordBatch], rest: Iterator[pa.RecordBatch], rows: int, max_rows: int
+) -> Iterator[pa.RecordBatch]:
+    while head:
+        yield head.pop(0)
+    for batch in rest:
+        rows += batch.num_rows
+        if rows > max_rows:
+            raise too_many_rows(max_rows)
+        yield batch
+
+
+def _encode(encoder: Encoder, meta: Mapping[str, Any], batches: Iterator[pa.RecordBatch]) -> Iterator[bytes]:
+    yield encoder.begin(meta)
+    for batch in batches:
+        yield encoder.encode(batch)
+    yield encoder.end()

@@ -1,0 +1,87 @@
+"""The query service as the kit runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import APIRouter
+from prometheus_client.registry import Collector
+
+from headwater.core.snapshot import Snapshot
+from headwater.engines.query.duck import DuckEngine
+from headwater.engines.query.sandbox import Sandbox
+from headwater.services.kit.service import Caller, HotHandler, Runtime
+from headwater.services.query.catalog import CompiledQueries, compile_queries
+from headwater.services.query.endpoint_handler import EndpointHandler
+from headwater.services.query.execution import QueryRunner
+from headwater.services.query.routes import ENDPOINT_PATH, SQL_PATH, endpoint_paths, query_router
+from headwater.services.query.sql_handler import SqlHandler
+from headwater.services.query.versions import TableVersions
+
+
+class QueryService:
+    """Serves SQL endpoints and ad-hoc SQL. An endpoint that cannot be served never keeps the others from it."""
+
+    name = "query"
+
+    def __init__(self, runtime: Runtime) -> None:
+        """Prepare; DuckDB and workers start when first asked."""
+        self._runtime = runtime
+        self._engine = DuckEngine(runtime.settings)
+        self._sandbox = Sandbox(runtime.settings)
+        self._runner = QueryRunner(runtime.settings.query.concurrency)
+        self._versions = TableVersions(runtime.lake)
+        self._endpoints = EndpointHandler(runtime, self._engine, self._runner, self._versions, self.name)
+        self._sql = SqlHandler(runtime, self._sandbox, self._versions, self.name)
+
+    def compile(self, snapshot: Snapshot, previous: Any | None) -> CompiledQueries:
+        """Check the endpoints of a snapshot, keeping those that did not change."""
+        return compile_queries(snapshot, previous, engine=f"duckdb-{self._engine.version}")
+
+    def router(self) -> APIRouter:
+        """Return the documented routes."""
+        return query_router(self._runtime, self._endpoints, self._sql, self.name)
+
+    def hot_routes(self) -> Mapping[tuple[str, str], HotHandler]:
+        """Return the routes that answer with results."""
+        return {
+            ("GET", ENDPOINT_PATH): self._endpoints,
+            ("HEAD", ENDPOINT_PATH): self._endpoints,
+            ("POST", ENDPOINT_PATH): self._endpoints,
+            ("POST", SQL_PATH): self._sql,
+        }
+
+    def internal_router(self) -> APIRouter | None:
+        """Return nothing: control needs nothing from here."""
+        return None
+
+    def openapi_paths(self, caller: Caller) -> Mapping[str, Any]:
+        """Return a path for each endpoint that ``caller`` may invoke."""
+        return endpoint_paths(caller, caller.environment.compiled[self.name])
+
+    def collectors(self) -> Sequence[Collector]:
+        """Return the service's metrics."""
+        return (self._endpoints.answers, self._sql.answers)
+
+    async def start(self) -> None:
+        """Start nothing: everything begins when first asked."""
+
+    async def stop(self) -> None:
+        """End the workers, the threads and DuckDB."""
+        await self._sandbox.close()
+        self._runner.close()
+        self._versions.close()
+        self._engine.close()
+
+    def problems(self) -> Sequence[str]:
+        """Return nothing: what cannot be served is a degradation, the rest serves."""
+        return ()
+
+    def degradations(self) -> Sequence[str]:
+        """Return each endpoint that cannot be served."""
+        return [
+            f"environment {environment.id}: {fault}"
+            for environment in self._runtime.environments.values()
+            for fault in environment.compiled[self.name].faults()
+        ]

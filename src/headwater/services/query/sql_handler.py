@@ -1,0 +1,117 @@
+"""``POST /v1/sql``: one SELECT of the caller's own, checked and run in a confined worker process."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from headwater.core.errors import HeadwaterError
+from headwater.core.settings import QuerySettings
+from headwater.engines.query.sandbox import Sandbox, SandboxResult
+from headwater.services.kit.metrics import Tally
+from headwater.services.kit.request import authenticate, find_header, read_body
+from headwater.services.kit.service import ASGIScope, Caller, Runtime
+from headwater.services.query.catalog import NO_POLICY, CompiledQueries, QueryTable
+from headwater.services.query.encoding import make_encoder
+from headwater.services.query.formats import MEDIA_TYPES, ResultFormat, accepted_format
+from headwater.services.query.request import MAX_BODY_BYTES, Receive, read_json_object
+from headwater.services.query.versions import States, TableVersions
+
+_STALL_SECONDS = 10.0
+_MEMBERS = frozenset({"sql", "params"})
+
+
+class SqlHandler:
+    """Runs ad-hoc SQL for callers with ``sql.run``, over the datasets they may read."""
+
+    def __init__(self, runtime: Runtime, sandbox: Sandbox, versions: TableVersions, service: str) -> None:
+        """Run SQL in ``sandbox`` over the tables that ``service`` compiled."""
+        self._runtime = runtime
+        self._sandbox = sandbox
+        self._versions = versions
+        self._service = service
+        self._settings: QuerySettings = runtime.settings.query
+        self.answers = Tally("headwater_query_sql_answers", "Answers to ad-hoc SQL by outcome.", ("outcome",))
+
+    async def __call__(self, scope: ASGIScope, receive: Receive, send: Any) -> None:
+        """Answer one request."""
+        caller = authenticate(self._runtime, scope)
+        if not caller.key.can("sql.run", "*"):
+            raise HeadwaterError(
+                "forbidden",
+                "the key may not run SQL of its own",
+                hint="use an endpoint, or a key whose role has sql.run",
+            )
+        form = accepted_format(find_header(scope, b"accept"))
+        body = await read_body(scope, receive, max_bytes=MAX_BODY_BYTES, stall_seconds=_STALL_SECONDS)
+        sql, parameters = _read(read_json_object(scope, body))
+        compiled: CompiledQueries = caller.environment.compiled[self._service]
+        try:
+            await self._run(caller, compiled, (sql, parameters), form, send)
+        except HeadwaterError as error:
+            self.answers.add((error.code,))
+            raise
+        self.answers.add(("run",))
+
+    async def _run(
+        self,
+        caller: Caller,
+        compiled: CompiledQueries,
+        statement: tuple[str, dict[str, Any]],
+        form: ResultFormat,
+        send: Any,
+    ) -> None:
+        tables = compiled.readable_tables(caller)
+        states = await self._versions.newest(tuple(table.stream for table in tables))
+        sources = [table.source(state) for table, state in zip(tables, states, strict=True)]
+        result = await self._sandbox.run(
+            compiled.environment_id,
+            statement[0],
+            parameters=statement[1],
+            tables=sources,
+            max_rows=self._settings.sql_max_rows,
+            timeout_seconds=self._settings.sql_timeout_seconds,
+        )
+        meta = _meta(result, tables, states)
+        body = await asyncio.to_thread(_encode, result, form, meta)
+        headers = [
+            (b"content-type", MEDIA_TYPES[form].encode()),
+            (b"content-length", str(len(body)).encode()),
+            (b"hw-truncated", b"true" if result.is_truncated else b"false"),
+            (b"cache-control", b"no-store"),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+def _read(document: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    unknown = sorted(set(document) - _MEMBERS)
+    sql, parameters = document.get("sql"), document.get("params", {})
+    if unknown or not isinstance(sql, str) or not isinstance(parameters, dict):
+        what = f"{unknown[0]!r} is not expected" if unknown else "'sql' must be text and 'params' an object"
+        raise HeadwaterError("malformed_body", what, hint='send {"sql": "SELECT …", "params": {"name": value}}')
+    return sql, parameters
+
+
+def _meta(result: SandboxResult, tables: list[QueryTable], states: States) -> dict[str, Any]:
+    known = {table.name: (table, state) for table, state in zip(tables, states, strict=True)}
+    versions: dict[str, int | None] = {}
+    hidden: dict[str, str] = {}
+    for name in result.tables:
+        table, state = known[name]
+        versions[name] = None if state is None else state.version
+        if table.hides_rows:
+            hidden[name] = NO_POLICY
+    meta: dict[str, Any] = {
+        "row_count": result.rows.num_rows,
+        "truncated": result.is_truncated,
+        "table_versions": versions,
+    }
+    return meta | ({"policy": hidden} if hidden else {})
+
+
+def _encode(result: SandboxResult, form: ResultFormat, meta: dict[str, Any]) -> bytes:
+    encoder = make_encoder(form, result.columns, result.rows.schema)
+    parts = [encoder.begin(meta)]
+    parts += [encoder.encode(batch) for batch in result.rows.to_batches()]
+    return b"".join((*parts, encoder.end()))
