@@ -87,6 +87,11 @@ class ValueCheck:
         """Return the typed value of JSON text other than ``null``; raises ``Refusal``."""
         raise NotImplementedError
 
+    def settles(self, value: Any) -> bool:
+        """Return whether decoding ``value`` as the wire type left no doubt about it."""
+        del value
+        return False
+
     def mismatch(self) -> Refusal:
         """Return the refusal of a value of another type."""
         return Refusal("type_mismatch", f"must be {self.expected}", str(self.field.type))
@@ -144,6 +149,11 @@ class BooleanCheck(ValueCheck):
         del constraints
         return bool
 
+    def settles(self, value: Any) -> bool:
+        """Return True: the wire type says it all."""
+        del value
+        return True
+
     def value(self, raw: bytes) -> bool:
         """Check one value."""
         if raw in (b"true", b"false"):
@@ -166,6 +176,11 @@ class IntegerCheck(ValueCheck):
         if constraints.enum is not None:
             return Literal[constraints.enum]
         return Annotated[int, Meta(ge=self._low, le=self._high, multiple_of=self._step)]
+
+    def settles(self, value: Any) -> bool:
+        """Return True: the wire type says it all."""
+        del value
+        return True
 
     def value(self, raw: bytes) -> int:
         """Check one value."""
@@ -194,6 +209,11 @@ class NumberCheck(ValueCheck):
         self._step = None if constraints.multiple_of is None else float(constraints.multiple_of)
         limits = {key: getattr(constraints, key) for key in ("ge", "gt", "le", "lt")}
         return Annotated[float, Meta(**limits)] if self.bounds else float
+
+    def settles(self, value: Any) -> bool:
+        """Return whether no digit can have been lost and nothing but limits is asked."""
+        is_plain = self._step is None and self.field.constraints.enum is None
+        return is_plain and (value is None or abs(value) < EXACT_INTEGER)
 
     def value(self, raw: bytes) -> float:
         """Check one value."""

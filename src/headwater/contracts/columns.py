@@ -18,10 +18,11 @@ import pyarrow.compute as pc
 from headwater.contracts import jsontext
 from headwater.contracts.bounds import multiple_misses
 from headwater.contracts.checks import EXACT_INTEGER, DecimalCheck, JsonCheck, NumberCheck, ValueCheck
-from headwater.contracts.grammar import false_indices
+from headwater.contracts.grammar import FEW, false_indices, indices
 from headwater.contracts.types import arrow_type
 
 Indices = npt.NDArray[np.int64]
+_DEEP: Final = jsontext.MAX_DEPTH // 2
 _NONE: Final[Indices] = np.empty(0, dtype=np.int64)
 
 
@@ -125,6 +126,8 @@ class JsonColumn(Column):
 
     def build(self, values: Sequence[Any], owners: Indices | None, doubts: Doubts) -> pa.Array:
         """Return JSON text; doubtful is what nests deeply, holds huge numbers or is of another kind."""
+        if len(values) <= FEW:
+            return self._build_few(values, owners, doubts)
         texts = json_texts(values, keep_null=not self._is_nullable)
         if self._start:
             doubts.add(false_indices(pc.starts_with(texts, self._start)), owners)
@@ -133,15 +136,27 @@ class JsonColumn(Column):
         doubts.add(unsound_json(texts), owners)
         return texts
 
+    def _build_few(self, values: Sequence[Any], owners: Indices | None, doubts: Doubts) -> pa.Array:
+        texts = [None if value is None else bytes(value) for value in values]
+        start = self._start.encode()
+        wrong = [
+            at
+            for at, text in enumerate(texts)
+            if text is not None
+            and (not text.startswith(start) or text == b"null" or _is_unsound(text))
+            and not (text == b"null" and self._is_nullable)
+        ]
+        doubts.add(indices(wrong), owners)
+        return pa.array([None if text == b"null" else text for text in texts], pa.string())
+
 
 def json_texts(values: Sequence[Any], *, keep_null: bool = False) -> pa.StringArray:
     """Return msgspec's raw values as strings; None, and ``null`` unless it is kept, become null."""
     if not all(values):
         texts = pa.array([None if value is None else bytes(value) for value in values], pa.binary()).cast(pa.string())
     else:
-        lengths = np.fromiter(map(len, values), dtype=np.int32, count=len(values))
         offsets = np.zeros(len(values) + 1, dtype=np.int32)
-        np.cumsum(lengths, out=offsets[1:])
+        np.cumsum(np.fromiter(map(len, values), dtype=np.int32, count=len(values)), out=offsets[1:])
         buffers = (pa.py_buffer(offsets), pa.py_buffer(b"".join(values)))
         texts = pa.StringArray.from_buffers(len(values), *buffers)
     if keep_null:
@@ -152,21 +167,21 @@ def json_texts(values: Sequence[Any], *, keep_null: bool = False) -> pa.StringAr
 
 def unsound_json(texts: pa.StringArray) -> Indices:
     """Return the indices of texts that nest near the limit or hold a number beyond the doubles."""
-    suspects = pc.match_substring_regex(texts, jsontext.HUGE_NUMBER)
+    suspects = pc.match_substring_regex(texts, jsontext.HUGE_EXPONENT)
     longest = pc.max(pc.binary_length(texts)).as_py() or 0
     if longest > jsontext.MAX_DEPTH:
         brackets = pc.add(pc.count_substring(texts, "{"), pc.count_substring(texts, "["))
-        suspects = pc.or_(suspects, pc.greater(brackets, jsontext.MAX_DEPTH // 2))
+        suspects = pc.or_(suspects, pc.greater(brackets, _DEEP))
+    if longest >= jsontext.HUGE_DIGITS:
+        suspects = pc.or_(suspects, pc.greater_equal(pc.binary_length(texts), jsontext.HUGE_DIGITS))
     if not pc.any(suspects).as_py():
         return _NONE
-    indices = np.flatnonzero(pc.fill_null(suspects, fill_value=False).to_numpy(zero_copy_only=False))
-    limit = jsontext.MAX_DEPTH // 2
-    wrong = [i for i in indices if _is_unsound(texts[int(i)].as_py().encode(), limit)]
-    return np.array(wrong, dtype=np.int64)
+    found = np.flatnonzero(pc.fill_null(suspects, fill_value=False).to_numpy(zero_copy_only=False))
+    return indices(i for i in found.tolist() if _is_unsound(texts[i].as_py().encode()))
 
 
-def _is_unsound(text: bytes, limit: int) -> bool:
-    return jsontext.is_too_deep(text, limit) or jsontext.has_huge_number(text)
+def _is_unsound(text: bytes) -> bool:
+    return jsontext.is_too_deep(text, _DEEP) or jsontext.has_huge_number(text)
 
 
 class ArrayColumn(Column):

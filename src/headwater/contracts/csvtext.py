@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from msgspec import Raw
 
 from headwater.contracts.framing import Rows, malformed
-from headwater.contracts.jsontext import UNREADABLE, decode_any, encode, pointer
+from headwater.contracts.jsontext import MAX_DEPTH, UNREADABLE, decode_any, encode, is_too_deep, pointer
 from headwater.contracts.model import Field, LogicalType
 from headwater.contracts.record import StructCheck
 from headwater.contracts.rows import CsvDialect, FieldError
@@ -30,7 +30,12 @@ Convert = Callable[[str], Any]
 
 
 class CellFault(ValueError):
-    """The text of a cell is no JSON although its field is made of JSON."""
+    """The text of a cell is no JSON although its field is made of JSON: a row code and a sentence."""
+
+    def __init__(self, code: str, message: str) -> None:
+        """Keep both."""
+        super().__init__(message)
+        self.code = code
 
 
 class Cell(NamedTuple):
@@ -95,10 +100,12 @@ def _number(text: str) -> Any:
 
 def _nested(text: str) -> Raw:
     raw = text.strip(" \t\r\n").encode()
+    if is_too_deep(raw):
+        raise CellFault("too_deep", f"must not nest deeper than {MAX_DEPTH}")
     try:
         decode_any(raw)
     except UNREADABLE as error:
-        raise CellFault(str(error)) from error
+        raise CellFault("malformed_json", f"is not valid JSON: {error}") from error
     return Raw(raw)
 
 
@@ -249,5 +256,5 @@ class RecordConverter:
                 row[name] = convert(text)
             except CellFault as fault:
                 row[name] = _NULL
-                errors.append(FieldError("malformed_json", pointer("", name), f"is not valid JSON: {fault}"))
+                errors.append(FieldError(fault.code, pointer("", name), str(fault)))
         return encode(row), tuple(errors)

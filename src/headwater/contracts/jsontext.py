@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Iterable, Iterator
+from typing import Final
 
 import msgspec
 from msgspec import Raw
@@ -33,8 +33,11 @@ _SURROGATE = re.compile(
 )
 _LONE_LENGTH = len(rb"\ud800")
 
-HUGE_NUMBER: Final = r"[0-9][eE]\+?[0-9]{3}|[0-9]{300}"
-"""Text without a match of this has no number beyond the doubles; text with one has to be looked at."""
+HUGE_EXPONENT: Final = r"[0-9][eE]\+?[0-9]{3}"
+HUGE_DIGITS: Final = 300
+"""A text without such an exponent and without so many digits has no number beyond the doubles."""
+
+_HUGE = re.compile(rb"%b|[0-9]{%d}" % (HUGE_EXPONENT.encode(), HUGE_DIGITS))
 
 
 def is_too_deep(text: bytes, limit: int = MAX_DEPTH) -> bool:
@@ -56,28 +59,24 @@ def has_huge_number(text: bytes) -> bool:
     return any(math.isinf(float(number[0])) for number in _NUMBER.finditer(_STRING.sub(b"", text)))
 
 
-_HUGE = re.compile(HUGE_NUMBER.encode())
-
-
 def has_lone_surrogate(text: bytes) -> bool:
     """Return whether an escape in ``text`` names half a character."""
     return any(found[0].startswith(b"\\u") and len(found[0]) == _LONE_LENGTH for found in _SURROGATE.finditer(text))
 
 
-def members(text: bytes) -> list[tuple[str, bytes]]:
-    """Return every member of an object with the exact bytes of its value, repeated names included, in order.
+def members(text: bytes) -> Iterable[tuple[str, bytes | Raw]]:
+    """Return every member of an object with the exact text of its value, repeated names included, in order.
 
     ``text`` must be a JSON object without space around it.
     """
     last = decode_members(text)
-    pairs = [(name, bytes(value)) for name, value in last.items()]
-    return pairs if is_compact(text, pairs) else list(_scan_members(text))
+    return last.items() if is_compact(text, last) else _scan_members(text)
 
 
-def is_compact(text: bytes, pairs: list[tuple[str, Any]]) -> bool:
+def is_compact(text: bytes, last: dict[str, Raw]) -> bool:
     """Return whether ``text`` has these members, once each, and no byte more."""
-    needed = 1 + sum(len(name.encode()) + len(value) + 4 for name, value in pairs) if pairs else 2
-    return needed == len(text)
+    punctuation = 1 + len('"":,') * len(last) if last else len("{}")
+    return punctuation + len("".join(last).encode()) + sum(map(len, last.values())) == len(text)
 
 
 def _scan_members(text: bytes) -> Iterator[tuple[str, bytes]]:

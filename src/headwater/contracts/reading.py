@@ -6,7 +6,7 @@ out and the row is decoded once more, and what still fails goes to the exact che
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from itertools import islice
 from typing import Any
@@ -23,12 +23,13 @@ from headwater.contracts.jsontext import (
     decode_any,
     decode_members,
     decode_text,
+    encode,
     has_huge_number,
     is_compact,
     is_too_deep,
 )
 from headwater.contracts.model import Contract
-from headwater.contracts.record import RowCheck, Verdict, raw_member
+from headwater.contracts.record import RowCheck, Verdict
 from headwater.contracts.rows import FieldError, ReadLimits, RowFault
 
 
@@ -75,7 +76,7 @@ class RowReader:
         """Compile the decoders."""
         self._check = check
         self._decode: Callable[[bytes | Raw], Any] = msgspec.json.Decoder(check.struct.type).decode
-        self._names = {name: member.name for name, member in check.struct.named.items()}
+        self._prefixes = {name: encode(member.name) + b":" for name, member in check.struct.named.items()}
         self._captures = contract.on_unknown != "quarantine"
         self._keeps = contract.on_unknown == "capture"
         self._sorts = self._captures or any(field.aliases for field in contract.fields)
@@ -150,26 +151,26 @@ class RowReader:
             members = decode_members(text)
         except UNREADABLE:
             return None
-        if not is_compact(text.strip(), list(members.items())) or is_too_deep(text, limits.max_depth):
+        if not is_compact(text.strip(), members) or is_too_deep(text, limits.max_depth):
             return None
-        known: dict[str, bytes] = {}
+        known: dict[bytes, bytes] = {}
         unknown: list[bytes] = []
         for name, value in members.items():
-            own = self._names.get(name)
-            if own is None:
-                unknown.append(raw_member(name, value))
-            elif own in known:
+            prefix = self._prefixes.get(name)
+            if prefix is None:
+                unknown.append(encode(name) + b":" + bytes(value))
+            elif prefix in known:
                 return None
             else:
-                known[own] = raw_member(own, value)
-        return self._decode_sorted(known, unknown)
+                known[prefix] = prefix + bytes(value)
+        return self._decode_sorted(known.values(), unknown)
 
-    def _decode_sorted(self, known: dict[str, bytes], unknown: Sequence[bytes]) -> Verdict | None:
+    def _decode_sorted(self, known: Iterable[bytes], unknown: Sequence[bytes]) -> Verdict | None:
         extra = b"{" + b",".join(unknown) + b"}" if unknown else None
         if extra is not None and (not self._captures or has_huge_number(extra)):
             return None
         try:
-            row = self._decode(b"{" + b",".join(known.values()) + b"}")
+            row = self._decode(b"{" + b",".join(known) + b"}")
         except UNREADABLE:
             return None
         return Verdict(row, (), extra)

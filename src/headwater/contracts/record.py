@@ -42,6 +42,11 @@ class ArrayCheck(ValueCheck):
             raise Refusal("rule_failed", "must not hold equal items", {"unique_items": True})
         return values
 
+    def settles(self, value: Any) -> bool:
+        """Return whether the wire type said all there is to say about every item."""
+        plain = not self.field.constraints.unique_items and type(self.item) in _SETTLED
+        return plain and (value is None or all(map(self.item.settles, value)))
+
     def _require_size(self, size: int) -> None:
         limits = self.field.constraints
         if limits.max_items is not None and size > limits.max_items:
@@ -103,10 +108,10 @@ class StructCheck(ValueCheck):
         if not raw.startswith(b"{"):
             raise self.mismatch()
         before = len(findings.errors)
-        found: dict[str, bytes] = {}
+        found: dict[str, bytes | Raw] = {}
         for name, value in members(raw):
             if (member := self.named.get(name)) is None:
-                self._unknown(name, value, path, findings)
+                self._unknown(name, bytes(value), path, findings)
                 continue
             if member.name in found:
                 member.check_earlier(found[member.name], pointer(path, member.name), findings)
@@ -136,7 +141,7 @@ class Member:
     field: Field
     check: ValueCheck
     default: Any
-    is_plausible: Callable[[bytes], Any]
+    is_plausible: Callable[[bytes | Raw], Any]
 
     @classmethod
     def build(cls, field: Field, *, private: bool, captures: bool) -> Member:
@@ -153,15 +158,19 @@ class Member:
             return self.name, self.check.wire, msgspec.field(default_factory=lambda: copy.deepcopy(self.default))
         return self.name, self.check.wire, self.default
 
-    def take(self, raw: bytes | None, path: str, findings: Findings) -> Any:
+    def take(self, raw: bytes | Raw | None, path: str, findings: Findings) -> Any:
         """Return the member's value, its default, or None with a finding."""
         if raw is not None:
-            return self.check(raw, pointer(path, self.name), findings)
+            try:
+                value = self.is_plausible(raw)
+            except jsontext.UNREADABLE:
+                return self.check(bytes(raw), pointer(path, self.name), findings)
+            return value if self.check.settles(value) else self.check(bytes(raw), pointer(path, self.name), findings)
         if self.field.required and not self.field.has_default:
             findings.add("missing_field", pointer(path, self.name), "is required", expected=str(self.field.type))
-        return copy.deepcopy(self.default)
+        return copy.deepcopy(self.default) if isinstance(self.default, list | dict) else self.default
 
-    def check_earlier(self, raw: bytes, path: str, findings: Findings) -> None:
+    def check_earlier(self, raw: bytes | Raw, path: str, findings: Findings) -> None:
         """Check a value that a later one of the same name replaces.
 
         It must be of the right type and within its limits; the text of patterns and timestamps is looked at only in
@@ -170,9 +179,10 @@ class Member:
         try:
             self.is_plausible(raw)
         except jsontext.UNREADABLE:
-            self.check(raw, path, findings)
+            self.check(bytes(raw), path, findings)
 
 
+_SETTLED: Final = (checks.BooleanCheck, checks.IntegerCheck, checks.NumberCheck, textchecks.StringCheck)
 _CHECKS: Final[dict[LogicalType, type[ValueCheck]]] = {
     LogicalType.INTEGER: checks.IntegerCheck,
     LogicalType.NUMBER: checks.NumberCheck,
@@ -255,8 +265,3 @@ def dump_extras(extras: dict[str, Any]) -> bytes | None:
         encode(name) + b":" + (v if isinstance(v, bytes) else dump_extras(v) or b"{}") for name, v in extras.items()
     ]
     return b"{" + b",".join(parts) + b"}"
-
-
-def raw_member(name: str, value: bytes | Raw) -> bytes:
-    """Return one member of a JSON object with the exact bytes of its value."""
-    return encode(name) + b":" + bytes(value)

@@ -51,6 +51,11 @@ class StringCheck(ValueCheck):
             return str
         return Annotated[str, Meta(min_length=constraints.min_length, max_length=constraints.max_length)]
 
+    def settles(self, value: Any) -> bool:
+        """Return whether there is no pattern left to match."""
+        del value
+        return not self.patterns
+
     def value(self, raw: bytes) -> str:
         """Check one value."""
         text = raw.decode() if self.lenient and raw[0] not in b'"{[' else self.text(raw)

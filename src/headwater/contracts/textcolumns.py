@@ -18,8 +18,10 @@ _INSTANT: Final = pa.timestamp("us", "UTC")
 _LOCAL: Final = pa.timestamp("us")
 
 
-def _whole(pattern: str) -> str:
-    return f"^(?:{pattern})$"
+_TIMESTAMP: Final = TextPattern.trusted(grammar.TIMESTAMP)
+_NAIVE: Final = TextPattern.trusted(grammar.NAIVE_TIMESTAMP)
+_DATE: Final = TextPattern.trusted(grammar.DATE)
+_TIME: Final = TextPattern.trusted(grammar.TIME)
 
 
 class StringColumn(Column):
@@ -34,7 +36,7 @@ class StringColumn(Column):
         """Return strings."""
         array = pa.array(values, self.type)
         for pattern in self._patterns:
-            doubts.add(pattern.misses(array), owners)
+            doubts.add(pattern.misses(values, array), owners)
         return array
 
 
@@ -44,12 +46,12 @@ class UuidColumn(Column):
     def __init__(self, check: UuidCheck) -> None:
         """Prepare for the field of ``check``."""
         super().__init__(check)
-        self._pattern = TextPattern(grammar.UUID)
+        self._pattern = TextPattern.trusted(grammar.UUID)
 
     def build(self, values: Sequence[Any], owners: Indices | None, doubts: Doubts) -> pa.Array:
         """Return text."""
         array = pa.array(values, self.type)
-        doubts.add(self._pattern.misses(array), owners)
+        doubts.add(self._pattern.misses(values, array), owners)
         self.doubt_enum(array, owners, doubts)
         return array
 
@@ -64,7 +66,7 @@ class DateColumn(Column):
 
     def build(self, values: Sequence[Any], owners: Indices | None, doubts: Doubts) -> pa.Array:
         """Return days."""
-        texts, array = _convert(values, grammar.DATE, self.type, owners, doubts)
+        texts, array = _convert(values, _DATE, self.type, owners, doubts)
         self.doubt_enum(texts, owners, doubts)
         if self._bounds:
             _doubt_bounds(self._bounds, array.cast(pa.int32()), owners, doubts)
@@ -81,7 +83,7 @@ class TimeColumn(Column):
 
     def build(self, values: Sequence[Any], owners: Indices | None, doubts: Doubts) -> pa.Array:
         """Return text."""
-        texts, clock = _convert(values, grammar.TIME, pa.time64("us"), owners, doubts)
+        texts, clock = _convert(values, _TIME, pa.time64("us"), owners, doubts)
         self.doubt_enum(texts, owners, doubts)
         if self._bounds:
             _doubt_bounds(self._bounds, clock.cast(pa.int64()), owners, doubts)
@@ -103,15 +105,18 @@ class TimestampColumn(Column):
         if self._unit is not None:
             return self._from_epoch(values, self._unit, owners, doubts)
         texts = pa.array(values, pa.string())
-        good = pc.match_substring_regex(texts, _whole(grammar.TIMESTAMP))
-        if (misses := false_indices(good)).size == 0:
+        misses = _TIMESTAMP.misses(values, texts)
+        if misses.size == 0:
             array = _to_instants(texts)
         elif self._zone is None:
             doubts.add(misses, owners)
-            array = _to_instants(pc.if_else(good, texts, None))
+            array = _to_instants(_without(texts, misses))
         else:
-            local = self._from_local(pc.if_else(good, None, texts), self._zone, owners, doubts)
-            array = pc.coalesce(_to_instants(pc.if_else(good, texts, None)), local)
+            local = self._from_local([values[i] for i in misses], misses, self._zone, owners, doubts)
+            array = _to_instants(_without(texts, misses))
+            order = np.arange(len(values))
+            order[misses] = len(values) + np.arange(misses.size)
+            array = pa.concat_arrays([array, local]).take(order)
         self._doubt_range(array, owners, doubts)
         return array
 
@@ -125,13 +130,14 @@ class TimestampColumn(Column):
         return array
 
     @staticmethod
-    def _from_local(texts: pa.Array, zone: str, owners: Indices | None, doubts: Doubts) -> pa.Array:
-        _, local = _convert_texts(texts, grammar.NAIVE_TIMESTAMP, _LOCAL, owners, doubts)
+    def _from_local(values: list[str], at: Indices, zone: str, owners: Indices | None, doubts: Doubts) -> pa.Array:
+        own = at if owners is None else owners[at]
+        _, local = _convert(values, _NAIVE, _LOCAL, own, doubts)
         first, second = (
             pc.assume_timezone(local, zone, ambiguous=side, nonexistent=side).cast(_INSTANT)
             for side in ("earliest", "latest")
         )
-        doubts.add(false_indices(pc.equal(first, second)), owners)
+        doubts.add(false_indices(pc.equal(first, second)), own)
         return first
 
     def _doubt_range(self, array: pa.Array, owners: Indices | None, doubts: Doubts) -> None:
@@ -155,19 +161,21 @@ def _to_instants(texts: pa.Array) -> pa.Array:
         return pc.ascii_upper(texts).cast(_INSTANT)
 
 
+def _without(texts: pa.Array, at: Indices) -> pa.Array:
+    """Return the texts with null at some places."""
+    kept = np.ones(len(texts), dtype=bool)
+    kept[at] = False
+    return pc.if_else(pa.array(kept), texts, None)
+
+
 def _convert(
-    values: Sequence[Any], pattern: str, to: pa.DataType, owners: Indices | None, doubts: Doubts
+    values: Sequence[Any], pattern: TextPattern, to: pa.DataType, owners: Indices | None, doubts: Doubts
 ) -> tuple[pa.Array, pa.Array]:
-    return _convert_texts(pa.array(values, pa.string()), pattern, to, owners, doubts)
-
-
-def _convert_texts(
-    texts: pa.Array, pattern: str, to: pa.DataType, owners: Indices | None, doubts: Doubts
-) -> tuple[pa.Array, pa.Array]:
-    good = pc.match_substring_regex(texts, _whole(pattern))
-    misses = false_indices(good)
+    """Return the values as text and converted; what does not match is doubted and converted to null."""
+    texts = pa.array(values, pa.string())
+    misses = pattern.misses(values, texts)
     doubts.add(misses, owners)
-    sound = texts if misses.size == 0 else pc.if_else(good, texts, None)
+    sound = _without(texts, misses) if misses.size else texts
     if pa.types.is_timestamp(to):
         sound = pc.ascii_upper(sound)
     return texts, sound.cast(to)
