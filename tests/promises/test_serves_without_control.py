@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,14 @@ from tests.fakes.control import FakeControl
 
 from headwater.core.home import Home
 from headwater.core.settings import Settings
-from headwater.core.snapshot import Snapshot
+from headwater.core.snapshot import EndpointSpec, KeySpec
 
 HEADERS = {"authorization": f"Bearer {KEY}"}
 NEW_KEY = "hw_testkey1_abcdefghijklmnopqrstuvwxyz234567"
-ONLY = ["ingest", "inference"]
+ALLOWANCES = ("dataset.ingest:*", "dataset.read:*", "endpoint.invoke:*", "model.invoke:*")
+COUNT = EndpointSpec(
+    id="end_1", name="orders_count", revision=1, sql="SELECT count(*) AS orders FROM orders", tables=("orders",)
+)
 
 
 class Site:
@@ -33,15 +36,15 @@ class Site:
         self.control.establish_trust(Home(root))
         self.port = free_port()
 
-    def publish(self, number: int, **more: Any) -> Snapshot:
+    def publish(self, number: int, keys: Mapping[str, KeySpec] | None = None) -> None:
         snapshot = make_snapshot(
             number,
             models=[make_model(make_version(self.settings))],
             datasets={"orders": make_dataset(make_contract())},
-            **more,
+            endpoints={"orders_count": COUNT},
+            keys=keys if keys is not None else {KEY: make_key(*ALLOWANCES)},
         )
         self.control.publish(snapshot)
-        return snapshot
 
     @contextlib.contextmanager
     def control_plane(self) -> Iterator[None]:
@@ -54,7 +57,7 @@ class Site:
 
     def services(self) -> ServicesProcess:
         return ServicesProcess(
-            self.settings.home, only=ONLY, control__url=f"http://127.0.0.1:{self.port}", control__port=self.port
+            self.settings.home, control__url=f"http://127.0.0.1:{self.port}", control__port=self.port
         )
 
 
@@ -69,7 +72,9 @@ def verdicts(http: httpx.Client, tag: str) -> list[tuple[Any, ...]]:
     mixed = http.post("/v1/datasets/orders/rows", json=[{"id": f"{tag}-2"}, {"id": 3}], headers=HEADERS)
     asked = http.post("/v1/models/delay/predict", json={"rows": [{"a": 1, "b": 2}]}, headers=HEADERS)
     wrong = http.post("/v1/models/delay/predict", json={"rows": [{"a": "x"}]}, headers=HEADERS)
+    counted = http.get("/v1/endpoints/orders_count", headers=HEADERS)
     return [
+        (counted.status_code, counted.json()["data"]),
         (good.status_code, good.json()["counts"]),
         (mixed.status_code, mixed.json()["counts"]),
         (asked.status_code, [row["outputs"] for row in asked.json()["predictions"]]),
@@ -78,7 +83,8 @@ def verdicts(http: httpx.Client, tag: str) -> list[tuple[Any, ...]]:
 
 
 def config_version(http: httpx.Client) -> str | None:
-    return http.post("/v1/models/delay/predict", content=b"{}", headers=HEADERS).headers.get("hw-config-version")
+    reply = http.post("/v1/models/delay/predict", content=b"{}", headers=HEADERS)
+    return str(reply.headers["hw-config-version"]) if "hw-config-version" in reply.headers else None
 
 
 def test_services_keep_their_verdicts_while_control_is_away_and_after_a_restart(site: Site) -> None:
@@ -86,7 +92,7 @@ def test_services_keep_their_verdicts_while_control_is_away_and_after_a_restart(
     with site.control_plane(), site.services() as services:
         services.wait_ready()
         expected = verdicts(services.http, "up")
-        assert [status for status, _said in expected] == [200, 207, 200, 422]
+        assert [status for status, _said in expected] == [200, 200, 207, 200, 422]
         assert services.stop()[0] == 0
     with site.services() as services:
         services.wait_ready()
@@ -101,12 +107,12 @@ def test_what_may_be_new_is_unavailable_rather_than_refused_while_control_is_awa
     site.publish(1)
     with site.control_plane(), site.services() as services:
         services.wait_ready()
-        wait_until(lambda: unknown(services.http) == [401, 404, 404])
+        wait_until(lambda: unknown(services.http) == [401, 404, 404, 404])
     with site.services() as services:
         services.wait_ready()
-        assert unknown(services.http) == [503, 503, 503]
+        assert unknown(services.http) == [503, 503, 503, 503]
         with site.control_plane():
-            wait_until(lambda: unknown(services.http) == [401, 404, 404])
+            wait_until(lambda: unknown(services.http) == [401, 404, 404, 404])
 
 
 def unknown(http: httpx.Client) -> list[int]:
@@ -114,6 +120,7 @@ def unknown(http: httpx.Client) -> list[int]:
         http.post("/v1/models/delay/predict", headers={"authorization": "Bearer hw_new"}).status_code,
         http.post("/v1/models/ghost/predict", headers=HEADERS).status_code,
         http.post("/v1/datasets/ghost/rows", json=[{}], headers=HEADERS).status_code,
+        http.get("/v1/endpoints/ghost", headers=HEADERS).status_code,
     ]
 
 

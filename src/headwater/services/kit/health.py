@@ -77,19 +77,19 @@ def public_router(health: Health, registry: CollectorRegistry) -> APIRouter:
         }
 
     @router.head("/livez", include_in_schema=False)
-    @router.get("/livez", openapi_extra={"security": []})
+    @router.get("/livez", summary="Is the process alive?", openapi_extra={"security": []})
     async def livez() -> dict[str, str]:
         """Answer as long as the process runs."""
         return {"status": "alive"}
 
     @router.head("/readyz", include_in_schema=False)
-    @router.get("/readyz", openapi_extra={"security": []})
+    @router.get("/readyz", summary="Can the process serve?", openapi_extra={"security": []})
     async def readyz() -> Response:
         """Answer 200 when the process can serve, 503 with the reasons when it cannot."""
         return _readiness(health)
 
     @router.head("/metrics", include_in_schema=False)
-    @router.get("/metrics", openapi_extra={"security": []})
+    @router.get("/metrics", summary="Numbers for Prometheus", openapi_extra={"security": []})
     async def metrics() -> Response:
         """Return Prometheus text."""
         return Response(render(REGISTRY) + render(registry), media_type=CONTENT_TYPE)
