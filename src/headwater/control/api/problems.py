@@ -9,7 +9,7 @@ from typing import Any, Final
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.urls import URLPattern
+from django.urls import URLPattern, URLResolver
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
@@ -35,13 +35,15 @@ def install_handlers(api: NinjaAPI) -> None:
         api.add_exception_handler(kind, handle)  # type: ignore[arg-type]
 
 
-def with_problems(pattern: URLPattern) -> URLPattern:
+def with_problems(pattern: URLPattern | URLResolver) -> URLPattern | URLResolver:
     """Let an address answer a method it does not have with a problem document as well."""
+    if isinstance(pattern, URLResolver):
+        return pattern
     view = pattern.callback
 
     @functools.wraps(view)
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        response = view(request, *args, **kwargs)
+        response: HttpResponseBase = view(request, *args, **kwargs)
         if response.status_code != HTTPStatus.METHOD_NOT_ALLOWED:
             return response
         allowed = response.headers.get("Allow", "")

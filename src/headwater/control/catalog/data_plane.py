@@ -16,7 +16,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from headwater.control.configuration import current, home
+from headwater.control import configuration
 from headwater.core.errors import PROBLEMS, HeadwaterError
 
 READ_SECONDS: Final = 1.5
@@ -227,7 +227,7 @@ def connect() -> DataPlane:
         HeadwaterError: ``services_unavailable`` while there is no node token yet.
     """
     try:
-        token = home().node_token.read_text(encoding="ascii").strip()
+        token = configuration.home().node_token.read_text(encoding="ascii").strip()
     except OSError as error:
         raise _away(f"the node token cannot be read: {error}") from error
-    return DataPlane(current().services_url, token)
+    return DataPlane(configuration.current().services_url, token)

@@ -113,7 +113,6 @@ def _record(
     *, actor: Actor, case: QuarantineCase, verdict: Verdict, counts: dict[str, int], reason: str = ""
 ) -> QuarantineCase:
     case.refresh_from_db()
-    note(case, resolved=verdict, counts=counts)
     case.change(state=_RESULT[verdict], result={"verdict": verdict, "counts": counts}, open_count=0)
     return case
 

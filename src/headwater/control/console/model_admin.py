@@ -20,7 +20,7 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import action as unfold_action
 from unfold.widgets import (
     UnfoldAdminEmailInputWidget,
-    UnfoldAdminPasswordInput,
+    UnfoldAdminPasswordWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
@@ -49,7 +49,7 @@ Handler = TypeVar("Handler", bound=Callable[..., HttpResponse])
 Run = Callable[[dict[str, Any]], HttpResponse | str | None]
 _WIDGETS: Mapping[type[forms.Widget], Callable[[forms.Widget], forms.Widget]] = {
     forms.EmailInput: lambda _: UnfoldAdminEmailInputWidget(),
-    forms.PasswordInput: lambda _: UnfoldAdminPasswordInput(),
+    forms.PasswordInput: lambda _: UnfoldAdminPasswordWidget(),
     forms.Textarea: lambda _: UnfoldAdminTextareaWidget(attrs={"rows": 3}),
     forms.Select: lambda old: UnfoldAdminSelectWidget(choices=getattr(old, "choices", ())),
     forms.CheckboxInput: lambda _: UnfoldBooleanWidget(),

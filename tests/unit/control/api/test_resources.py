@@ -155,7 +155,7 @@ def test_pages_follow_each_other_without_gaps_or_repeats(environment: Environmen
     for name in names:
         api.post(path, {"name": name})
     seen: list[str] = []
-    cursor = ""
+    cursor: str | None = ""
     while cursor is not None:
         page = api.get(f"{path}?limit=2" + (f"&cursor={cursor}" if cursor else "")).body
         seen += [item["name"] for item in page["items"]]

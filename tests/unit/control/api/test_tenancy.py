@@ -77,7 +77,7 @@ def theirs(environment: Environment, owner: Actor) -> dict[str, str]:
         "number": "1",
         "name": "loader",
         "key": ApiKey.unscoped.get().public_id,
-        "member": Membership.unscoped.first().public_id,
+        "member": Membership.unscoped.all()[0].public_id,
     }
 
 

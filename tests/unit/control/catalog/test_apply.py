@@ -140,10 +140,10 @@ def test_a_new_version_becomes_active_and_the_old_one_stays_usable(environment: 
 
 
 def test_going_back_to_an_older_version_activates_it_again(environment: Environment, owner: Actor) -> None:
-    for project in (flights(), flights("1.1.0", more=TAG), flights()):
-        outcome = apply_project(
-            actor=owner, environment=environment, resources=resources({"datasets/flights.yaml": project})
-        )
+    *_, outcome = [
+        apply_project(actor=owner, environment=environment, resources=resources({"datasets/flights.yaml": text}))
+        for text in (flights(), flights("1.1.0", more=TAG), flights())
+    ]
     assert "1.1.0 -> 1.0.0; tag: removed" in details(outcome, "flights")
     assert newest_snapshot(environment).datasets["flights"].active_version == "1.0.0"
     assert ContractVersion.objects.for_org(environment.org).count() == 2
@@ -230,9 +230,14 @@ def test_a_model_is_registered_once_and_takes_all_traffic(environment: Environme
 
 
 def test_another_artifact_is_another_version(environment: Environment, owner: Actor) -> None:
-    for weights in ([1.0, 2.0], [3.0, 4.0]):
-        project = resources(models={"m": (DELAY_MODEL, put_artifact(linear(weights)))})
-        outcome = apply_project(actor=owner, environment=environment, resources=project)
+    *_, outcome = [
+        apply_project(
+            actor=owner,
+            environment=environment,
+            resources=resources(models={"m": (DELAY_MODEL, put_artifact(linear(weights)))}),
+        )
+        for weights in ([1.0, 2.0], [3.0, 4.0])
+    ]
     assert "version 2" in details(outcome, "delay")
     assert list(newest_snapshot(environment).models["delay"].versions) == [2]
     assert ModelVersion.objects.for_org(environment.org).count() == 2

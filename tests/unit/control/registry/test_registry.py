@@ -77,8 +77,13 @@ def test_a_canary_and_a_shadow_share_the_traffic(
 
 @pytest.mark.parametrize(
     "routes",
-    [[route(1, 9_999)], [route(1, 6_000), route(2, 6_000)], [route(1, role="shadow")], [route(1, 5_000), route(1, 5_000)]],
-)  # fmt: skip
+    [
+        [route(1, 9_999)],
+        [route(1, 6_000), route(2, 6_000)],
+        [route(1, role="shadow")],
+        [route(1, 5_000), route(1, 5_000)],
+    ],
+)
 def test_weights_that_do_not_sum_up_are_refused(
     environment: Environment, model: Model, versions: list[ModelVersion], owner: Actor, routes: list[RouteSpec]
 ) -> None:
