@@ -27,6 +27,12 @@ VIOLATIONS = [
     ("pure-core", "core/ids.py", "import orjson"),
     ("independent-services", "services/query/__init__.py", "import headwater.services.ingest"),
     ("independent-services", "services/kit/__init__.py", "import headwater.services.query"),
+    ("control-layers", "control/kit/__init__.py", "import headwater.control.orgs.models"),
+    (
+        "control-layers",
+        "control/access/queries.py",
+        "def late() -> None:\n    import headwater.control.snapshots.publish\n",
+    ),
     ("standalone-client", "client/__init__.py", "import headwater.core.errors"),
 ]
 

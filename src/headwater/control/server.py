@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 
 import uvicorn
 
@@ -42,6 +43,9 @@ def serve(settings: Settings) -> None:
     try:
         prepare(settings)
         from headwater.control.asgi import application  # noqa: PLC0415 - models need Django to be set up
+
+        # Views load here and not while the first caller waits.
+        import_module("headwater.control.urls")
 
         config = uvicorn.Config(
             application,

@@ -261,6 +261,15 @@ def test_people_log_in_with_their_e_mail(tmp_path: Path) -> None:
         assert client.get("/livez", headers={"Host": "evil.example"}).status_code == 400
 
 
+def test_cookies_and_hosts_follow_the_settings(tmp_path: Path) -> None:
+    flags = {"control.secure_cookies": True, "control.allowed_hosts": ["127.0.0.1", "headwater.example"]}
+    with serving(tmp_path / "home", **flags) as (_, client):
+        page = client.get("/accounts/login/", headers={"Host": "headwater.example", "X-Forwarded-Proto": "https"})
+        assert page.status_code == 200
+        assert "Secure" in page.headers["Set-Cookie"]
+        assert client.get("/accounts/login/", headers={"Host": "localhost"}).status_code == 400
+
+
 def test_a_taken_port_is_named(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

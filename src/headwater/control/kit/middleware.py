@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from inspect import iscoroutinefunction
 from typing import Any, Final
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 
@@ -107,6 +108,8 @@ def _protect(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBa
     headers.setdefault("X-Content-Type-Options", "nosniff")
     headers.setdefault("Referrer-Policy", "same-origin")
     headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
+    if settings.SESSION_COOKIE_SECURE:
+        headers.setdefault("Strict-Transport-Security", "max-age=31536000")
     return response
 
 

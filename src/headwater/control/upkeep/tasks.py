@@ -22,7 +22,8 @@ _log = get_logger(__name__)
 
 def publish_to_log(event: Outbox) -> None:
     """Publish an event as a structured log line; the place where webhooks will listen."""
-    _log.info("event_published", topic=event.topic, key=event.key, event_id=str(event.id), payload=event.payload)
+    actor = event.payload.get("actor", {}).get("label", "")
+    _log.info("event_published", topic=event.topic, key=event.key, actor=actor, event_id=str(event.id))
 
 
 @shared_task(name="upkeep.relay_outbox")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
@@ -41,6 +42,20 @@ def test_data_may_load_nothing_and_a_view_may_say_otherwise() -> None:
     assert respond("/api/v1/x", JsonResponse({})).headers["Content-Security-Policy"].startswith("default-src 'none'")
     own = HttpResponse(headers={"Content-Security-Policy": "default-src 'self'"})
     assert respond("/api/v1/docs", own).headers["Content-Security-Policy"] == "default-src 'self'"
+
+
+def test_where_cookies_are_secure_browsers_are_told_to_stay_with_https(settings: Any) -> None:
+    assert "Strict-Transport-Security" not in respond("/", HttpResponse()).headers
+    settings.SESSION_COOKIE_SECURE = True
+    assert respond("/", HttpResponse()).headers["Strict-Transport-Security"] == "max-age=31536000"
+
+
+def test_requests_are_counted(db: None) -> None:
+    client = Client(headers={"Host": "127.0.0.1"})
+    client.get("/nowhere/")
+    text = client.get("/metrics").content.decode()
+    assert 'headwater_control_requests_total{method="GET",status="404"}' in text
+    assert "headwater_control_outbox_waiting_events 0.0" in text
 
 
 @pytest.mark.parametrize("given", ["req_12345678", "a" * 100])
