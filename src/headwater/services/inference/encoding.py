@@ -116,16 +116,16 @@ def _input_columns(entries: Sequence[Entry]) -> list[Any]:
             for matrix, entry in zip(matrices, entries, strict=True)
             if matrix is not None
         ]
+        # Column by column in memory, so that Arrow takes each as it lies. What was absent is NaN here, null there.
         values = np.asfortranarray(np.concatenate(parts))
-        return [_number_column(values[:, index], kind) for index, kind in enumerate(types)]
+        absent = np.isnan(values)
+        mask = absent if absent.any() else None
+        return [
+            pa.array(values[:, index], pa.float64(), mask=None if mask is None else mask[:, index]).cast(kind)
+            for index, kind in enumerate(types)
+        ]
     rows = [row for entry in entries for row in entry.share.batch.rows[entry.share.start : entry.share.stop]]
     return [list(column) for column in zip(*rows, strict=True)]
-
-
-def _number_column(values: NDArray[np.float64], kind: pa.DataType) -> pa.Array:
-    """Return a column of the matrix: what was absent is NaN there and null here."""
-    column = pa.array(values, pa.float64(), from_pandas=True)
-    return column if kind == pa.float64() else column.cast(kind)
 
 
 def _output_columns(entries: Sequence[Entry]) -> list[Any]:

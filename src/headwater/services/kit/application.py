@@ -57,7 +57,13 @@ def compose(
         async with _running(runtime, services, client):
             yield
 
-    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        generate_unique_id_function=lambda route: route.name,
+    )
     install_problem_handlers(app)
     app.include_router(public_router(health, registry))
     hot: dict[tuple[str, str], HotHandler] = {}

@@ -187,7 +187,8 @@ class SnapshotClient:
                     backoff.reset()
                     continue
                 response.raise_for_status()
-                await self._configuration.offer(environment_id, SignedSnapshot.parse(response.content))
+                # Shielded: who stops following waits in ``forget`` until this is done, rather than racing its last write.
+                await asyncio.shield(self._configuration.offer(environment_id, SignedSnapshot.parse(response.content)))
                 backoff.reset()
             except (httpx.HTTPError, HeadwaterError, OSError) as error:
                 _log.debug("snapshot_poll_failed", environment=environment_id, error=str(error))

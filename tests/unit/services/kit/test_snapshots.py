@@ -50,7 +50,8 @@ async def test_environments_come_and_go_with_what_control_lists(tmp_path: Path, 
         await until(lambda: number(process) is None)
         assert (await process.http.post("/v1/hot/x", headers=HEADERS)).status_code == 401
         assert (await process.http.post("/v1/hot/x", headers={"authorization": "Bearer hw_b"})).status_code == 200
-        assert [path.name for path in process.runtime.home.snapshots.iterdir()] == ["env_2"]
+        kept = process.runtime.home.snapshots
+        await until(lambda: [path.name for path in kept.iterdir()] == ["env_2"])
 
 
 async def test_what_was_in_force_serves_from_disk_while_control_is_away(tmp_path: Path, control: FakeControl) -> None:
