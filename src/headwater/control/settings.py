@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from importlib.util import find_spec
 from typing import Any
 
 from headwater.control.configuration import current, home
@@ -20,10 +19,6 @@ def _secret_key() -> str:
         return _home.django_secret.read_text(encoding="ascii").strip()
     except FileNotFoundError:
         return secrets.token_urlsafe(50)
-
-
-def _installed(*names: str) -> list[str]:
-    return [name for name in names if find_spec(f"{name}.apps") is not None]
 
 
 SECRET_KEY = _secret_key()
@@ -50,10 +45,12 @@ INSTALLED_APPS = [
     "headwater.control.orgs",
     "headwater.control.access",
     "headwater.control.identity",
-    *_installed("headwater.control.catalog", "headwater.control.registry"),
+    "headwater.control.catalog",
+    "headwater.control.registry",
     "headwater.control.snapshots",
     "headwater.control.upkeep",
-    *_installed("headwater.control.api", "headwater.control.console"),
+    "headwater.control.api",
+    "headwater.control.console",
     "ninja",
     "allauth",
     "allauth.account",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from allauth.account.decorators import secure_admin_login
-from django.apps import apps
 from django.contrib import admin
 from django.urls import include, path
 
@@ -15,8 +14,6 @@ urlpatterns = [
     path("internal/v1/", include("headwater.control.snapshots.urls")),
     path("accounts/", include("headwater.control.identity.urls")),
     path("admin/", admin.site.urls),
+    path("api/v1/", include("headwater.control.api.urls")),
+    path("", include("headwater.control.console.urls")),
 ]
-if apps.is_installed("headwater.control.api"):
-    urlpatterns.append(path("api/v1/", include("headwater.control.api.urls")))
-if apps.is_installed("headwater.control.console"):
-    urlpatterns.append(path("", include("headwater.control.console.urls")))
