@@ -187,7 +187,7 @@ class SnapshotClient:
                     backoff.reset()
                     continue
                 response.raise_for_status()
-                # Shielded: who stops following waits in ``forget`` until this is done, rather than racing its last write.
+                # Shielded: who stops following waits in ``forget`` for this to end, rather than racing its last write.
                 await asyncio.shield(self._configuration.offer(environment_id, SignedSnapshot.parse(response.content)))
                 backoff.reset()
             except (httpx.HTTPError, HeadwaterError, OSError) as error:
