@@ -52,10 +52,7 @@ def row(changes: Mapping[str, str] | None = None, *, drop: str | None = None, ta
 
 def cell_of(value: str) -> str:
     """Return the CSV cell that says what a JSON value says."""
-    if not value.startswith('"'):
-        text = value
-    else:
-        text = json.loads(value)
+    text = json.loads(value) if value.startswith('"') else value
     return '"' + text.replace('"', '""') + '"'
 
 
@@ -117,9 +114,7 @@ TRAPS: tuple[Trap, ...] = (
         '{"source":1,"ver":"x","ab":[]}',
         kept='{"source":1,"ver":"x","ab":[]}',
     ),
-    change(
-        "metadata key order/space kept", "metadata", '{ "b" : 1.10, "a":2 }', kept='{ "b" : 1.10, "a":2 }'
-    ),
+    change("metadata key order/space kept", "metadata", '{ "b" : 1.10, "a":2 }', kept='{ "b" : 1.10, "a":2 }'),
     raw("duplicate top key amount", row(tail=',"amount":2.0').encode(), None, {"amount": 2.0}),
     raw("duplicate top key, first bad", row({"amount": '"x"'}, tail=',"amount":2.0').encode(), "type_mismatch"),
     raw("unknown field", row(tail=',"surprise":1').encode(), "unknown_field"),
@@ -179,7 +174,9 @@ TRAPS: tuple[Trap, ...] = (
     raw("comma-joined objects on one line", (row() + "," + row()).encode(), "malformed_json"),
     raw("trailing garbage", (row() + " x").encode(), "malformed_json"),
     raw("CRLF", row().encode() + b"\r", None),
-    change("deep nesting 60", "metadata", '{"a":' + "[" * 60 + "]" * 60 + "}", kept='{"a":' + "[" * 60 + "]" * 60 + "}"),
+    change(
+        "deep nesting 60", "metadata", '{"a":' + "[" * 60 + "]" * 60 + "}", kept='{"a":' + "[" * 60 + "]" * 60 + "}"
+    ),
     change("deep nesting 64", "metadata", '{"a":' + "[" * 63 + "]" * 63 + "}", "too_deep"),
     change("deep nesting 900", "metadata", '{"a":' + "[" * 900 + "]" * 900 + "}", "too_deep"),
     change("deep nesting 100k", "metadata", '{"a":' + "[" * 100_000 + "]" * 100_000 + "}", "too_deep"),

@@ -83,10 +83,13 @@ class TimeColumn(Column):
 
     def build(self, values: Sequence[Any], owners: Indices | None, doubts: Doubts) -> pa.Array:
         """Return text."""
-        texts, clock = _convert(values, _TIME, pa.time64("us"), owners, doubts)
+        texts = pa.array(values, self.type)
+        misses = _TIME.misses(values, texts)
+        doubts.add(misses, owners)
         self.doubt_enum(texts, owners, doubts)
         if self._bounds:
-            _doubt_bounds(self._bounds, clock.cast(pa.int64()), owners, doubts)
+            times = pc.binary_join_element_wise("1970-01-01T", _without(texts, misses), "").cast(_LOCAL)
+            _doubt_bounds(self._bounds, times.cast(pa.int64()), owners, doubts)
         return texts
 
 
@@ -163,6 +166,8 @@ def _to_instants(texts: pa.Array) -> pa.Array:
 
 def _without(texts: pa.Array, at: Indices) -> pa.Array:
     """Return the texts with null at some places."""
+    if at.size == 0:
+        return texts
     kept = np.ones(len(texts), dtype=bool)
     kept[at] = False
     return pc.if_else(pa.array(kept), texts, None)
@@ -175,7 +180,7 @@ def _convert(
     texts = pa.array(values, pa.string())
     misses = pattern.misses(values, texts)
     doubts.add(misses, owners)
-    sound = _without(texts, misses) if misses.size else texts
+    sound = _without(texts, misses)
     if pa.types.is_timestamp(to):
         sound = pc.ascii_upper(sound)
     return texts, sound.cast(to)

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.corpus.traps import BASE, TRAPS, Trap, cell_of, row
 
 from headwater.contracts.odcs import parse_contract
 from headwater.contracts.rows import Columns, Format
 from headwater.contracts.validate import compile_contract
 from headwater.core.errors import HeadwaterError
-from tests.corpus.traps import BASE, TRAPS, Trap, cell_of, row
 
 EVENTS = Path(__file__).parents[3] / "bench" / "contracts" / "events.yaml"
 VALIDATOR = compile_contract(parse_contract(EVENTS.read_text(), source="events.yaml"))
@@ -64,8 +64,8 @@ def test_an_awkward_item_of_a_json_list_gets_its_verdict_or_breaks_the_list(trap
     try:
         columns = validate(body, Format.JSON)
     except HeadwaterError as error:
-        assert error.code == "malformed_body"
-        assert breaks_syntax
+        if error.code != "malformed_body" or not breaks_syntax:
+            raise
         return
     if trap.name == "comma-joined objects on one line":
         assert columns.batch.num_rows == 4
@@ -84,7 +84,13 @@ def test_an_awkward_csv_record_gets_its_verdict_and_spares_its_neighbours(trap: 
 
 @pytest.mark.parametrize(
     ("cell", "code"),
-    [("12.5", None), ("NaN", "type_mismatch"), ("+1", "type_mismatch"), ("01", "type_mismatch"), (" 5", "type_mismatch")],
+    [
+        ("12.5", None),
+        ("NaN", "type_mismatch"),
+        ("+1", "type_mismatch"),
+        ("01", "type_mismatch"),
+        (" 5", "type_mismatch"),
+    ],
 )
 def test_a_csv_number_is_a_json_number(cell: str, code: str | None) -> None:
     good = {name: cell_of(value) for name, value in BASE.items()} | {"amount": cell}
