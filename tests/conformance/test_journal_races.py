@@ -142,12 +142,12 @@ class TestDeath:
         acknowledged: list[int] = []
         attempts = 4
         for n in range(attempts):
-            writer = children.start(journal_settings, "append", n * 100_000, 100_000)
-            assert writer.stdout is not None
-            acknowledged.append(int(writer.stdout.readline()))
-            time.sleep(chance.uniform(0.01, 0.3))
-            writer.kill()
-            acknowledged += map(int, writer.communicate(timeout=60)[0].split())
+            with children.start(journal_settings, "append", n * 100_000, 100_000) as writer:
+                assert writer.stdout is not None
+                acknowledged.append(int(writer.stdout.readline()))
+                time.sleep(chance.uniform(0.01, 0.3))
+                writer.kill()
+                acknowledged += map(int, writer.stdout.read().split())
         present = assert_numbered(journal)
         assert len(set(present)) == len(present)
         assert set(acknowledged) <= set(present)

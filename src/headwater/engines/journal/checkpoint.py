@@ -46,22 +46,22 @@ class Checkpointer:
         self._thread.join()
 
     def _run(self) -> None:
+        while self._wake.wait() and not self._stopped:
+            self._wake.clear()
+            try:
+                self._pass()
+            except apsw.BusyError:
+                pass  # another process is at it, or a long read: the next commit wakes us again
+            except apsw.Error as error:
+                # Commits do not depend on this; they say so themselves when the disk is in trouble.
+                logger.warning("journal.checkpoint.failed", path=str(self._path), error=str(error))
+
+    def _pass(self) -> None:
         connection = connect(self._path)
         connection.set_busy_handler(patience(_PATIENCE_SECONDS))
-        try:
-            while self._wake.wait() and not self._stopped:
-                self._wake.clear()
-                self._pass(connection)
-        finally:
-            connection.close()
-
-    def _pass(self, connection: apsw.Connection) -> None:
         try:
             connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             with self._writing:
                 connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
-        except apsw.BusyError:
-            pass  # another process is at it, or a long read: the next commit wakes us again
-        except apsw.Error as error:
-            # Commits do not depend on this; they say so themselves when the disk is in trouble.
-            logger.warning("journal.checkpoint.failed", path=str(self._path), error=str(error))
+        finally:
+            connection.close()

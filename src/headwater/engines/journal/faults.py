@@ -30,7 +30,7 @@ _FULL_BELOW_BYTES: Final = 1 << 20
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Raise the disk's troubles as ``storage_exhausted`` or ``journal_unavailable``; let everything else through."""
+    """Raise SQLite's troubles as ``storage_exhausted`` or ``journal_unavailable``; let everything else through."""
     try:
         yield
     except apsw.FullError as error:
@@ -38,19 +38,17 @@ def translated(path: Path) -> Iterator[None]:
     except _UNAVAILABLE as error:
         if isinstance(error, apsw.IOError) and _is_full(path):
             raise exhausted(path) from error
-        raise HeadwaterError(
-            "journal_unavailable",
-            f"the journal {path} cannot be used: {error}",
-            hint="check the disk and the permissions of the journal's folder, then `headwater doctor`",
-            retry_after_seconds=1,
-        ) from error
-    except OSError as error:
-        raise HeadwaterError(
-            "journal_unavailable",
-            f"the journal {path} cannot be used: {error.strerror or error}",
-            hint="make the journal's folder writable",
-            retry_after_seconds=5,
-        ) from error
+        raise unavailable(path, str(error)) from error
+
+
+def unavailable(path: Path, why: str) -> HeadwaterError:
+    """Return the error for a journal that cannot be read or written."""
+    return HeadwaterError(
+        "journal_unavailable",
+        f"the journal {path} cannot be used: {why}",
+        hint="check the disk and the permissions of the journal's folder, then run `headwater doctor`",
+        retry_after_seconds=1,
+    )
 
 
 def exhausted(path: Path) -> HeadwaterError:

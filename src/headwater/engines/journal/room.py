@@ -10,7 +10,7 @@ from typing import Final
 
 from headwater.core.errors import HeadwaterError
 from headwater.core.settings import JournalSettings
-from headwater.engines.journal.faults import exhausted
+from headwater.engines.journal.faults import exhausted, unavailable
 
 _LOOK_EVERY_SECONDS: Final = 0.1
 
@@ -31,12 +31,11 @@ class Room:
         """Refuse a write that the disk or the backlog leaves no room for.
 
         Raises:
-            HeadwaterError: ``storage_exhausted`` or ``overloaded``.
+            HeadwaterError: ``storage_exhausted`` or ``overloaded``, ``journal_unavailable`` if the disk is gone.
         """
         now = time.monotonic()
         if now >= self._look_at:
-            self._free_bytes = shutil.disk_usage(self._path.parent).free
-            self._unsealed_bytes = self._measure()
+            self._look()
             self._look_at = now + _LOOK_EVERY_SECONDS
         if self._free_bytes < self._limits.min_free_bytes:
             raise exhausted(self._path)
@@ -52,3 +51,10 @@ class Room:
         """Count what this process just wrote, until the next look."""
         self._unsealed_bytes += payload_bytes
         self._free_bytes -= payload_bytes
+
+    def _look(self) -> None:
+        try:
+            self._free_bytes = shutil.disk_usage(self._path.parent).free
+        except OSError as error:
+            raise unavailable(self._path, error.strerror or str(error)) from error
+        self._unsealed_bytes = self._measure()

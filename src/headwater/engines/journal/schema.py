@@ -16,7 +16,7 @@ import apsw
 
 from headwater.core.errors import HeadwaterError
 from headwater.core.ids import new_uuid
-from headwater.engines.journal.faults import translated
+from headwater.engines.journal.faults import translated, unavailable
 
 FORMAT_VERSION: Final = 1
 APPLICATION_ID: Final = 0x48574A4C  # "HWJL", so that tools and we recognise the file
@@ -175,7 +175,11 @@ def patience(seconds: float) -> Callable[[int], bool]:
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """Hold off other processes that would create the same file: the switch to WAL cannot be waited for."""
-    with path.with_name(f"{path.name}.lock").open("w") as lock:
+    try:
+        lock = path.with_name(f"{path.name}.lock").open("w")
+    except OSError as error:
+        raise unavailable(path, error.strerror or str(error)) from error
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

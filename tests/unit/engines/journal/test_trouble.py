@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -73,6 +74,24 @@ class TestFullDisk:
         append(journal, 3)
         assert waiting(journal) == [3]
         journal.close()
+
+
+def test_a_journal_whose_folder_is_gone_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "mount").mkdir()
+    journal = SqliteJournal(tmp_path / "mount" / "j.db", JournalSettings(min_free_bytes=0))
+    shutil.rmtree(tmp_path / "mount")
+    with pytest.raises(HeadwaterError) as caught:
+        append(journal, 1)
+    assert caught.value.code == "journal_unavailable"
+    journal.close()
+
+
+def test_what_a_change_raises_is_not_taken_for_the_journals(journal: SqliteJournal) -> None:
+    def change(_tx: object) -> None:
+        raise TimeoutError("mine")
+
+    with pytest.raises(TimeoutError, match="mine"):
+        journal.write(change)
 
 
 class TestBacklog:
