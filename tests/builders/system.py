@@ -117,9 +117,14 @@ class System:
         ports = ["--control-port", "0", "--services-port", "0"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(self.command("up", *ports), stdout=log, stderr=log, env=clean())
-        wait_for(lambda: self.state.get("ready") or self.process_ended(), START_SECONDS, "readiness")
+        wait_for(lambda: self.is_ready() or self.process_ended(), START_SECONDS, "readiness")
         assert not self.process_ended(), self.log.read_text()
         self.starts.append(time.monotonic() - began)
+
+    def is_ready(self) -> bool:
+        """Return whether the ``up`` started last says that everything is ready."""
+        state = self.state
+        return self.process is not None and state.get("pid") == self.process.pid and bool(state["ready"])
 
     def process_ended(self) -> bool:
         """Return whether ``up`` has ended."""

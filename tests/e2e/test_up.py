@@ -134,7 +134,7 @@ def test_a_key_made_while_everything_runs_opens_and_closes_within_a_second(syste
 
     wait_for(lambda: system.send("keyed", 1, key=made["key"]).status_code == 200, 1.5, "acceptance")
     with Services(system.state["services_url"], made["key"]).http() as http:
-        assert http.get("/v1/endpoints/totals").status_code == 403
+        assert http.get("/v1/endpoints/totals").status_code in {403, 404}
     system.run("keys", "revoke", made["id"])
     revoked = time.monotonic()
     wait_for(lambda: system.send("keyed", 1, key=made["key"]).status_code == 401, 3, "refusal")

@@ -56,7 +56,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield from _secrets(home)
     yield _disk(settings, home)
     state = UpState.read(home)
-    if state is None or identity(state.pid) is None:
+    if state is None or not state.is_current:
         yield Finding("warn", "processes", "`headwater up` does not run on this home", "start it: headwater up")
         yield from _free_ports(settings)
         return

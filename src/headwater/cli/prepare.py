@@ -9,6 +9,7 @@ import sys
 from urllib.parse import urlencode
 
 from headwater.cli.failure import explain
+from headwater.cli.lean import keep_pandas_out
 from headwater.cli.project.files import collect
 from headwater.cli.project.local import apply_here
 from headwater.cli.project.payload import Project
@@ -67,6 +68,7 @@ def try_path(project: Project | None) -> str:
 def main() -> None:
     """Run with the settings of the environment."""
     try:
+        keep_pandas_out()
         settings = load_settings()
         configure_logging(settings.log, process="setup")
         answer = write_setup(prepare(settings))

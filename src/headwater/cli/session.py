@@ -12,7 +12,6 @@ from typing import Any
 
 from rich.console import Console
 
-from headwater.cli.supervisor.processes import identity
 from headwater.cli.supervisor.state import UpState
 from headwater.cli.tables import open_console
 from headwater.core.home import Home
@@ -31,7 +30,7 @@ class Session:
     def running(self) -> UpState | None:
         """Return the state of the `headwater up` that runs this home now, if one does."""
         state = UpState.read(self.home)
-        return state if state is not None and identity(state.pid) is not None else None
+        return state if state is not None and state.is_current else None
 
     @property
     def services_url(self) -> str:

@@ -31,6 +31,8 @@ _log = get_logger(__name__)
 def serve(settings: Settings) -> None:
     """Run tasks until SIGTERM or SIGINT, then finish those that run and return."""
     configuration.use(settings)
+    # Control checks itself when it starts; here the checks would load its pages and the engines behind them (150 MB).
+    os.environ["CELERY_SKIP_CHECKS"] = "1"
     # Imported here: the module sets Django up with the settings given above.
     from headwater.control.celery import app  # noqa: PLC0415
 

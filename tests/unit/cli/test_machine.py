@@ -124,7 +124,7 @@ def test_a_home_of_another_format_fails(home: Home) -> None:
 
 def test_a_process_that_is_gone_and_a_sealer_that_lags_are_found(home: Home) -> None:
     settings = settings_for(home)
-    state = UpState(os.getpid(), settings.control_url, settings.services_url, ready=True)
+    state = UpState(os.getpid(), identity(os.getpid()), settings.control_url, settings.services_url, ready=True)
     state.processes = {
         "control": ProcessState(os.getpid(), identity(os.getpid()), ready=True),
         "services": ProcessState(os.getpid(), "somebody else's", ready=True),

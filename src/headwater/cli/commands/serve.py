@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from headwater.cli.lean import keep_pandas_out
 from headwater.cli.options import HomeOption, JsonOption, ProjectOption
 from headwater.cli.session import open_session
 from headwater.core.errors import HeadwaterError
@@ -56,6 +57,7 @@ def serve(
         flags |= {f"{process}__host": host, f"{process}__port": port}
     session = open_session(home, project, json=as_json, **flags)
     session.home.prepare()
+    keep_pandas_out()
     configure_logging(session.settings.log, process=process)
     run = importlib.import_module(_MODULES[process]).serve
     if process is Process.SERVICES:

@@ -18,6 +18,7 @@ from headwater.cli.supervisor.banner import Banner
 from headwater.cli.supervisor.child import ChildSpec
 from headwater.cli.supervisor.logs import LogStream
 from headwater.cli.supervisor.ports import claim_port
+from headwater.cli.supervisor.processes import identity
 from headwater.cli.supervisor.setup import SetUp, read_setup, setup_spec
 from headwater.cli.supervisor.specs import process_specs
 from headwater.cli.supervisor.state import UpState, end_leftovers, hold_home, state_file
@@ -79,7 +80,7 @@ class _Up:
         self._home = home
         self._stream = stream
         self._began = time.monotonic()
-        state = UpState(os.getpid(), settings.control_url, settings.services_url)
+        state = UpState(os.getpid(), identity(os.getpid()), settings.control_url, settings.services_url)
         self._supervisor = Supervisor(home, state, stream)
         self._stopping = asyncio.Event()
 

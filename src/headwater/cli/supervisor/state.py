@@ -33,13 +33,19 @@ class ProcessState:
 
 @dataclass(slots=True)
 class UpState:
-    """What ``run/up.json`` holds."""
+    """What ``run/up.json`` holds: the supervisor, where its servers are, and its children by name."""
 
     pid: int
+    identity: str | None
     control_url: str
     services_url: str
     ready: bool = False
     processes: dict[str, ProcessState] = field(default_factory=dict)
+
+    @property
+    def is_current(self) -> bool:
+        """Return whether the run that wrote this still goes on."""
+        return self.identity is not None and identity(self.pid) == self.identity and is_alive(self.pid)
 
     def write(self, home: Home) -> None:
         """Replace the file, so that a reader sees the old state or the new one."""

@@ -45,7 +45,7 @@ class System:
         self.output = io.StringIO()
         self.supervisor = Supervisor(
             home,
-            UpState(os.getpid(), "http://c", "http://s"),
+            UpState(os.getpid(), identity(os.getpid()), "http://c", "http://s"),
             LogStream(self.output),
             backoff=lambda: Backoff(first_seconds=0.01, longest_seconds=0.05),
         )
@@ -223,7 +223,7 @@ def test_what_a_killed_run_left_behind_is_ended_but_no_later_process_with_its_id
     with contextlib.ExitStack() as stack:
         left, other = (stack.enter_context(subprocess.Popen(command, start_new_session=True)) for _ in range(2))
         stack.callback(other.kill)
-        state = UpState(1, "", "")
+        state = UpState(1, None, "", "")
         state.processes["services"] = ProcessState(left.pid, identity(left.pid))
         state.processes["control"] = ProcessState(other.pid, "the one before")
         state.write(home)
