@@ -220,6 +220,8 @@ CLOCK_WORDS: Final = frozenset(
     {"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"}
 )  # read as column names by the parser
 
+SESSION_WORDS: Final = frozenset({"current_user", "session_user", "current_role", "current_catalog", "current_schema"})
+
 
 def _read_functions() -> frozenset[str]:
     text = files(__package__).joinpath("functions.txt").read_text(encoding="utf-8")

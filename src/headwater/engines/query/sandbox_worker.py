@@ -17,9 +17,9 @@ import pyarrow as pa
 
 from headwater.core.errors import HeadwaterError
 from headwater.engines.query import confinement
-from headwater.engines.query.duck import DuckInstance, DuckLimits, DuckReading
 from headwater.engines.query.failures import explain_failure
 from headwater.engines.query.frames import Kind, pack, read_frame
+from headwater.engines.query.instance import DuckInstance, DuckLimits, DuckReading
 from headwater.engines.query.tables import read_source
 from headwater.engines.query.walk import check_query
 

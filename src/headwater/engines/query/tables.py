@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
-from headwater.engines.lake.protocol import TableState
 from headwater.engines.query.protocol import TableSource
 from headwater.engines.query.walk import quote, scratch
+
+if TYPE_CHECKING:  # the worker that runs ad-hoc SQL has no use for the lake's libraries
+    from headwater.engines.lake.protocol import TableState
 
 SYSTEM_COLUMNS: Final = pa.schema(
     [

@@ -194,8 +194,8 @@ class _Walk:
         kind = node["class"]
         if kind in ("FUNCTION", "WINDOW"):
             self._function(node)
-        elif kind == "COLUMN_REF" and node["column_names"][-1].lower() in grammar.CLOCK_WORDS:
-            self._reads_clock = True
+        elif kind == "COLUMN_REF":
+            self._column(node)
         elif kind == "COLLATE" and not re.fullmatch(r"[A-Za-z_.]+", node["collation"]):
             raise self._refusal("this collation is not allowed", node["query_location"])
         self._members(node, members, "an expression")
@@ -203,6 +203,13 @@ class _Walk:
             self._parameter(node)
         elif kind == "CONSTANT" and node["value"]["type"]["id"] in ("DOUBLE", "FLOAT"):
             _wrap_in_cast(node, node["value"]["type"]["id"])  # 1e5 is written as 100000.0, which reads as a decimal
+
+    def _column(self, node: Mapping[str, Any]) -> None:
+        """Look at words that the parser takes for columns and DuckDB for functions."""
+        name = node["column_names"][-1].lower()
+        if name in grammar.SESSION_WORDS:
+            raise self._refusal(f"{name} is not allowed", node["query_location"])
+        self._reads_clock = self._reads_clock or name in grammar.CLOCK_WORDS
 
     def _function(self, node: Mapping[str, Any]) -> None:
         name = node["function_name"].lower()

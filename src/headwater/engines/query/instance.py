@@ -1,0 +1,190 @@
+"""One locked-down DuckDB instance and the queries on it.
+
+An instance reads nothing outside its lake directory, loads no extension and cannot be reconfigured. Statements never
+name files: they read views, one for each table version in use, which are made when first asked for.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import duckdb
+import pyarrow as pa
+
+from headwater.engines.query.failures import explain_failure
+from headwater.engines.query.protocol import Column, TableSource
+from headwater.engines.query.tables import view_body
+from headwater.engines.query.walk import CheckedQuery, quote, scratch
+
+_KEPT_VIEWS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class DuckLimits:
+    """What one instance may use."""
+
+    memory_bytes: int
+    threads: int
+
+
+class DuckInstance:
+    """One locked-down DuckDB and the views in it."""
+
+    def __init__(self, directory: Path | None, limits: DuckLimits) -> None:
+        """Open an instance that may read ``directory`` and nothing else; None: no file at all."""
+        self._root = _open(directory, limits)
+        self._views: dict[str, OrderedDict[TableSource, str]] = {}
+        self._count = 0
+        self._lock = threading.Lock()
+
+    def start(
+        self, query: CheckedQuery, parameters: Mapping[str, Any], tables: Mapping[str, TableSource], *, batch_rows: int
+    ) -> DuckReading:
+        """Return a reading of ``query`` that has not begun."""
+        return DuckReading(self, query, parameters, tables, batch_rows)
+
+    def open_cursor(self) -> duckdb.DuckDBPyConnection:
+        """Return a connection of its own on the instance."""
+        return self._root.cursor()
+
+    def view(self, cursor: duckdb.DuckDBPyConnection, source: TableSource) -> str:
+        """Return the quoted name of the view on ``source``, made if it is new; views of old versions go.
+
+        A view that goes does not disturb the queries that read it; the few newest stay for those about to begin.
+        """
+        with self._lock:
+            views = self._views.setdefault(source.name, OrderedDict())
+            name = views.get(source)
+            if name is None:
+                self._count += 1
+                name = f"v.{quote(f'{source.name}@{self._count}')}"
+                cursor.execute(f"CREATE VIEW {name} AS {view_body(source)}")
+                views[source] = name
+                while len(views) > _KEPT_VIEWS:
+                    _, old = views.popitem(last=False)
+                    cursor.execute(f"DROP VIEW {old}")
+            else:
+                views.move_to_end(source)
+            return name
+
+    def close(self) -> None:
+        """Close the instance; queries under way fail."""
+        self._root.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class DuckReading:
+    """A query on an instance."""
+
+    def __init__(
+        self,
+        instance: DuckInstance,
+        query: CheckedQuery,
+        parameters: Mapping[str, Any],
+        tables: Mapping[str, TableSource],
+        batch_rows: int,
+    ) -> None:
+        """Prepare a reading; nothing runs yet."""
+        self._instance = instance
+        self._query = query
+        self._parameters = {name: parameters[name] for name in query.parameters}
+        self._tables = tables
+        self._batch_rows = batch_rows
+        self._cursor: duckdb.DuckDBPyConnection | None = None
+        self._reader: pa.RecordBatchReader | None = None
+        self._columns: tuple[Column, ...] = ()
+        self._is_interrupted = False
+
+    @property
+    def columns(self) -> Sequence[Column]:
+        """Return the result's columns."""
+        self._begin()
+        return self._columns
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Return the schema of the batches."""
+        return self._begin().schema
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Return the rows as they come; raises ``query_timeout`` or ``sql_failed``."""
+        reader = self._begin()
+        while True:
+            try:
+                if self._is_interrupted:
+                    raise duckdb.InterruptException("interrupted")
+                batch = reader.read_next_batch()
+            except StopIteration:
+                return
+            except (duckdb.Error, OSError, pa.ArrowException) as error:
+                raise explain_failure(error) from error
+            if batch.num_rows:
+                yield batch
+
+    def interrupt(self) -> None:
+        """Stop as soon as possible; repeat it until the reading's thread says it ended."""
+        self._is_interrupted = True
+        cursor = self._cursor
+        if cursor is not None:
+            cursor.interrupt()
+
+    def close(self) -> None:
+        """Release the query's connection."""
+        if self._cursor is not None:
+            self._reader = None
+            self._cursor.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _begin(self) -> pa.RecordBatchReader:
+        """Run the query up to its first rows."""
+        if self._reader is None:
+            try:
+                self._cursor = cursor = self._instance.open_cursor()
+                views = {name: self._instance.view(cursor, self._tables[name]) for name in self._query.tables}
+                if self._is_interrupted:
+                    raise duckdb.InterruptException("interrupted")
+                cursor.execute(self._query.render(views), self._parameters or None)
+                self._columns = tuple(Column(name, str(type_)) for name, type_, *_ in cursor.description)
+                self._reader = cursor.to_arrow_reader(self._batch_rows)
+            except (duckdb.Error, OSError, pa.ArrowException) as error:
+                raise explain_failure(error) from error
+        return self._reader
+
+
+def _open(directory: Path | None, limits: DuckLimits) -> duckdb.DuckDBPyConnection:
+    """Return the root connection of a locked instance. The order matters: each setting closes a door behind it."""
+    scratch().close()  # the first import of the engine's extensions happens there, not under a lock
+    connection = duckdb.connect(config={"threads": limits.threads, "python_enable_replacements": False})
+    allowed = [] if directory is None else sorted({f"{path}/" for path in (directory, directory.resolve())})
+    for statement, values in (
+        ("SET memory_limit = $value", f"{limits.memory_bytes}B"),
+        ("SET temp_directory = $value", ""),
+        ("SET allowed_directories = $value", allowed),
+    ):
+        connection.execute(statement, {"value": values})
+    connection.execute(
+        "SET parquet_metadata_cache = true; SET TimeZone = 'UTC'; SET autoload_known_extensions = false;"
+        "SET autoinstall_known_extensions = false; SET allow_community_extensions = false;"
+        "SET enable_external_access = false; CREATE SCHEMA v; SET lock_configuration = true"
+    )
+    return connection
