@@ -85,6 +85,7 @@ class TestAppending:
         for stream in ("env_1/b", "env_1/a", "env_2/c"):
             lake.append(stream, numbers(1), once(1))
         assert lake.streams("env_1") == ["env_1/a", "env_1/b"]
+        assert lake.streams("env_9") == lake.streams("..") == lake.streams("") == []
 
 
 class TestState:

@@ -73,9 +73,13 @@ class Sealer:
     def sweep(self) -> int:
         """Seal one segment of every stream that is due; return the rows moved."""
         backlogs = self._backlogs()
-        if time.monotonic() >= self._heartbeat_at:
-            self._beat(backlogs)
-        return sum(self._seal(backlog) for backlog in backlogs if self._is_due(backlog))
+        self._beat_when_due(backlogs)
+        moved = 0
+        for backlog in backlogs:
+            if self._is_due(backlog):
+                moved += self._seal(backlog)
+                self._beat_when_due(backlogs)
+        return moved
 
     def drain(self) -> int:
         """Seal everything the journal holds now, due or not; return the rows moved."""
@@ -83,6 +87,7 @@ class Sealer:
         through = {backlog.stream: backlog.last_block for backlog in self._backlogs()}
         while through:
             backlogs = [b for b in self._backlogs() if b.first_block <= through.get(b.stream, -1)]
+            self._beat_when_due(backlogs)
             rows = sum(self._seal(backlog) for backlog in backlogs)
             if not rows:
                 break
@@ -143,6 +148,10 @@ class Sealer:
 
     def _age_seconds(self, backlog: Backlog) -> float:
         return (epoch_micros(self._clock.now()) - backlog.oldest_at_us) / 1e6
+
+    def _beat_when_due(self, backlogs: list[Backlog]) -> None:
+        if time.monotonic() >= self._heartbeat_at:
+            self._beat(backlogs)
 
     def _beat(self, backlogs: list[Backlog]) -> None:
         """Tell readiness checks and the doctor how far behind the lake is."""

@@ -83,9 +83,15 @@ def test_rows_from_the_future_do_not_wait_for_it(bench: Bench) -> None:
     assert bench.sealer.sweep() == 1
 
 
-def test_trouble_with_one_stream_leaves_the_others_alone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("trouble", "says"),
+    [(HeadwaterError("storage_exhausted"), "storage_exhausted: The disk"), (KeyError("bug"), "KeyError: 'bug'")],
+)
+def test_trouble_with_one_stream_leaves_the_others_alone(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, trouble: Exception, says: str
+) -> None:
     with monkeypatch.context() as patch:
-        bench.break_stream(patch, "e/bad", HeadwaterError("storage_exhausted"))
+        bench.break_stream(patch, "e/bad", trouble)
         for stream in ("e/bad", "e/good"):
             bench.append(stream)
         bench.wait(1)
@@ -93,13 +99,13 @@ def test_trouble_with_one_stream_leaves_the_others_alone(bench: Bench, monkeypat
         assert [backlog.stream for backlog in bench.journal.backlogs()] == ["e/bad"]
         (error,) = bench.heartbeat()["errors"]
         assert error["stream"] == "e/bad"
-        assert error["error"].startswith("storage_exhausted")
+        assert error["error"].startswith(says)
     assert bench.sealer.drain() == 1
     assert bench.heartbeat()["errors"] == []
 
 
 def test_a_failing_stream_is_tried_again_ever_more_rarely(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench.break_stream(monkeypatch, "e/a", KeyError("bug"))
+    bench.break_stream(monkeypatch, "e/a", HeadwaterError("internal"))
     now = 1_000.0
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now, perf_counter=lambda: now))
     bench.append()

@@ -80,7 +80,7 @@ class DeltaTableStore:
     def streams(self, environment_id: str) -> list[str]:
         """Return the tables of an environment."""
         directory = self._root / environment_id
-        if not directory.is_dir():
+        if not _STREAM.fullmatch(f"{environment_id}/x") or not directory.is_dir():
             return []
         return sorted(f"{environment_id}/{path.name}" for path in directory.iterdir() if (path / log.LOG).is_dir())
 
