@@ -204,8 +204,9 @@ def _lateness(own: Section) -> Lateness:
     plain = Lateness()
     late = Section(own.take("late", dict, {}), own.path, own.problems)
     future = Section(own.take("future", dict, {}), own.path, own.problems)
+    on_time = late.take_duration("onTime", plain.on_time)
     lateness = Lateness(
-        on_time=late.take_duration("onTime", plain.on_time) or plain.on_time,
+        on_time=plain.on_time if on_time is None else on_time,
         allowed=late.take_duration("allowed", plain.allowed),
         late_action=late.take_choice("action", _ACTIONS, plain.late_action),
         max_skew=future.take_duration("maxSkew", plain.max_skew),
@@ -261,7 +262,9 @@ def _write_own(contract: Contract) -> dict[str, Any]:
             values[name] = value
     if contract.dedup is not None:
         dedup: dict[str, Any] = {"key": list(contract.dedup.key), "onConflict": contract.dedup.on_conflict}
-        values["dedup"] = dedup | ({"within": format_duration(contract.dedup.within)} if contract.dedup.within else {})
+        if contract.dedup.within is not None:
+            dedup["within"] = format_duration(contract.dedup.within)
+        values["dedup"] = dedup
     values |= _write_lateness(contract.lateness)
     quarantine: dict[str, Any] = {}
     if contract.quarantine_retention != plain.quarantine_retention:

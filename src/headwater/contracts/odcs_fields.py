@@ -56,6 +56,7 @@ _WRITTEN_TYPES: Final = {
     LogicalType.MAP: "object",
 }
 _OWN_TYPES: Final = ("decimal", "uuid", "binary", "json", "map")
+_NUMERIC: Final = (LogicalType.INTEGER, LogicalType.NUMBER, LogicalType.DECIMAL)
 _STRING_FORMATS: Final = {"uuid": LogicalType.UUID, "byte": LogicalType.BINARY}
 _LIMITS: Final = {
     "minimum": "ge",
@@ -174,7 +175,7 @@ def _presence(section: Section, own: Section, *, is_item: bool) -> tuple[bool, b
 def _constraints(kind: LogicalType, form: str | None, options: Section, own: Section) -> Constraints:
     values: dict[str, Any] = {}
     for name, member in _LIMITS.items():
-        values[member] = options.take(name, (int, float, str))
+        values[member] = options.take(name, (int, float) if kind in _NUMERIC else (int, float, str))
     for name, member in (_LENGTHS | _SIZES).items():
         values[member] = options.take(name, int)
     values["multiple_of"] = options.take("multipleOf", (int, float))
