@@ -12,8 +12,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import asyncpg
 import msgspec
 import orjson
-from events import MsgspecEvent, PydanticEvent
 from fastapi import FastAPI, Request, Response
+
+from events import MsgspecEvent, PydanticEvent
 
 COLUMNS = [
     "id",

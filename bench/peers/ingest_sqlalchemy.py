@@ -7,11 +7,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from events import PydanticEvent
 from fastapi import FastAPI
 from sqlalchemy import ARRAY, BigInteger, Boolean, Column, Float, MetaData, SmallInteger, Table, Text, insert
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.ext.asyncio import create_async_engine
+
+from events import PydanticEvent
 
 engine = create_async_engine(os.environ["DSN"].replace("postgresql://", "postgresql+asyncpg://"), pool_size=16)
 event = Table(
