@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -15,7 +16,7 @@ import pytest
 
 from headwater.control import configuration
 
-NOW = "2026-11-24T10:00:00Z"
+NOW = (datetime.now(UTC) - timedelta(minutes=3)).isoformat()
 COUNTS = {"received": 1_000, "accepted": 985, "duplicate": 10, "stale": 0, "quarantined": 4, "rejected": 1}
 
 
@@ -30,6 +31,7 @@ class FakeServices:
     problems: list[str] = field(default_factory=list)
     verdicts: list[dict[str, Any]] = field(default_factory=list)
     refusal: tuple[int, dict[str, Any]] | None = None
+    unresolved: int = 0
     tokens: set[str] = field(default_factory=set)
 
     def fill(self, dataset: str = "flights") -> None:
@@ -70,7 +72,7 @@ class FakeServices:
             case ["quarantine", environment, dataset, ("replay" | "discard") as verdict]:
                 self.verdicts.append({"environment": environment, "dataset": dataset, "verdict": verdict, **body})
                 rows = sum(group["open"] for group in self.groups if group["fingerprint"] == body["fingerprint"])
-                self.groups = [group | {"open": 0} for group in self.groups]
+                self.groups = [group | {"open": self.unresolved} for group in self.groups]
                 return {"received": rows, "accepted": rows, "duplicate": 0, "quarantined": 0, "rejected": 0}
             case _:
                 return None
@@ -79,7 +81,7 @@ class FakeServices:
 def quarantine_group(dataset: str = "flights", **more: Any) -> dict[str, Any]:
     """Return a group of four rows with a hostile sample."""
     return {
-        "fingerprint": "0f" * 16,
+        "fingerprint": "0f" * 8,
         "dataset": dataset,
         "contract_version": "1.0.0",
         "code": "out_of_range",

@@ -25,7 +25,7 @@ def broker_url(settings: Settings) -> str:
 setup(configuration.current())
 app = Celery("headwater", broker=broker_url(configuration.current()))
 app.conf.update(
-    imports=["headwater.control.upkeep.tasks"],
+    imports=["headwater.control.upkeep.tasks", "headwater.control.catalog.tasks"],
     task_ignore_result=True,
     task_acks_late=True,
     task_reject_on_worker_lost=True,
@@ -41,6 +41,7 @@ app.conf.update(
         # A beat that was late leaves no queue behind: each run does all there is to do.
         "relay-outbox": {"task": "upkeep.relay_outbox", "schedule": 2.0, "options": {"expires": 2}},
         "reconcile-snapshots": {"task": "upkeep.reconcile_snapshots", "schedule": 10.0, "options": {"expires": 10}},
+        "sync-quarantine": {"task": "catalog.sync_quarantine", "schedule": 30.0, "options": {"expires": 30}},
         "verify-audit": {"task": "upkeep.verify_audit", "schedule": crontab(hour="3", minute="17")},
         "check-ledger": {"task": "upkeep.check_ledger", "schedule": crontab(hour="3", minute="37")},
         "clear-sessions": {"task": "upkeep.clear_sessions", "schedule": crontab(hour="4", minute="7")},

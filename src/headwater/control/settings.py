@@ -127,6 +127,7 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 USE_I18N = True
 LANGUAGE_CODE = "en"
+FORMAT_MODULE_PATH = "headwater.control.console.formats"
 LOGGING_CONFIG = None
 
 # A project directory is applied in one request; artifacts are streamed and not counted.

@@ -21,7 +21,7 @@ class AuditEventAdmin(ConsoleModelAdmin):
     """What happened."""
 
     view_permission: ClassVar[str | None] = "audit.read"
-    list_display = ("at", "action", "actor_label", "target_label", "reason", "n")
+    list_display = ("at", "action", "who", "what", "reason", "number")
     list_filter = ("actor_kind", "target_kind")
     search_fields = ("action", "actor_label", "target_label", "target_id", "reason", "request_id", "group_id")
     date_hierarchy = "at"
@@ -32,6 +32,21 @@ class AuditEventAdmin(ConsoleModelAdmin):
         "chain",
     )  # fmt: skip
     readonly_fields = ("actor", "target", "change", "also", "chain")
+
+    @admin.display(description="who", ordering="actor_label")
+    def who(self, row: AuditEvent) -> str:
+        """Return who acted, in short."""
+        return row.actor_label
+
+    @admin.display(description="what")
+    def what(self, row: AuditEvent) -> str:
+        """Return what was acted upon, in short."""
+        return row.target_label
+
+    @admin.display(description="number")
+    def number(self, row: AuditEvent) -> int:
+        """Return the event's place in its chain."""
+        return row.n
 
     @admin.display(description="actor")
     def actor(self, row: AuditEvent) -> str:

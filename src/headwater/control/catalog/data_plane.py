@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from headwater.control import configuration
 from headwater.core.errors import PROBLEMS, HeadwaterError
 
-READ_SECONDS: Final = 1.5
+READ_SECONDS: Final = 3.0
 RESOLVE_SECONDS: Final = 120.0
 DISPOSITIONS: Final = ("received", "accepted", "duplicate", "stale", "quarantined", "rejected")
 Verdict = Literal["replay", "discard"]

@@ -72,10 +72,10 @@ def sync_cases(environment: Environment, groups: Iterable[QuarantineGroup]) -> N
             continue
         if group.open and case.state != State.OPEN:
             _reopen_case(actor=SYSTEM, case=case)
-        with bookkeeping():
-            QuarantineCase.objects.for_org(environment.org_id).filter(pk=case.pk).update(
-                count=group.count, open_count=group.open, first_at=group.first_at, last_at=group.last_at
-            )
+        counts = {"count": group.count, "open_count": group.open, "first_at": group.first_at, "last_at": group.last_at}
+        if any(getattr(case, name) != value for name, value in counts.items()):
+            with bookkeeping():
+                QuarantineCase.objects.for_org(environment.org_id).filter(pk=case.pk).update(**counts)
 
 
 @action("catalog.quarantine.opened", permission=None)
@@ -110,10 +110,15 @@ def _request(
 
 @action("catalog.quarantine.resolved", permission="quarantine.resolve", on="case")
 def _record(
-    *, actor: Actor, case: QuarantineCase, verdict: Verdict, counts: dict[str, int], reason: str = ""
+    *, actor: Actor, case: QuarantineCase, verdict: Verdict, counts: dict[str, int], left: int, reason: str = ""
 ) -> QuarantineCase:
     case.refresh_from_db()
-    case.change(state=_RESULT[verdict], result={"verdict": verdict, "counts": counts}, open_count=0)
+    # Rows that fail again join a group anew, and rows whose bytes were not kept stay: the case is closed by none left.
+    case.change(
+        state=State.OPEN if left else _RESULT[verdict],
+        result={"verdict": verdict, "counts": counts},
+        open_count=left,
+    )
     return case
 
 
@@ -148,7 +153,8 @@ def _resolve(
         except HeadwaterError as error:
             _record_failure(actor=actor, case=case, verdict=verdict, error=f"{error.code}: {error.detail}"[:500])
             raise
-    case = _record(actor=actor, case=case, verdict=verdict, counts=counts, reason=reason)
+        left = _open_rows(services, environment, dataset, fingerprint)
+    case = _record(actor=actor, case=case, verdict=verdict, counts=counts, left=left, reason=reason)
     return Resolution(case, counts)
 
 
@@ -160,6 +166,14 @@ def _find_group(services: DataPlane, environment: Environment, dataset: Dataset,
             "not_found", f"{dataset.name!r} has no quarantine group {fingerprint!r}", hint="load the groups again"
         )
     return group
+
+
+def _open_rows(services: DataPlane, environment: Environment, dataset: Dataset, fingerprint: str) -> int:
+    """Return how many rows of a group wait still; 0 when that cannot be learnt, which the next synchronising mends."""
+    try:
+        return _find_group(services, environment, dataset, fingerprint).open
+    except HeadwaterError:
+        return 0
 
 
 def _new_case(dataset: Dataset, environment: Environment, group: QuarantineGroup) -> QuarantineCase:

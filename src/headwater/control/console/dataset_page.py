@@ -50,7 +50,7 @@ def dataset_context(dataset: Dataset, chosen: str, *, reader: Any) -> dict[str, 
     context: dict[str, Any] = {
         "dataset": dataset,
         "environments": environments,
-        "environment": environment,
+        "here": environment,
         "contract": contract,
         "fields": list(field_lines(parsed)) if parsed else [],
         "key": parsed.dedup.key if parsed and parsed.dedup else (),

@@ -121,7 +121,6 @@ class ConsoleModelAdmin(ModelAdmin):  # type: ignore[misc]
 
     list_per_page = 50
     list_filter_submit = True
-    show_full_result_count = False
     actions = None
 
     def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002 - Django's signature

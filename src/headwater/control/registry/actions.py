@@ -8,7 +8,7 @@ from typing import Any
 from django.db.models import Max
 
 from headwater.control.catalog.digest import sha256_of
-from headwater.control.kit.actions import Actor, action, note
+from headwater.control.kit.actions import Actor, action
 from headwater.control.orgs.models import Environment, Project
 from headwater.control.registry.models import Deployment, Model, ModelAlias, ModelVersion
 from headwater.core.errors import HeadwaterError
@@ -105,7 +105,6 @@ def promote_version(*, actor: Actor, version: ModelVersion, environment: Environ
         reason=reason,
     )
     move_alias(actor=actor, version=version, name=CHAMPION, reason=reason)
-    note(version, promoted_in=environment.public_id)
     return version
 
 

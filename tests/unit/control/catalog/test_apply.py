@@ -87,6 +87,7 @@ def test_every_change_of_an_apply_is_audited_in_one_group(environment: Environme
         "catalog.contract.drafted",
         "catalog.contract.activated",
         "catalog.endpoint.published",
+        "catalog.project.applied",
     ]
     assert {event.actor_label for event in made} == {owner.label}
     assert len({event.group_id for event in made}) == 1

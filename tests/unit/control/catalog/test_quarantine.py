@@ -13,6 +13,7 @@ from headwater.control.catalog.apply import apply_project
 from headwater.control.catalog.data_plane import QuarantineGroup
 from headwater.control.catalog.models import Dataset, QuarantineCase
 from headwater.control.catalog.quarantine import discard_case, replay_case, sync_cases
+from headwater.control.catalog.tasks import sync_quarantine
 from headwater.control.kit.actions import Actor
 from headwater.control.orgs.models import Environment
 from headwater.core.errors import HeadwaterError
@@ -130,6 +131,25 @@ def test_a_resolved_case_opens_again_when_rows_join_it(
     sync_cases(environment, [QuarantineGroup.model_validate(quarantine_group(open=1))])
     assert QuarantineCase.objects.for_org(environment.org).get().state == "open"
     assert len(events(environment.org, "catalog.quarantine.reopened")) == 1
+
+
+def test_a_case_stays_open_while_rows_of_its_group_wait(
+    environment: Environment, dataset: Dataset, owner: Actor, services: FakeServices
+) -> None:
+    services.fill()
+    services.unresolved = 1
+    resolution = replay_case(actor=owner, dataset=dataset, environment=environment, fingerprint=FINGERPRINT)
+    assert (resolution.case.state, resolution.case.open_count) == ("open", 1)
+
+
+def test_the_regular_task_opens_cases_and_survives_silence(
+    environment: Environment, dataset: Dataset, services: FakeServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services.fill()
+    assert sync_quarantine() == 1
+    assert QuarantineCase.objects.for_org(environment.org).get().open_count == 4
+    monkeypatch.setattr(services, "answer", lambda *_: (500, {}))
+    assert sync_quarantine() == 0
 
 
 def test_the_api_lists_groups_and_resolves_them(
