@@ -11,8 +11,10 @@ from tests.builders.datasets import make_contract
 from headwater.control.access.authority import Scope
 from headwater.control.catalog import actions as catalog
 from headwater.control.catalog import quarantine
+from headwater.control.catalog.apply import apply_project
 from headwater.control.catalog.data_plane import QuarantineGroup
 from headwater.control.catalog.models import ContractVersion, Dataset, Endpoint, QuarantineCase
+from headwater.control.catalog.project import Resources
 from headwater.control.kit.actions import SYSTEM
 from headwater.control.orgs.models import Environment
 from headwater.control.registry import actions as registry
@@ -24,6 +26,20 @@ NOW = datetime(2026, 11, 24, tzinfo=UTC)
 GROUP = QuarantineGroup(
     fingerprint="f", dataset="orders", code="out_of_range", count=3, open=2, first_at=NOW, last_at=NOW
 )
+ORDERS = """
+apiVersion: v3.1.0
+kind: DataContract
+id: orders
+name: orders
+version: "1.0"
+status: active
+schema:
+  - name: orders
+    properties:
+      - name: id
+        logicalType: string
+        required: true
+"""
 SIGNATURE: dict[str, Any] = {
     "framework": "onnx",
     "inputs": {"name": "delay", "version": "1", "fields": []},
@@ -56,7 +72,7 @@ def _case(e: Environment) -> QuarantineCase:
 
 
 def _resolve(e: Environment) -> QuarantineCase:
-    return quarantine._record(actor=SYSTEM, case=_case(e), verdict="replay", counts={"accepted": 2})
+    return quarantine._record(actor=SYSTEM, case=_case(e), verdict="replay", counts={"accepted": 2}, left=0)
 
 
 def _request(e: Environment) -> None:
@@ -65,6 +81,11 @@ def _request(e: Environment) -> None:
     quarantine._request(
         actor=SYSTEM, scope=scope, dataset=dataset, environment=e, group=GROUP, verdict="discard", reason="test rows"
     )
+
+
+def _apply(e: Environment) -> None:
+    files = [{"source": "datasets/orders.yaml", "text": ORDERS}]
+    apply_project(actor=SYSTEM, environment=e, resources=Resources.model_validate({"datasets": files}))
 
 
 def _model(e: Environment) -> Model:
@@ -102,6 +123,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "catalog.quarantine.failed": lambda e: quarantine._record_failure(
         actor=SYSTEM, case=_case(e), verdict="replay", error="away"
     ),
+    "catalog.project.applied": _apply,
     "registry.model.created": _model,
     "registry.model.described": lambda e: registry.describe_model(actor=SYSTEM, model=_model(e), description="Delay"),
     "registry.model.routed": _route,

@@ -8,7 +8,8 @@
 
 Inside, rows write themselves down as they are saved and changed; when the body returns, the decorator turns the notes
 into one audit row about the first row touched, with the others as related, and one outbox row. An action that
-changed nothing leaves nothing. Actions may call actions: each leaves its own row, tied together by ``group_id``.
+changed nothing leaves nothing. Actions may call actions: each leaves its own row, tied together by ``group_id``; one
+that only called others leaves a row that counts them.
 """
 
 from __future__ import annotations
@@ -103,11 +104,16 @@ def _run(spec: ActionSpec, body: Callable[[], R], arguments: Mapping[str, Any]) 
     with transaction.atomic(), running(context):
         _authorize(spec, context.actor, arguments)
         result = body()
+        if context.called and not context.changes:
+            # All it did was done by others: its row says so, about what it was asked to act on.
+            about = arguments.get(spec.on or "", context.touched[0])
+            context.note(about, {"through": dict(context.called)})
         if context.changes:
             _record(context)
-        if outer is not None:
+        if outer is not None and context.changes:
             outer.touched.extend(context.touched)
-        elif context.touched:
+            outer.called[spec.name] += 1
+        elif outer is None and context.changes:
             for hook in hooks.before_commits:
                 hook(context.touched)
     return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -59,7 +60,10 @@ class Change:
 
 @dataclass(slots=True)
 class ActionContext:
-    """One running action. ``changes`` are its own; ``touched`` also holds those of the actions it called."""
+    """One running action.
+
+    ``changes`` are its own; ``touched`` also holds the rows of the actions it called, and ``called`` counts those.
+    """
 
     name: str
     actor: Actor
@@ -67,6 +71,7 @@ class ActionContext:
     reason: str = ""
     changes: list[Change] = field(default_factory=list)
     touched: list[Any] = field(default_factory=list)
+    called: Counter[str] = field(default_factory=Counter)
 
     def note_created(self, target: Target, after: dict[str, Any]) -> None:
         """Note a new row."""

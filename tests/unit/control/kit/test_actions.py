@@ -79,6 +79,20 @@ def test_actions_inside_an_action_leave_rows_of_their_own_in_one_group(environme
     assert inner.group_id == outer.group_id
 
 
+def test_an_action_that_only_calls_others_leaves_a_row_that_counts_them(environment: Environment) -> None:
+    @action("kit.test.composed", permission=None, on="org")
+    def add_two(*, actor: Actor, org: Organization, slugs: tuple[str, ...]) -> None:
+        for slug in slugs:
+            create_project(actor=actor, org=org, slug=slug)
+
+    add_two(actor=SYSTEM, org=environment.org, slugs=("one", "two"))
+    event = events(environment.org, "kit.test.composed")[0]
+    assert event.target_id == environment.org.public_id
+    assert event.after == {"through": {"orgs.project.created": 2}}
+    add_two(actor=SYSTEM, org=environment.org, slugs=())
+    assert len(events(environment.org, "kit.test.composed")) == 1, "nothing was done"
+
+
 def test_further_rows_of_an_action_are_related_to_the_first(environment: Environment) -> None:
     @action("kit.test.related", permission=None)
     def touch_two(*, actor: Actor, environment: Environment, reason: str) -> None:
