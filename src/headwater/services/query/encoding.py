@@ -13,7 +13,7 @@ import pyarrow.csv as pa_csv
 
 from headwater.engines.query.protocol import Column
 from headwater.services.query.formats import ResultFormat
-from headwater.services.query.plain import dump_json, plain_columns, plain_value, without_dictionaries
+from headwater.services.query.plain import dump_json, plain_columns, plain_value, portable
 
 _END_OF_STREAM: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 _PLAIN_SCALE: Final = 6  # beyond it Arrow writes small decimals with an exponent
@@ -120,7 +120,7 @@ class _CsvEncoder:
         return _csv(empty, header=True)
 
     def encode(self, batch: pa.RecordBatch) -> bytes:
-        cells = [_cells(array) for array in without_dictionaries(batch).columns]
+        cells = [_cells(array) for array in portable(batch).columns]
         return _csv(pa.table(cells, names=self._names), header=False)
 
     def end(self) -> bytes:
@@ -132,14 +132,14 @@ class _ArrowEncoder:
 
     def __init__(self, columns: tuple[Column, ...], schema: pa.Schema) -> None:
         self._names = [column.name for column in columns]
-        plain = without_dictionaries(pa.RecordBatch.from_pylist([], schema=schema))
+        plain = portable(pa.RecordBatch.from_pylist([], schema=schema))
         self._schema = plain.rename_columns(self._names).schema
 
     def begin(self, meta: Mapping[str, Any]) -> bytes:  # noqa: ARG002 - the schema travels by itself
         return self._schema.serialize().to_pybytes()  # type: ignore[no-any-return] # pyarrow has no types
 
     def encode(self, batch: pa.RecordBatch) -> bytes:
-        plain = without_dictionaries(batch).rename_columns(self._names)
+        plain = portable(batch).rename_columns(self._names)
         return plain.serialize().to_pybytes()  # type: ignore[no-any-return] # as above
 
     def end(self) -> bytes:

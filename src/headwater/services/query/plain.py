@@ -27,6 +27,7 @@ _NEWLINE: Final = _OPTIONS | orjson.OPT_APPEND_NEWLINE
 _ISO: Final = "%Y-%m-%dT%H:%M:%S"
 _FIRST_US: Final = -62_135_596_800_000_000  # 0001-01-01
 _LAST_US: Final = 253_402_300_799_999_999  # 9999-12-31
+_DUCKDB_UTC: Final = "Etc/UTC"
 _INFINITY_US: Final = 2**63 - 1
 _WIDE_INTEGERS: Final = frozenset({"HUGEINT", "UHUGEINT"})
 
@@ -49,12 +50,21 @@ def plain_value(value: Any) -> Any:
     return value if convert is None else convert(value)
 
 
-def without_dictionaries(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Return the batch with enumerations as plain text."""
-    if not any(_types.is_dictionary(field.type) for field in batch.schema):
+def portable(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return the batch with enumerations as plain text, and with the name of UTC that every reader knows."""
+    if not any(_types.is_dictionary(field.type) or _zone(field.type) == _DUCKDB_UTC for field in batch.schema):
         return batch
-    arrays = [array.dictionary_decode() if _types.is_dictionary(array.type) else array for array in batch.columns]
-    return pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
+    return pa.RecordBatch.from_arrays([_portable(array) for array in batch.columns], names=batch.schema.names)
+
+
+def _portable(array: pa.Array) -> pa.Array:
+    if _types.is_dictionary(array.type):
+        return array.dictionary_decode()
+    return array.cast(pa.timestamp(array.type.unit, "UTC")) if _zone(array.type) == _DUCKDB_UTC else array
+
+
+def _zone(kind: pa.DataType) -> str | None:
+    return kind.tz if _types.is_timestamp(kind) else None
 
 
 def _converter(arrow: pa.DataType, sql: str) -> Callable[[pa.Array], list[Any]]:
