@@ -73,7 +73,7 @@ def _settled(transaction: JournalTransaction, submission: Submission) -> set[int
     """Return the rows of a replay that were dealt with before."""
     if not submission.earlier:
         return set()
-    ids = [earlier.quarantine_id for earlier in submission.earlier]
+    ids = [earlier.key_bytes for earlier in submission.earlier]
     known = transaction.find_keys(submission.dataset.quarantine_stream, ids)
     return {row for row, quarantine_id in enumerate(ids) if quarantine_id in known}
 

@@ -18,6 +18,7 @@ from headwater.engines.journal.protocol import Journal, JournalTransaction
 from headwater.engines.lake.protocol import TableStore
 from headwater.services.ingest.encoding import decode_block
 from headwater.services.ingest.quarantine import SCHEMA
+from headwater.services.ingest.verdict import QUARANTINE_PREFIX
 from headwater.services.kit.service import Committer
 
 SAMPLES: Final = 3
@@ -129,7 +130,7 @@ class KeptRows:
 
     def settled(self, quarantine_ids: Iterable[str]) -> dict[str, bytes]:
         """Return which rows have had their verdict; the first byte of the value says which."""
-        by_key = {parse_id("q", text).bytes: text for text in quarantine_ids}
+        by_key = {parse_id(QUARANTINE_PREFIX, text).bytes: text for text in quarantine_ids}
         keys = list(by_key)
         settled: dict[str, bytes] = {}
         for start in range(0, len(keys), _LOOKUP_KEYS):

@@ -24,6 +24,7 @@ from headwater.services.ingest.verdict import Submission, Verdict
 from headwater.services.kit.service import Committer
 
 MAX_GROUP_ROWS: Final = 20_000
+OVERLAP_FROM_ROWS: Final = 512
 ROUNDS_AHEAD: Final = 1
 
 _log = get_logger(__name__)
@@ -87,8 +88,17 @@ class Pipeline:
         open_ = True
         while open_ or waiting:
             open_ = self._take(waiting) and open_
-            if waiting:
-                self._encode(_cut(waiting))
+            if not waiting:
+                continue
+            # Few rows are encoded faster than the disk answers, so they gather meanwhile; many are encoded meanwhile.
+            is_small = sum(submission.received for submission in waiting) < OVERLAP_FROM_ROWS
+            if is_small:
+                self._ahead.acquire()
+                open_ = self._take(waiting) and open_
+            segments = self._encode(_cut(waiting))
+            if not is_small:
+                self._ahead.acquire()
+            _Round(segments, self._commit, self._ahead.release)
         # The last rounds are still on their way to the disk.
         for _ in range(ROUNDS_AHEAD):
             self._ahead.acquire()
@@ -104,7 +114,7 @@ class Pipeline:
                 return False
             waiting.extend(batch)
 
-    def _encode(self, submissions: Sequence[Submission]) -> None:
+    def _encode(self, submissions: Sequence[Submission]) -> list[Segment]:
         began = time.perf_counter()
         groups: dict[int, list[Submission]] = {}
         for submission in submissions:
@@ -112,8 +122,7 @@ class Pipeline:
         segments = [segment for group in groups.values() for segment in self._segments(group)]
         metrics.ENCODE_SECONDS.observe(time.perf_counter() - began)
         metrics.GROUP_ROWS.observe(sum(submission.received for submission in submissions))
-        self._ahead.acquire()
-        _Round(segments, self._commit, self._ahead.release)
+        return segments
 
     def _segments(self, group: Sequence[Submission]) -> list[Segment]:
         """Return the segments of a group: one, or none for a submission that cannot be encoded."""
@@ -196,7 +205,8 @@ def make_segment(submissions: Sequence[Submission]) -> Segment:
 def _set_all(outcomes: Sequence[tuple[Submission, Outcome]]) -> None:
     """Resolve futures in the event loop."""
     for submission, outcome in outcomes:
-        future = submission.done
+        # The verdict names its submission: without this cut they would wait for the garbage collector, rows and all.
+        future, submission.done = submission.done, None
         if future is None or future.done():
             continue
         if isinstance(outcome, BaseException):

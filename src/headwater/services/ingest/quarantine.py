@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import accumulate
 from typing import Any, Final
 
 import orjson
@@ -15,7 +17,7 @@ from headwater.contracts.rows import FieldError, Format, RowFault
 from headwater.engines.journal.protocol import Block, Span
 from headwater.services.ingest.encoding import encode_batch
 from headwater.services.ingest.reply import general_path, to_json
-from headwater.services.ingest.verdict import Earlier, Refusal, Submission, show_quarantine_id
+from headwater.services.ingest.verdict import Earlier, Refusal, Submission
 
 MAX_RAW_BYTES: Final = 1 << 20
 ERROR_TYPE: Final = pa.struct(
@@ -74,8 +76,8 @@ class Share:
 
 def quarantine_block(shares: Sequence[Share]) -> Block:
     """Return the block that keeps these rows; there must be at least one."""
-    rows = [row for share in shares for row in _rows(share)]
-    batch = pa.RecordBatch.from_pylist(rows, schema=SCHEMA)
+    batches = [_batch(share) for share in shares]
+    batch = batches[0] if len(batches) == 1 else pa.concat_batches(batches)
     spans = tuple(
         Span(
             share.submission.origin.receipt_id,
@@ -84,23 +86,49 @@ def quarantine_block(shares: Sequence[Share]) -> Block:
             share.submission.version.number,
         )
         for share in shares
-        if share.refusals
     )
-    return Block(shares[0].submission.dataset.quarantine_stream, encode_batch(batch), len(rows), spans)
+    return Block(shares[0].submission.dataset.quarantine_stream, encode_batch(batch), batch.num_rows, spans)
 
 
-def fingerprint_of(dataset_id: str, contract_version: str, errors: Iterable[FieldError]) -> str:
+@lru_cache(maxsize=4096)
+def fingerprint_of(dataset_id: str, contract_version: str, kinds: frozenset[tuple[str, str]]) -> str:
     """Return what refused rows of one kind have in common: dataset, major version, and the set of (code, path)."""
     major = contract_version.partition(".")[0]
-    kinds = sorted({(error.code, general_path(error.path)) for error in errors})
-    return hashlib.blake2b(to_json([dataset_id, major, kinds]), digest_size=8).hexdigest()
+    return hashlib.blake2b(to_json([dataset_id, major, sorted(kinds)]), digest_size=8).hexdigest()
 
 
-def _rows(share: Share) -> Iterator[dict[str, Any]]:
-    submission = share.submission
+def kinds_of(errors: Iterable[FieldError]) -> frozenset[tuple[str, str]]:
+    """Return what was wrong, whichever item of an array it was wrong with."""
+    return frozenset((error.code, general_path(error.path)) for error in errors)
+
+
+def _batch(share: Share) -> pa.RecordBatch:
+    """Return the refused rows of one submission, column by column: a bad batch must not be slow to keep."""
+    faults = [refusal.fault for refusal in share.refusals]
+    shared = _shared(share.submission)
+    own = {
+        "quarantine_id": [refusal.quarantine_id for refusal in share.refusals],
+        **_places(faults),
+        **_raws(faults, keep=share.submission.version.contract.store_raw),
+        **_reasons(faults, share.submission),
+        **_history(faults, share.submission.earlier),
+        "event_time": [_event_time(fault, share.submission) for fault in faults],
+    }
+    arrays: list[pa.Array] = []
+    for column in SCHEMA:
+        if column.name == "errors":
+            arrays.append(_errors(faults))
+        elif column.name in own:
+            arrays.append(pa.array(own[column.name], column.type))
+        else:
+            arrays.append(pa.repeat(pa.scalar(shared.get(column.name), column.type), len(faults)))
+    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
+
+
+def _shared(submission: Submission) -> dict[str, Any]:
+    """Return what all rows of a submission have in common; columns named nowhere are null."""
     origin = submission.origin
-    contract = submission.version.contract
-    shared = {
+    return {
         "dataset_id": submission.dataset.spec.id,
         "contract_version": submission.version.number,
         "config_version": origin.config_version,
@@ -113,57 +141,57 @@ def _rows(share: Share) -> Iterator[dict[str, Any]]:
         "received_at": origin.received_at_us,
         "raw_encoding": "identity",
     }
-    for refusal in share.refusals:
-        fault = refusal.fault
-        assert refusal.quarantine_id is not None
-        earlier = submission.earlier[fault.row] if submission.earlier else None
-        yield {
-            **shared,
-            "quarantine_id": show_quarantine_id(refusal.quarantine_id),
-            "row_index": fault.row,
-            "line": fault.line,
-            "byte_offset": fault.byte_offset,
-            "event_time": _event_time(fault, origin.form, contract.event_time),
-            "row_key": fault.key,
-            **_raw(fault.raw, keep=contract.store_raw),
-            **_reasons(fault, submission),
-            **_history(earlier),
-        }
 
 
-def _raw(raw: bytes, *, keep: bool) -> dict[str, Any]:
+def _places(faults: Sequence[RowFault]) -> dict[str, list[Any]]:
     return {
-        "raw": raw[:MAX_RAW_BYTES] if keep else None,
-        "raw_truncated": len(raw) > MAX_RAW_BYTES,
-        "raw_sha256": hashlib.sha256(raw).hexdigest(),
+        "row_index": [fault.row for fault in faults],
+        "line": [fault.line for fault in faults],
+        "byte_offset": [fault.byte_offset for fault in faults],
+        "row_key": [fault.key for fault in faults],
     }
 
 
-def _reasons(fault: RowFault, submission: Submission) -> dict[str, Any]:
-    first = fault.errors[0]
+def _raws(faults: Sequence[RowFault], *, keep: bool) -> dict[str, list[Any]]:
     return {
-        "errors": [
-            {
-                "code": error.code,
-                "path": error.path,
-                "message": error.message,
-                "expected": None if error.expected is None else to_json(error.expected).decode(),
-                "actual": error.actual,
-                "rule": error.rule,
-                "severity": "error",
-            }
-            for error in fault.errors
-        ],
-        "first_code": first.code,
-        "first_path": first.path,
-        "fingerprint": fingerprint_of(submission.dataset.spec.id, submission.version.number, fault.errors),
+        "raw": [fault.raw[:MAX_RAW_BYTES] if keep else None for fault in faults],
+        "raw_truncated": [len(fault.raw) > MAX_RAW_BYTES for fault in faults],
+        "raw_sha256": [hashlib.sha256(fault.raw).hexdigest() for fault in faults],
     }
 
 
-def _history(earlier: Earlier | None) -> dict[str, Any]:
-    if earlier is None:
-        return {"attempt": 1, "replay_of": None}
-    return {"attempt": earlier.attempt + 1, "replay_of": show_quarantine_id(earlier.quarantine_id)}
+def _reasons(faults: Sequence[RowFault], submission: Submission) -> dict[str, list[Any]]:
+    dataset_id, number = submission.dataset.spec.id, submission.version.number
+    return {
+        "first_code": [fault.errors[0].code for fault in faults],
+        "first_path": [fault.errors[0].path for fault in faults],
+        "fingerprint": [fingerprint_of(dataset_id, number, kinds_of(fault.errors)) for fault in faults],
+    }
+
+
+def _history(faults: Sequence[RowFault], earlier: Sequence[Earlier]) -> dict[str, list[Any]]:
+    before = [earlier[fault.row] if earlier else None for fault in faults]
+    return {
+        "attempt": [1 if past is None else past.attempt + 1 for past in before],
+        "replay_of": [None if past is None else past.quarantine_id for past in before],
+    }
+
+
+def _errors(faults: Sequence[RowFault]) -> pa.ListArray:
+    flat = [error for fault in faults for error in fault.errors]
+    members = {
+        "code": [error.code for error in flat],
+        "path": [error.path for error in flat],
+        "message": [error.message for error in flat],
+        "expected": [None if error.expected is None else to_json(error.expected).decode() for error in flat],
+        "actual": [error.actual for error in flat],
+        "rule": [error.rule for error in flat],
+        "severity": ["error"] * len(flat),
+    }
+    arrays = [pa.array(members[member.name], member.type) for member in ERROR_TYPE]
+    offsets = list(accumulate((len(fault.errors) for fault in faults), initial=0))
+    values = pa.StructArray.from_arrays(arrays, fields=list(ERROR_TYPE))
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
 
 
 def _dialect(submission: Submission) -> str | None:
@@ -181,13 +209,13 @@ def _dialect(submission: Submission) -> str | None:
     ).decode()
 
 
-def _event_time(fault: RowFault, form: Format, name: str | None) -> datetime | None:
+def _event_time(fault: RowFault, submission: Submission) -> datetime | None:
     """Return when a refused row says that it happened, where that can be read at all."""
-    if name is None or form is Format.CSV:
+    name = submission.version.contract.event_time
+    if name is None or submission.origin.form is Format.CSV:
         return None
     try:
-        value = orjson.loads(fault.raw).get(name)
-        at = datetime.fromisoformat(value)
+        at = datetime.fromisoformat(orjson.loads(fault.raw).get(name))
         return at.astimezone(UTC) if at.tzinfo is not None else None
     except (ValueError, TypeError, AttributeError, OverflowError):
         return None

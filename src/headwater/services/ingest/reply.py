@@ -186,7 +186,7 @@ def row_error(refusal: Refusal) -> dict[str, Any]:
         "byte_offset": fault.byte_offset,
         "key": fault.key,
         "disposition": refusal.disposition,
-        "quarantine_id": refusal.shown_id,
+        "quarantine_id": refusal.quarantine_id,
         "errors": [field_error(error) for error in fault.errors],
     }
 

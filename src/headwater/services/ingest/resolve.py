@@ -25,7 +25,7 @@ from headwater.services.ingest.dedup import DISCARDED
 from headwater.services.ingest.kept import Filter, KeptRows
 from headwater.services.ingest.reply import counts_of
 from headwater.services.ingest.segment import Segment
-from headwater.services.ingest.verdict import Earlier, Origin, Submission
+from headwater.services.ingest.verdict import QUARANTINE_PREFIX, Earlier, Origin, Submission
 from headwater.services.kit.service import Runtime
 
 BATCH_ROWS: Final = 1_000
@@ -83,7 +83,7 @@ class Resolver:
         resolution = Resolution()
         at_us = epoch_micros(self._runtime.clock.now())
         for rows in self._open_rows(fingerprint):
-            ids = [parse_id("q", row["quarantine_id"]).bytes for row in rows]
+            ids = [parse_id(QUARANTINE_PREFIX, row["quarantine_id"]).bytes for row in rows]
             discard = _Discard(self._dataset.quarantine_stream, ids, at_us)
             self._runtime.committer.submit(discard).result()
             resolution.counts["received"] += len(rows)
@@ -101,7 +101,7 @@ class Resolver:
 
     def _open_rows(self, fingerprint: str | None) -> Iterator[list[dict[str, Any]]]:
         """Yield batches of open rows; those refused while this runs are left for another time."""
-        where = Filter(self._dataset.spec.id, fingerprint, before=new_id("q"))
+        where = Filter(self._dataset.spec.id, fingerprint, before=new_id(QUARANTINE_PREFIX))
         while rows := self._kept.page(where, limit=BATCH_ROWS, newest_first=False):
             where = replace(where, after=rows[-1]["quarantine_id"])
             settled = self._kept.settled(row["quarantine_id"] for row in rows)
@@ -201,7 +201,7 @@ class _Discard:
 
 def _earlier(row: Mapping[str, Any]) -> Earlier:
     return Earlier(
-        quarantine_id=parse_id("q", row["quarantine_id"]).bytes,
+        quarantine_id=row["quarantine_id"],
         attempt=row["attempt"],
         line=row["line"],
         byte_offset=row["byte_offset"],

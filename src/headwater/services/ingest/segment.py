@@ -119,9 +119,7 @@ class Segment:
         at = submission.origin.received_at_us
         if fresh:
             transaction.put_keys(self._stream, fresh, at)
-        replayed = {
-            earlier.quarantine_id: REPLAYED for outcome in outcomes for earlier in outcome.part.submission.earlier
-        }
+        replayed = {earlier.key_bytes: REPLAYED for outcome in outcomes for earlier in outcome.part.submission.earlier}
         if replayed:
             transaction.put_keys(submission.dataset.quarantine_stream, replayed, at)
 

@@ -6,17 +6,17 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
-from uuid import UUID
 
 from headwater.contracts.model import Contract
 from headwater.contracts.rows import CsvDialect, FieldError, Format, RowBatch, RowFault
-from headwater.core.ids import format_id, new_uuid
+from headwater.core.ids import new_id, parse_id
 from headwater.engines.journal.protocol import Counts
 from headwater.services.ingest.catalog import Dataset, Version
 from headwater.services.ingest.idempotency import Keyed
 from headwater.services.ingest.options import ErrorDetail, OnError
 
 Disposition = Literal["quarantined", "rejected"]
+QUARANTINE_PREFIX: Final = "q"
 _DIALECT: Final = CsvDialect()
 
 
@@ -37,32 +37,32 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A row that was not accepted, and whether it is kept. ``quarantine_id`` has 16 bytes."""
+    """A row that was not accepted; one that is kept has a ``quarantine_id``, ``q_…``."""
 
     fault: RowFault
-    quarantine_id: bytes | None = None
+    quarantine_id: str | None = None
 
     @property
     def disposition(self) -> Disposition:
         """Return ``quarantined`` if the row is kept, else ``rejected``."""
         return "rejected" if self.quarantine_id is None else "quarantined"
 
-    @property
-    def shown_id(self) -> str | None:
-        """Return the quarantine id as text."""
-        return None if self.quarantine_id is None else show_quarantine_id(self.quarantine_id)
-
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """The quarantined row that a replayed row was. ``quarantine_id`` has 16 bytes; ``attempt`` counts from 1."""
+    """The quarantined row that a replayed row was. ``attempt`` counts from 1."""
 
-    quarantine_id: bytes
+    quarantine_id: str
     attempt: int
     line: int | None
     byte_offset: int
     raw: bytes
     key: str | None
+
+    @property
+    def key_bytes(self) -> bytes:
+        """Return the 16 bytes that the row's state is kept under."""
+        return parse_id(QUARANTINE_PREFIX, self.quarantine_id).bytes
 
     def fault(self, row: int, error: FieldError) -> RowFault:
         """Return the fault of this row, which is number ``row`` of its replay."""
@@ -117,16 +117,11 @@ class Verdict:
         return 207 if counts.accepted or counts.duplicate or counts.stale else 422
 
 
-def show_quarantine_id(quarantine_id: bytes) -> str:
-    """Return a quarantine id as text, ``q_…``."""
-    return format_id("q", UUID(bytes=quarantine_id))
-
-
 def refuse(fault: RowFault, contract: Contract, on_error: OnError) -> Refusal:
     """Return what is done with a refused row: kept, unless request or contract say that it is not."""
     if on_error != "quarantine" or _is_dropped(fault, contract):
         return Refusal(fault)
-    return Refusal(fault, new_uuid().bytes)
+    return Refusal(fault, new_id(QUARANTINE_PREFIX))
 
 
 def _is_dropped(fault: RowFault, contract: Contract) -> bool:

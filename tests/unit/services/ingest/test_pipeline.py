@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -171,3 +173,29 @@ async def test_a_large_body_does_not_hold_up_small_ones(ingest: Ingest) -> None:
         longest = max(longest, loop.time() - began)
     assert (await large).json()["counts"]["accepted"] == 60_000
     assert longest < 0.5
+
+
+async def test_answered_rows_are_let_go_at_once_without_the_garbage_collector(
+    ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[weakref.ref[Any]] = []
+    make = pipeline.make_segment
+
+    def watch(submissions: Sequence[Submission]) -> Segment:
+        kept.extend(weakref.ref(submission.batch) for submission in submissions)
+        return make(submissions)
+
+    monkeypatch.setattr(pipeline, "make_segment", watch)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(5):
+            assert (
+                await ingest.send([{"id": "a"}, {"qty": -1}], headers={"idempotency-key": f"k{len(kept)}"})
+            ).status_code
+        await asyncio.sleep(0.05)
+        alive = [reference for reference in kept[:-1] if reference() is not None]
+    finally:
+        gc.enable()
+    assert len(kept) == 5
+    assert alive == []

@@ -14,7 +14,7 @@ from tests.fakes.ingest import ENVIRONMENT, Ingest, ingesting
 
 from headwater.contracts.model import Constraints, Field, LogicalType
 from headwater.contracts.rows import FieldError
-from headwater.services.ingest.quarantine import SCHEMA, fingerprint_of
+from headwater.services.ingest.quarantine import SCHEMA, fingerprint_of, kinds_of
 
 BAD = {"id": "b", "qty": -1}
 LOOSE = (Field("id", LogicalType.STRING), Field("qty", LogicalType.INTEGER, required=False, nullable=True))
@@ -76,7 +76,7 @@ async def test_a_refused_row_is_kept_with_all_that_is_known_about_it(ingest: Ing
 
 def test_a_fingerprint_is_of_dataset_major_version_and_kinds_of_errors() -> None:
     def of(*kinds: tuple[str, str], dataset: str = "dst_1", version: str = "1.0") -> str:
-        return fingerprint_of(dataset, version, [FieldError(code, path, "…") for code, path in kinds])
+        return fingerprint_of(dataset, version, kinds_of(FieldError(code, path, "…") for code, path in kinds))
 
     base = of(("out_of_range", "/items/0/qty"), ("missing_field", "/id"))
     assert base == of(("missing_field", "/id"), ("out_of_range", "/items/17/qty"), ("missing_field", "/id"))
