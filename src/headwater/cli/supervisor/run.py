@@ -152,7 +152,8 @@ class _Up:
         child = await self._supervisor.run_once(setup_spec(self._settings))
         if child.returncode == 0:
             return read_setup(child.answer)
-        reason = child.last_lines[-1] if child.last_lines else f"exit code {child.returncode}"
+        told = [line.removeprefix("error: ") for line in child.last_lines if line.startswith("error: ")]
+        reason = told[-1] if told else f"exit code {child.returncode}"
         if any(self._home.snapshots.iterdir()):
             self._stream.say("the set-up failed, see above; the services go on with the configuration they have")
             return SetUp(problem=reason)
