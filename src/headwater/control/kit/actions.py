@@ -26,6 +26,7 @@ from django.db import transaction
 from headwater.control.kit import hooks
 from headwater.control.kit.context import SYSTEM, ActionContext, Actor, bookkeeping, current_action, running
 from headwater.control.kit.outbox import put
+from headwater.core.errors import HeadwaterError
 from headwater.core.ids import new_id
 from headwater.core.permissions import PERMISSIONS
 
@@ -124,7 +125,7 @@ def _authorize(spec: ActionSpec, actor: Actor, arguments: Mapping[str, Any]) -> 
     if actor.kind == "system" or spec.anybody:
         return
     if spec.permission is None or not hooks.authorizers:
-        raise PermissionError(f"{spec.name} is for the system alone")
+        raise HeadwaterError("forbidden", f"{spec.name} is for those who operate the platform")
     for authorizer in hooks.authorizers:
         authorizer(actor, spec.permission, arguments.get(spec.on or ""))
 

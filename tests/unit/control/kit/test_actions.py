@@ -63,7 +63,7 @@ def test_without_the_permission_nothing_happens(environment: Environment) -> Non
 
 
 def test_what_only_the_system_does_is_refused_to_an_owner(environment: Environment, owner: Actor) -> None:
-    with pytest.raises(PermissionError):
+    with pytest.raises(HeadwaterError, match="operate the platform"):
         ACTIONS["orgs.organization.created"].function(actor=owner, slug="more")
 
 
