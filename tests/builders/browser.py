@@ -42,7 +42,7 @@ settings = load_settings(file=Path("/nonexistent"))
 first = bootstrap.bootstrap(settings)
 from headwater.control.access.queries import get_environment
 from headwater.control.catalog.apply import apply_project
-from headwater.control.catalog.project import ResourceFile, Resources
+from headwater.control.catalog.payload import ResourceFile, Resources
 from headwater.control.identity.actions import create_user
 from headwater.control.kit.actions import SYSTEM
 from headwater.control.snapshots.models import SnapshotAck

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from headwater.control.catalog.project import ModelFile, ResourceFile, Resources
+from headwater.control.catalog.payload import ModelFile, ResourceFile, Resources
 
 FLIGHTS = """\
 apiVersion: v3.1.0

@@ -14,7 +14,7 @@ from headwater.control.catalog import quarantine
 from headwater.control.catalog.apply import apply_project
 from headwater.control.catalog.data_plane import QuarantineGroup
 from headwater.control.catalog.models import ContractVersion, Dataset, Endpoint, QuarantineCase
-from headwater.control.catalog.project import Resources
+from headwater.control.catalog.payload import Resources
 from headwater.control.kit.actions import SYSTEM
 from headwater.control.orgs.models import Environment
 from headwater.control.registry import actions as registry

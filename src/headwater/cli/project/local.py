@@ -17,7 +17,7 @@ def apply_here(settings: Settings, project: Project, *, dry_run: bool = False) -
     bootstrap(settings)
     from headwater.control.access.queries import get_environment  # noqa: PLC0415 - models need Django to be set up
     from headwater.control.catalog.apply import apply_project, plan_project  # noqa: PLC0415
-    from headwater.control.catalog.project import Resources  # noqa: PLC0415
+    from headwater.control.catalog.payload import Resources  # noqa: PLC0415
     from headwater.control.kit.actions import SYSTEM  # noqa: PLC0415
 
     blobs = open_blobs(settings)

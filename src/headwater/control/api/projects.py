@@ -12,7 +12,7 @@ from ninja import Router, Schema
 from headwater.control import configuration
 from headwater.control.api.auth import caller_of
 from headwater.control.api.caller import Caller
-from headwater.control.catalog.apply import ApplyRequest, Outcome, apply_project, plan_project
+from headwater.control.catalog.payload import ApplyRequest, Outcome
 from headwater.control.orgs.models import Environment
 from headwater.core.errors import HeadwaterError
 from headwater.engines.blobs import open_blobs
@@ -35,6 +35,9 @@ def post_apply(request: HttpRequest, body: ApplyRequest) -> Outcome:
 
     Resources that the directory no longer has are left alone and mentioned.
     """
+    # Reading a project loads Arrow and DuckDB, which an idle control process should not hold.
+    from headwater.control.catalog.apply import apply_project, plan_project  # noqa: PLC0415
+
     caller = caller_of(request)
     environment = _environment(caller, body)
     act = plan_project if body.dry_run else apply_project

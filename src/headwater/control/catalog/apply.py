@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from headwater.control.access.authority import authorize
 from headwater.control.catalog.endpoint_planning import plan_endpoints
 from headwater.control.catalog.model_planning import plan_models
-from headwater.control.catalog.planning import Change, Plan, plan_datasets
-from headwater.control.catalog.project import Project, Resources, read_project
+from headwater.control.catalog.payload import Change, Outcome, Resources
+from headwater.control.catalog.planning import Plan, plan_datasets
+from headwater.control.catalog.project import Project, read_project
 from headwater.control.kit.actions import Actor, action
 from headwater.control.orgs.models import Environment
 from headwater.core.errors import HeadwaterError
-from headwater.core.settings import SLUG
-
-
-class ApplyRequest(BaseModel):
-    """What to apply where."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    organization: str | None = Field(None, pattern=SLUG, description="May be left out by who belongs to one only")
-    project: str = Field(pattern=SLUG)
-    environment: str = Field(pattern=SLUG)
-    dry_run: bool = False
-    resources: Resources
-
-
-class Outcome(BaseModel):
-    """What was changed, or would be. ``snapshot`` is the number of the configuration that holds it."""
-
-    changes: tuple[Change, ...]
-    snapshot: int | None
-    dry_run: bool
 
 
 def plan_project(*, actor: Actor, environment: Environment, resources: Resources) -> Outcome:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
-
-from pydantic import BaseModel, ConfigDict
+from typing import Final
 
 from headwater.contracts.spec import contract_from_spec
 from headwater.control.catalog.actions import (
@@ -19,27 +17,15 @@ from headwater.control.catalog.actions import (
 )
 from headwater.control.catalog.compat import compare_contracts, version_order
 from headwater.control.catalog.models import Activation, ContractVersion, Dataset
+from headwater.control.catalog.payload import Change, Kind, Verb
 from headwater.control.catalog.project import DeclaredDataset, FileError, errors_in
 from headwater.control.kit.actions import Actor
 from headwater.control.orgs.models import Environment
 from headwater.core.errors import HeadwaterError
 
-Kind = Literal["dataset", "endpoint", "model"]
-Verb = Literal["create", "update", "unchanged"]
 Step = Callable[[Actor], None]
 LISTED: Final = 20
 """Details that are shown at most; a rewritten contract has hundreds."""
-
-
-class Change(BaseModel):
-    """What becomes of one declared resource."""
-
-    model_config = ConfigDict(frozen=True)
-
-    kind: Kind
-    name: str
-    action: Verb
-    details: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -169,9 +155,3 @@ def _dataset_details(
     if dataset.description != item.contract.description:
         details.append("description")
     return details
-
-
-def plain_spec(value: Any) -> dict[str, Any]:
-    """Return a spec of ``core.snapshot`` as plain JSON, as a model field holds it."""
-    plain: dict[str, Any] = value.model_dump(mode="json")
-    return plain

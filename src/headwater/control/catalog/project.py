@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from headwater.contracts.model import Contract
 from headwater.contracts.odcs import parse_contract
 from headwater.contracts.spec import contract_to_spec
 from headwater.control.catalog.digest import sha256_of
+from headwater.control.catalog.payload import ModelFile, ResourceFile, Resources
 from headwater.core.errors import HeadwaterError
 from headwater.core.streams import prediction_log
 from headwater.engines.query.endpoint_file import EndpointFile, parse_endpoint
@@ -20,33 +19,7 @@ if TYPE_CHECKING:
     from headwater.engines.models.manifest import ModelManifest
 
 T = TypeVar("T")
-MAX_FILES: Final = 2_000
 RESERVED_PREFIXES: Final = ("_hw", prediction_log(""))
-
-
-class ResourceFile(BaseModel):
-    """One file of a project directory: its path there, and its text."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    source: str = Field(max_length=500, examples=["datasets/flights.yaml"])
-    text: str = Field(max_length=1 << 20)
-
-
-class ModelFile(ResourceFile):
-    """A model's manifest, with the digest of the artifact that was put before."""
-
-    artifact_sha256: str = Field(pattern="^[0-9a-f]{64}$")
-
-
-class Resources(BaseModel):
-    """Every declared resource of a project."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    datasets: tuple[ResourceFile, ...] = Field((), max_length=MAX_FILES)
-    endpoints: tuple[ResourceFile, ...] = Field((), max_length=MAX_FILES)
-    models: tuple[ModelFile, ...] = Field((), max_length=MAX_FILES)
 
 
 @dataclass(frozen=True, slots=True)

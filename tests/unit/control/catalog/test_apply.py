@@ -11,9 +11,9 @@ from headwater.control import configuration
 from headwater.control.access.queries import actor_for_user
 from headwater.control.audit.models import AuditEvent
 from headwater.control.catalog.actions import archive_dataset, archive_endpoint
-from headwater.control.catalog.apply import Outcome, apply_project, plan_project
+from headwater.control.catalog.apply import apply_project, plan_project
 from headwater.control.catalog.models import ContractVersion, Dataset, Endpoint, EndpointRevision
-from headwater.control.catalog.project import Resources
+from headwater.control.catalog.payload import Outcome, Resources
 from headwater.control.kit.actions import Actor
 from headwater.control.orgs.actions import change_protection
 from headwater.control.orgs.models import Environment
