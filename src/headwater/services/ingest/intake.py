@@ -7,7 +7,7 @@ is whole, and nothing has an effect before every row has its verdict.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -36,6 +36,7 @@ from headwater.services.ingest.reply import (
     json_reply,
     problem_reply,
     stored_reply,
+    tally_of,
     verdict_document,
     verdict_reply,
 )
@@ -49,6 +50,8 @@ _COMMIT_POLL_SECONDS: Final = 0.1
 # Larger bodies are worked on in a thread, so that small ones need not wait behind them.
 _THREAD_FROM_BYTES: Final = 256 << 10
 _UNPACK_THREAD_FROM_BYTES: Final = 16 << 10
+_THREAD_FROM_REFUSALS: Final = 1_000
+_NONE_REFUSED: Final[Mapping[tuple[str, str], int]] = {}
 _OURS: Final = frozenset({"journal_unavailable", "storage_exhausted"})
 
 _log = get_logger(__name__)
@@ -209,11 +212,14 @@ class Intake:
             name,
             request.caller.key.principal_id,
             verdict.counts,
-            [(refusal.disposition, refusal.fault.errors[0].code) for refusal in verdict.refusals],
+            tally_of(verdict).rows if verdict.refusals else _NONE_REFUSED,
         )
         if request.options.ack == "committed" and verdict.last_seq is not None:
             return await self._wait_for_table(request, verdict)
-        return verdict_reply(verdict, minimal=request.options.minimal)
+        minimal = request.options.minimal
+        if len(verdict.refusals) > _THREAD_FROM_REFUSALS:
+            return await asyncio.to_thread(verdict_reply, verdict, minimal=minimal)
+        return verdict_reply(verdict, minimal=minimal)
 
     async def _read_rows(self, request: Request, body: bytes, keyed: Keyed | None) -> Submission:
         options = request.options

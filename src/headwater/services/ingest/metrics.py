@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Final
 
 from prometheus_client import REGISTRY, Gauge, Histogram
@@ -31,11 +31,11 @@ GROUP_ROWS: Final = Histogram(
 UNSEALED_BYTES: Final = Gauge("headwater_ingest_journal_unsealed_bytes", "Journal bytes that wait to be sealed.")
 
 
-def count_rows(dataset: str, principal: str, counts: Counts, codes: Iterable[tuple[str, str]]) -> None:
-    """Count the rows of one request; ``codes`` holds disposition and first error code of each refused row."""
+def count_rows(dataset: str, principal: str, counts: Counts, refused: Mapping[tuple[str, str], int]) -> None:
+    """Count the rows of one request; ``refused`` has the refused ones by disposition and first error code."""
     if counts.accepted:
         ROWS.add((dataset, principal, "accepted", ""), counts.accepted)
     if counts.duplicate:
         ROWS.add((dataset, principal, "duplicate", ""), counts.duplicate)
-    for disposition, code in codes:
-        ROWS.add((dataset, principal, disposition, code))
+    for (disposition, code), count in refused.items():
+        ROWS.add((dataset, principal, disposition, code), count)

@@ -16,8 +16,8 @@ import pyarrow as pa
 from headwater.contracts.rows import FieldError, Format, RowFault
 from headwater.engines.journal.protocol import Block, Span
 from headwater.services.ingest.encoding import encode_batch
-from headwater.services.ingest.reply import general_path, to_json
-from headwater.services.ingest.verdict import Earlier, Refusal, Submission
+from headwater.services.ingest.reply import to_json
+from headwater.services.ingest.verdict import Earlier, Refusal, Submission, general_path
 
 MAX_RAW_BYTES: Final = 1 << 20
 ERROR_TYPE: Final = pa.struct(

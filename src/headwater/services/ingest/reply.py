@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,13 +12,12 @@ from headwater.core.errors import MEDIA_TYPE, HeadwaterError
 from headwater.engines.journal.protocol import Counts, IdempotencyRecord
 from headwater.services.ingest.idempotency import MAX_STORED_BYTES
 from headwater.services.ingest.options import ACCEPT, ACCEPT_ENCODING, ErrorDetail
-from headwater.services.ingest.verdict import Refusal, Verdict
+from headwater.services.ingest.verdict import Refusal, Tally, Verdict, tally
 from headwater.services.kit.problem import problem_body, problem_headers
 
 SHOWN_ROWS: Final = 100
 REDACTED: Final = "<redacted>"
 _JSON: Final = (b"content-type", b"application/json")
-_INDEX: Final = re.compile(r"/\d+(?=/|$)")
 _UNSUPPORTED: Final = {
     "unsupported_media_type": (b"accept", ACCEPT.encode()),
     "unsupported_encoding": (b"accept-encoding", ACCEPT_ENCODING.encode()),
@@ -110,7 +106,7 @@ def verdict_document(verdict: Verdict, errors: ErrorDetail) -> dict[str, Any]:
         "config_version": submission.origin.config_version,
         "counts": counts_of(verdict.counts),
         "journal": {"partition": 0, "first_seq": verdict.first_seq, "last_seq": verdict.last_seq},
-        **error_members(verdict.refusals, errors),
+        **error_members(verdict, errors),
     }
     if verdict.status == 422:  # noqa: PLR2004 - the one status that clients look up a code for
         document["code"] = "all_rows_invalid"
@@ -125,7 +121,7 @@ def rejected_body(verdict: Verdict, errors: ErrorDetail | None = None) -> bytes:
         "dataset": submission.dataset.name,
         "contract": submission.version.label,
         "counts": counts_of(verdict.counts),
-        **error_members(verdict.refusals, errors or submission.errors),
+        **error_members(verdict, errors or submission.errors),
     }
     error = HeadwaterError(
         "batch_rejected",
@@ -142,7 +138,7 @@ def receipt_errors(verdict: Verdict) -> bytes:
     submission = verdict.submission
     members = {"contract": submission.version.label}
     for detail in ("first100", "summary"):
-        text = to_json(members | error_members(verdict.refusals, detail))
+        text = to_json(members | error_members(verdict, detail))
         if len(text) <= MAX_STORED_BYTES:
             return text
     return to_json(members)
@@ -160,11 +156,19 @@ def counts_of(counts: Counts) -> dict[str, int]:
     }
 
 
-def error_members(refusals: Sequence[Refusal], detail: ErrorDetail) -> dict[str, Any]:
+def tally_of(verdict: Verdict) -> Tally:
+    """Return what was wrong, counted once however often it is told."""
+    if verdict.tally is None:
+        verdict.tally = tally(verdict.refusals)
+    return verdict.tally
+
+
+def error_members(verdict: Verdict, detail: ErrorDetail) -> dict[str, Any]:
     """Return the members that tell what was wrong: totals always in full, rows as far as asked for."""
+    refusals = verdict.refusals
     if not refusals:
         return {"errors_total": 0, "errors_truncated": False, "error_summary": [], "errors": []}
-    groups = Counter((error.code, general_path(error.path)) for refusal in refusals for error in refusal.fault.errors)
+    groups = tally_of(verdict).errors
     limit = {"summary": 0, "first100": SHOWN_ROWS, "all": len(refusals)}[detail]
     return {
         "errors_total": sum(groups.values()),
@@ -201,8 +205,3 @@ def field_error(error: FieldError) -> dict[str, Any]:
         "actual": error.actual,
         "rule": error.rule,
     }
-
-
-def general_path(path: str) -> str:
-    """Return a JSON Pointer with array indexes as ``*``, so that errors of one kind are counted together."""
-    return _INDEX.sub("/*", path) if "/" in path[1:] else path

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -16,6 +18,7 @@ from headwater.services.ingest.idempotency import Keyed
 from headwater.services.ingest.options import ErrorDetail, OnError
 
 Disposition = Literal["quarantined", "rejected"]
+_INDEX: Final = re.compile(r"/\d+(?=/|$)")
 QUARANTINE_PREFIX: Final = "q"
 _DIALECT: Final = CsvDialect()
 
@@ -96,9 +99,20 @@ class Submission:
         return self.version.validator.refuse(self.batch, row, (error,))
 
 
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Errors by (code, general path), and rows by (disposition, first code)."""
+
+    errors: Counter[tuple[str, str]] = field(default_factory=Counter)
+    rows: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+
 @dataclass(slots=True)
 class Verdict:
-    """What became of a request. ``body`` is set when the answer is stored for an Idempotency-Key."""
+    """What became of a request.
+
+    ``body`` is set when the answer is stored for an Idempotency-Key, ``tally`` once the errors were counted.
+    """
 
     submission: Submission
     counts: Counts
@@ -107,6 +121,7 @@ class Verdict:
     last_seq: int | None = None
     batch_rejected: bool = False
     body: bytes | None = field(default=None, repr=False)
+    tally: Tally | None = field(default=None, repr=False)
 
     @property
     def status(self) -> int:
@@ -131,3 +146,16 @@ def _is_dropped(fault: RowFault, contract: Contract) -> bool:
     return (lateness.late_action == "reject" and "too_late" in codes) or (
         lateness.future_action == "reject" and "in_future" in codes
     )
+
+
+def tally(refusals: Sequence[Refusal]) -> Tally:
+    """Count the refused rows of a request and all that is wrong with them."""
+    return Tally(
+        Counter((error.code, general_path(error.path)) for refusal in refusals for error in refusal.fault.errors),
+        Counter((refusal.disposition, refusal.fault.errors[0].code) for refusal in refusals),
+    )
+
+
+def general_path(path: str) -> str:
+    """Return a JSON Pointer with array indexes as ``*``, so that errors of one kind are counted together."""
+    return _INDEX.sub("/*", path) if "/" in path[1:] else path
