@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from hypothesis import given
@@ -16,10 +16,18 @@ from headwater.contracts.validate import compile_contract
 
 T = LogicalType
 BOOLEANS = st.booleans()
-ACTIONS = st.sampled_from(["accept", "quarantine", "reject"])
+ACTIONS: st.SearchStrategy[Literal["accept", "quarantine", "reject"]] = st.sampled_from(
+    ["accept", "quarantine", "reject"]
+)
 DURATIONS = st.integers(0, 10**10).map(lambda ms: timedelta(milliseconds=ms))
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=12)
 LENGTHS = st.one_of(st.none(), st.integers(0, 9))
+SIMPLE = {
+    T.ARRAY: st.builds(Constraints, min_items=st.sampled_from([None, 1]), unique_items=BOOLEANS),
+    T.JSON: st.builds(Constraints, format=st.sampled_from([None, "object", "array"])),
+    T.TIMESTAMP: st.builds(Constraints, format=st.sampled_from([None, "epoch_s", "epoch_ms"])),
+    T.DATE: st.builds(Constraints, ge=st.sampled_from([None, "2020-01-01"])),
+}
 TAGS = st.lists(WORDS, max_size=2)
 
 
@@ -34,15 +42,7 @@ def constraints_of(draw: st.DrawFn, kind: LogicalType) -> Constraints:
         high = None if low is None else low + draw(st.integers(0, 5))
         pattern = draw(st.sampled_from([None, "[a-z]*", "(?:a|b)+"])) if kind is T.STRING else None
         return Constraints(min_length=low, max_length=high, pattern=pattern)
-    if kind is T.ARRAY:
-        return Constraints(min_items=draw(st.sampled_from([None, 1])), unique_items=draw(BOOLEANS))
-    if kind is T.JSON:
-        return Constraints(format=draw(st.sampled_from([None, "object", "array"])))
-    if kind is T.TIMESTAMP:
-        return Constraints(format=draw(st.sampled_from([None, "epoch_s", "epoch_ms"])))
-    if kind is T.DATE:
-        return Constraints(ge=draw(st.sampled_from([None, "2020-01-01"])))
-    return Constraints()
+    return draw(SIMPLE.get(kind, st.just(Constraints())))
 
 
 @st.composite

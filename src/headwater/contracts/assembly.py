@@ -51,7 +51,7 @@ class StructColumn(Column):
 
     def build(self, values: Sequence[Any], owners: Indices | None, doubts: Doubts) -> pa.Array:
         """Return structs."""
-        if None not in values:
+        if all(values):
             return pa.StructArray.from_arrays(self.build_members(values, owners, doubts), fields=list(self.type))
         absent = np.fromiter((value is None for value in values), dtype=bool, count=len(values))
         filled = [self._absent if value is None else value for value in values]

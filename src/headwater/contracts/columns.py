@@ -6,6 +6,7 @@ the exact check then decides on the row's own bytes. A builder never accepts wha
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from itertools import chain
 from typing import Any, Final
@@ -19,6 +20,7 @@ from headwater.contracts import jsontext
 from headwater.contracts.bounds import multiple_misses
 from headwater.contracts.checks import EXACT_INTEGER, DecimalCheck, JsonCheck, NumberCheck, ValueCheck
 from headwater.contracts.grammar import FEW, false_indices, indices
+from headwater.contracts.shapes import may_hold_exponents
 from headwater.contracts.types import arrow_type
 
 Indices = npt.NDArray[np.int64]
@@ -128,7 +130,7 @@ class JsonColumn(Column):
         """Return JSON text; doubtful is what nests deeply, holds huge numbers or is of another kind."""
         if len(values) <= FEW:
             return self._build_few(values, owners, doubts)
-        texts = json_texts(values, keep_null=not self._is_nullable)
+        texts = json_texts(values, keep_null=bool(self._start) and not self._is_nullable)
         if self._start:
             doubts.add(false_indices(pc.starts_with(texts, self._start)), owners)
         elif not self._is_nullable:
@@ -167,16 +169,19 @@ def json_texts(values: Sequence[Any], *, keep_null: bool = False) -> pa.StringAr
 
 def unsound_json(texts: pa.StringArray) -> Indices:
     """Return the indices of texts that nest near the limit or hold a number beyond the doubles."""
-    suspects = pc.match_substring_regex(texts, jsontext.HUGE_EXPONENT)
-    longest = pc.max(pc.binary_length(texts)).as_py() or 0
+    suspects = []
+    if may_hold_exponents(texts):
+        suspects.append(pc.match_substring_regex(texts, jsontext.HUGE_EXPONENT))
+    lengths = pc.binary_length(texts)
+    longest = pc.max(lengths).as_py() or 0
     if longest > jsontext.MAX_DEPTH:
-        brackets = pc.add(pc.count_substring(texts, "{"), pc.count_substring(texts, "["))
-        suspects = pc.or_(suspects, pc.greater(brackets, _DEEP))
+        suspects.append(pc.greater(pc.add(pc.count_substring(texts, "{"), pc.count_substring(texts, "[")), _DEEP))
     if longest >= jsontext.HUGE_DIGITS:
-        suspects = pc.or_(suspects, pc.greater_equal(pc.binary_length(texts), jsontext.HUGE_DIGITS))
-    if not pc.any(suspects).as_py():
+        suspects.append(pc.greater_equal(lengths, jsontext.HUGE_DIGITS))
+    if not suspects:
         return _NONE
-    found = np.flatnonzero(pc.fill_null(suspects, fill_value=False).to_numpy(zero_copy_only=False))
+    suspected = functools.reduce(pc.or_, suspects)
+    found = np.flatnonzero(pc.fill_null(suspected, fill_value=False).to_numpy(zero_copy_only=False))
     return indices(i for i in found.tolist() if _is_unsound(texts[i].as_py().encode()))
 
 
@@ -229,7 +234,7 @@ def offsets_of(values: Sequence[Any]) -> tuple[pa.Array, Indices]:
     lengths = np.fromiter((0 if value is None else len(value) for value in values), dtype=np.int64, count=len(values))
     offsets = np.zeros(len(values) + 1, dtype=np.int32)
     np.cumsum(lengths, out=offsets[1:])
-    if None not in values:
+    if all(value is not None for value in values):
         return pa.array(offsets), lengths
     absent = np.fromiter((value is None for value in values), dtype=bool, count=len(values))
     return pa.array(offsets, mask=np.append(absent, values=False)), lengths

@@ -19,6 +19,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from headwater.contracts.shapes import FixedShape
+
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
 MIN_MICROSECONDS: Final = (datetime(1, 1, 1, tzinfo=UTC) - EPOCH) // MICROSECOND
@@ -81,6 +83,7 @@ class TextPattern:
     def __init__(self, pattern: str) -> None:
         """Compile; raises ValueError with RE2's words when the pattern is not valid."""
         self._python = _portable(pattern)
+        self._shape = FixedShape.parse(pattern)
         self._re2 = f"^(?:{pattern})$"
         try:
             pc.match_substring_regex(pa.array([""]), self._re2)
@@ -106,6 +109,8 @@ class TextPattern:
         RE2 needs some 100 microseconds to compile a pattern, so few values are looked at one by one.
         """
         if self._python is None or len(values) > FEW:
+            if self._shape is not None and self._shape.fits_all(texts):
+                return _NONE
             return false_indices(pc.match_substring_regex(texts, self._re2))
         fullmatch = self._python.fullmatch
         return indices(i for i, value in enumerate(values) if value is not None and not fullmatch(value))
@@ -149,6 +154,9 @@ def format_pattern(name: str) -> TextPattern | None:
     return TextPattern.trusted(FORMATS[name]) if name in FORMATS else None
 
 
+_NONE: Final[npt.NDArray[np.int64]] = np.empty(0, dtype=np.int64)
+
+
 def indices(found: Iterable[int]) -> npt.NDArray[np.int64]:
     """Return indices as an array."""
     return np.fromiter(found, dtype=np.int64)
@@ -157,7 +165,7 @@ def indices(found: Iterable[int]) -> npt.NDArray[np.int64]:
 def false_indices(verdicts: pa.Array) -> npt.NDArray[np.int64]:
     """Return where a boolean array is false, neither true nor null."""
     if pc.all(verdicts).as_py() is not False:
-        return np.empty(0, dtype=np.int64)
+        return _NONE
     return np.flatnonzero(~pc.fill_null(verdicts, fill_value=True).to_numpy(zero_copy_only=False))
 
 

@@ -55,6 +55,8 @@ class Tabulator:
         """Return all accepted rows as one batch, and every refused row of every body."""
         group = Group.of(batches, received_at_us)
         chunks = [self._chunk(group, begin) for begin in range(0, len(group.typed), CHUNK_ROWS)]
+        if len(chunks) == 1:
+            return Columns(chunks[0], *self._shares(group))
         batch = pa.concat_batches(chunks) if chunks else pa.RecordBatch.from_pylist([], schema=self.schema)
         return Columns(batch, *self._shares(group))
 
