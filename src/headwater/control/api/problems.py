@@ -6,7 +6,9 @@ import functools
 from http import HTTPStatus
 from typing import Any, Final
 
-from django.core.exceptions import PermissionDenied
+from django.conf import settings
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.db import OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, URLResolver
@@ -28,6 +30,8 @@ def install_handlers(api: NinjaAPI) -> None:
         (ValidationError, _on_validation),
         (Http404, _on_missing),
         (PermissionDenied, _on_denied),
+        (RequestDataTooBig, _on_too_large),
+        (OperationalError, _on_busy),
         (AuthenticationError, _on_unauthenticated),
         (HttpError, _on_http),
         (Exception, _on_surprise),
@@ -77,6 +81,17 @@ def _on_missing(request: HttpRequest, error: Http404) -> HttpResponse:  # noqa: 
 
 def _on_denied(request: HttpRequest, error: PermissionDenied) -> HttpResponse:
     return _respond(request, HeadwaterError("forbidden", str(error) or None))
+
+
+def _on_too_large(request: HttpRequest, error: RequestDataTooBig) -> HttpResponse:  # noqa: ARG001
+    limit = (settings.DATA_UPLOAD_MAX_MEMORY_SIZE or 0) >> 20
+    return _respond(request, HeadwaterError("payload_too_large", f"a request has at most {limit} MiB"))
+
+
+def _on_busy(request: HttpRequest, error: OperationalError) -> HttpResponse:
+    _log.warning("control_database_busy", path=request.path, error=str(error).strip())
+    problem = HeadwaterError("overloaded", "the control database is busy", retry_after_seconds=1)
+    return _respond(request, problem)
 
 
 def _on_unauthenticated(request: HttpRequest, error: AuthenticationError) -> HttpResponse:  # noqa: ARG001

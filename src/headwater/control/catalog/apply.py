@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from headwater.control.access.authority import authorize
 from headwater.control.catalog.endpoint_planning import plan_endpoints
 from headwater.control.catalog.model_planning import plan_models
@@ -11,6 +13,8 @@ from headwater.control.catalog.project import Project, read_project
 from headwater.control.kit.actions import Actor, action
 from headwater.control.orgs.models import Environment
 from headwater.core.errors import HeadwaterError
+
+LISTED_ERRORS: Final = 500
 
 
 def plan_project(*, actor: Actor, environment: Environment, resources: Resources) -> Outcome:
@@ -55,11 +59,13 @@ def _plan(environment: Environment, project: Project) -> Plan:
     plan_models(plan, environment, project.models)
     if plan.errors:
         count = len(plan.errors)
+        listed = [error.to_plain() for error in plan.errors[:LISTED_ERRORS]]
         raise HeadwaterError(
             "project_invalid",
             f"{count} {'error' if count == 1 else 'errors'} in the project; nothing was changed",
-            hint="mend every file listed and apply again",
-            extra={"errors": [error.to_plain() for error in plan.errors]},
+            hint="mend what is listed and apply again"
+            + (f"; only the first {LISTED_ERRORS} are listed" if count > LISTED_ERRORS else ""),
+            extra={"errors": listed},
         )
     return plan
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from django.db import OperationalError
 from django.test import Client
 from tests.builders.control import make_key, make_user
 from tests.builders.http import Api, environment_path, project_path, with_key, with_session
 
 from headwater.control.access.actions import revoke_key
+from headwater.control.api.caller import Caller
 from headwater.control.kit.actions import SYSTEM
 from headwater.control.orgs.models import Environment
 
@@ -91,6 +95,22 @@ def test_bad_json_and_bad_fields_are_named(environment: Environment) -> None:
     assert answer.body["errors"][0]["path"] == "query/limit"
     answer = api.get(path + "?cursor=nonsense")
     assert (answer.status, "cursor" in answer.body["detail"]) == (400, True)
+
+
+def test_a_body_that_is_too_large_and_a_busy_database_are_no_mystery(
+    environment: Environment, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = with_session(environment)
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1 << 20
+    answer = api.post(project_path(environment, "service-accounts"), {"name": "x" * (2 << 20)})
+    assert (answer.status, answer.body["code"]) == (413, "payload_too_large")
+
+    def busy(*_: object) -> None:
+        raise OperationalError("database is locked")
+
+    monkeypatch.setattr(Caller, "organizations", busy)
+    answer = api.get("/organizations")
+    assert (answer.status, answer.body["code"], answer.headers["Retry-After"]) == (503, "overloaded", "1")
 
 
 def test_unknown_addresses_and_methods_are_problems_too(environment: Environment) -> None:
