@@ -87,7 +87,7 @@ def _add_ledger(router: APIRouter, runtime: Runtime) -> None:
 
 
 def _is_balanced(runtime: Runtime, catalog: Catalog) -> bool:
-    """Return whether each dataset's minutes add up to its totals and every accepted row has its sequence number."""
+    """Return whether the minutes of each dataset add up to its totals."""
     sums: dict[str, list[int]] = {}
     for row in runtime.journal.ledger(since_minute=0):
         values = list(counts_of(row.counts).values())

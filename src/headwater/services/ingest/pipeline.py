@@ -90,7 +90,7 @@ class Pipeline:
             open_ = self._take(waiting) and open_
             if not waiting:
                 continue
-            # Few rows are encoded faster than the disk answers, so they gather meanwhile; many are encoded meanwhile.
+            # Few rows are encoded faster than the disk answers: they gather until it does. Many are encoded meanwhile.
             is_small = sum(submission.received for submission in waiting) < OVERLAP_FROM_ROWS
             if is_small:
                 self._ahead.acquire()
@@ -141,12 +141,14 @@ class Pipeline:
 
         def done(future: Future[None]) -> None:
             metrics.COMMIT_SECONDS.observe(time.perf_counter() - began)
-            self._settle(segment, future.exception())
-            finished()
+            try:
+                self._settle(segment, future.exception())
+            finally:
+                finished()
 
         try:
             future = self._committer.submit(segment)
-        except HeadwaterError as error:
+        except Exception as error:  # noqa: BLE001 - the thread must live on, and those who wait must hear of it
             self._settle(segment, error)
             finished()
         else:
