@@ -49,6 +49,10 @@ class Peer:
         self.answer = answer
 
 
+def _length(headers: dict[str, str]) -> int:
+    return int(headers.get("content-length", 0))
+
+
 @contextmanager
 def serve_peer() -> Iterator[Peer]:
     """Serve on a free port until left."""
@@ -56,7 +60,7 @@ def serve_peer() -> Iterator[Peer]:
     class Handler(BaseHTTPRequestHandler):
         def handle_any(self) -> None:
             headers = {name.lower(): value for name, value in self.headers.items()}
-            body = self.rfile.read(int(headers.get("content-length", 0)))
+            body = self._read_chunks() if "transfer-encoding" in headers else self.rfile.read(_length(headers))
             if headers.get("content-encoding") == "zstd":
                 body = zstandard.ZstdDecompressor().decompress(body)
             request = Request(self.command, self.path, headers, body)
@@ -67,6 +71,14 @@ def serve_peer() -> Iterator[Peer]:
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(answer)
+
+        def _read_chunks(self) -> bytes:
+            body = bytearray()
+            while size := int(self.rfile.readline(), 16):
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+            return bytes(body)
 
         do_GET = do_POST = do_PUT = handle_any  # noqa: N815 - the names the server looks for
 

@@ -35,9 +35,10 @@ def push(
     """Register a model's version; pushing what is already there changes nothing."""
     session = open_session(home, project, json=as_json)
     outcome = apply_somewhere(session, dry_run=False, project=collect_model(directory))
-    session.answer(outcome.plain, outcome.draw)
+    name = _name_in(directory)
+    about = outcome.about("model", name)
+    session.answer(about.plain, about.draw)
     if promote_it:
-        name = _name_in(directory)
         with require_control(session) as api:
             newest = api.request("GET", f"{_models(session)}/{name}/versions?limit=1")["items"][0]["number"]
             _promote(api, session, name, int(newest), "pushed with --promote")

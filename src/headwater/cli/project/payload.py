@@ -37,6 +37,11 @@ class Outcome:
 
     plain: Mapping[str, Any]
 
+    def about(self, kind: str, name: str) -> Outcome:
+        """Return the part about one resource."""
+        changes = [one for one in self.plain["changes"] if (one["kind"], one["name"]) == (kind, name)]
+        return Outcome({**self.plain, "changes": changes})
+
     def tally(self) -> dict[str, int]:
         """Return how many resources were created, updated and left unchanged."""
         counted = Counter(str(change["action"]) for change in self.plain["changes"])

@@ -1,0 +1,124 @@
+"""The commands that talk to control's API, against a scripted server."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from tests.fakes.peer import Answer, Peer, Request
+
+from headwater.cli import main as entry
+
+MANIFEST = "name: delay\nartifact: model.onnx\n"
+CHANGES = [
+    {"kind": "dataset", "name": "flights", "action": "unchanged", "details": ["not in the project directory"]},
+    {"kind": "model", "name": "delay", "action": "create", "details": ["version 1, takes all traffic"]},
+]
+
+
+@pytest.fixture
+def control(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> Peer:
+    """Return a stand-in for control that accepts everything."""
+
+    def answer(request: Request) -> Answer:
+        documents = {
+            "/api/v1/apply": {"changes": CHANGES, "snapshot": 5, "dry_run": b'"dry_run":true' in request.body},
+            "/api/v1/organizations/default/projects/default/models": {
+                "items": [
+                    {
+                        "name": "delay",
+                        "aliases": {"champion": 2},
+                        "routes": {"development": [{"version": 2, "role": "primary", "weight_bps": 7500}]},
+                        "description": "late or not",
+                    }
+                ]
+            },
+            "/api/v1/organizations/default/projects/default/models/delay/versions?limit=1": {"items": [{"number": 7}]},
+        }
+        return 200, {"content-type": "application/json"}, json.dumps(documents.get(request.path, {})).encode()
+
+    monkeypatch.setenv("HEADWATER_CONTROL__URL", peer.url)
+    peer.answer = answer
+    return peer
+
+
+def run(*arguments: str) -> int:
+    """Run the command line in this process and return its exit code."""
+    with pytest.raises(SystemExit) as caught:
+        entry.main(list(arguments))
+    code = caught.value.code
+    assert isinstance(code, int)
+    return code
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Return a project directory with a model."""
+    model = tmp_path / "models" / "delay"
+    model.mkdir(parents=True)
+    (model / "model.yaml").write_text(MANIFEST)
+    (model / "model.onnx").write_bytes(b"onnx")
+    return tmp_path
+
+
+def test_artifacts_are_put_before_the_project_is_applied(
+    control: Peer, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("apply", str(project)) == 0
+
+    digest = hashlib.sha256(b"onnx").hexdigest()
+    put, post = control.requests
+    assert (put.method, put.path, put.body) == ("PUT", f"/api/v1/artifacts/{digest}", b"onnx")
+    body = json.loads(post.body)
+    assert body["resources"]["models"][0]["artifact_sha256"] == digest
+    assert (body["organization"], body["environment"], body["dry_run"]) == ("default", "development", False)
+    assert "1 created, 0 updated, 1 unchanged; configuration 5" in capsys.readouterr().out
+
+
+def test_a_plan_is_a_dry_run(control: Peer, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("plan", str(project), "--json") == 0
+
+    assert json.loads(control.requests[-1].body)["dry_run"] is True
+    assert json.loads(capsys.readouterr().out)["dry_run"] is True
+
+
+def test_the_errors_of_every_file_are_shown(control: Peer, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    problem = {
+        "code": "project_invalid",
+        "detail": "1 error in the project",
+        "errors": [{"source": "models/delay/model.yaml", "path": "inputs", "message": "missing"}],
+    }
+    control.answer = lambda _: (422, {"content-type": "application/problem+json"}, json.dumps(problem).encode())
+
+    assert run("apply", str(project)) == 1
+
+    assert "models/delay/model.yaml:inputs: missing" in capsys.readouterr().err
+
+
+def test_a_push_tells_about_its_model_alone_and_can_promote(
+    control: Peer, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("models", "push", str(project / "models" / "delay"), "--promote") == 0
+
+    text = capsys.readouterr().out
+    assert "+ model delay" in text
+    assert "flights" not in text
+    assert control.requests[-1].path.endswith("/models/delay/versions/7/promote")
+    assert json.loads(control.requests[-1].body)["environment"] == "development"
+
+
+def test_models_are_listed_with_their_routes(control: Peer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert control.url
+    assert run("models", "list") == 0
+
+    text = capsys.readouterr().out
+    assert "champion = 2" in text
+    assert "2 primary 75%" in text
+
+
+def test_without_control_the_cure_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("models", "list", "--home", str(tmp_path)) == 1
+
+    assert "headwater up" in capsys.readouterr().err
