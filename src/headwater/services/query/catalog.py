@@ -19,7 +19,7 @@ from headwater.engines.lake.protocol import TableState
 from headwater.engines.models.log_schema import log_schema
 from headwater.engines.query.parameters import ParameterFault, duckdb_types, typed_defaults
 from headwater.engines.query.protocol import TableSource
-from headwater.engines.query.tables import SYSTEM_COLUMNS, table_source
+from headwater.engines.query.tables import SYSTEM_COLUMNS, duckdb_columns, table_source
 from headwater.engines.query.walk import CheckedQuery, check_query
 from headwater.services.kit.service import Caller
 
@@ -166,4 +166,6 @@ def _log_table(environment_id: str, spec: ModelSpec) -> QueryTable:
 
 
 def _with_system_columns(schema: pa.Schema) -> pa.Schema:
-    return pa.schema([*schema, *(field for field in SYSTEM_COLUMNS if field.name not in schema.names)])
+    complete = pa.schema([*schema, *(field for field in SYSTEM_COLUMNS if field.name not in schema.names)])
+    duckdb_columns(complete)  # worked out now, in a thread, rather than by the first request
+    return complete

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from headwater.services.query.cache import Flights, ResultCache
 from headwater.services.query.catalog import CompiledEndpoint, CompiledQueries
 from headwater.services.query.execution import Execution, QueryRunner
 from headwater.services.query.formats import MEDIA_TYPES, ResultFormat, split_suffix
+from headwater.services.query.listening import ClientGone, listening, or_gone
 from headwater.services.query.request import Receive, choose_format, read_json_parameters, read_query_string
 from headwater.services.query.result import BATCH_ROWS, Shape
 from headwater.services.query.versions import TableVersions
@@ -51,10 +52,6 @@ class Question:
         """Return the version of every table that is read."""
         pairs = zip(self.endpoint.tables, self.states, strict=True)
         return {table.name: None if state is None else state.version for table, state in pairs}
-
-
-class ClientGone(Exception):
-    """The caller closed the connection before the answer was complete."""
 
 
 class EndpointHandler:
@@ -93,7 +90,7 @@ class EndpointHandler:
                 await _send_whole(question, headers, body, send)
                 return
         try:
-            async with _listening(receive) as gone:
+            async with listening(receive) as gone:
                 await self._run(question, headers, is_cacheable, gone, send)
         except ClientGone:
             self.answers.add((name, "abandoned"))
@@ -131,11 +128,11 @@ class EndpointHandler:
             return await self._execute(question)
 
         if is_cacheable:
-            execution, is_owner = await _or_gone(self._flights.join(question.tag, begin), gone)
+            execution, is_owner = await or_gone(self._flights.join(question.tag, begin), gone)
             if not is_owner and execution.result is not None and execution.result.body is None:
-                execution = await _or_gone(begin(), gone)  # too large to be shared
+                execution = await or_gone(begin(), gone)  # too large to be shared
         else:
-            execution = await _or_gone(begin(), gone)
+            execution = await or_gone(begin(), gone)
         assert execution.result is not None
         self.answers.add((name, "run"))
         headers = [*headers, _timing(execution)]
@@ -253,35 +250,3 @@ async def _send_chunks(
                 raise ClientGone
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
-
-
-@contextlib.asynccontextmanager
-async def _listening(receive: Receive) -> AsyncIterator[asyncio.Future[None]]:
-    """Yield a future that is done once the client has closed the connection."""
-
-    async def listen() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-
-    task = asyncio.create_task(listen())
-    try:
-        yield task
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-
-async def _or_gone(work: Awaitable[Any], gone: asyncio.Future[None]) -> Any:
-    """Return what ``work`` returns; cancel it and raise ``ClientGone`` when the client has gone before."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise ClientGone
-    finally:
-        if not task.done():
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task

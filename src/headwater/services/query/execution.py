@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from headwater.services.query.admission import Admission, Slot
 from headwater.services.query.result import Result, Shape, read_result
 
 T = TypeVar("T")
+STREAM_SECONDS: Final = 300.0  # how long a result that is computed while it is read may take
 _INTERRUPT_EVERY_SECONDS: Final = 0.05
 _END: Final = object()
 
@@ -36,8 +38,11 @@ class Execution:
         began = time.monotonic()
         self.result = result = await self._within(lambda: read_result(self._reading, shape))
         self.query_seconds = time.monotonic() - began
-        if not result.is_live:
+        if result.is_live:
+            self._deadline = max(self._deadline, time.monotonic() + STREAM_SECONDS)
+        else:
             self._release()
+            self._deadline = math.inf  # nothing runs any more: a slow reader may take his time
         return result
 
     async def chunks(self) -> AsyncGenerator[bytes]:
@@ -59,7 +64,7 @@ class Execution:
         """Run ``work`` in a thread; interrupt the query when its time is up or the caller is cancelled."""
         future = asyncio.get_running_loop().run_in_executor(self._runner.threads, work)
         try:
-            done, _ = await asyncio.wait({future}, timeout=max(0.0, self._deadline - time.monotonic()))
+            done, _ = await asyncio.wait({future}, timeout=self._remaining())
         except asyncio.CancelledError:
             await self._stop(future)
             raise
@@ -69,6 +74,9 @@ class Execution:
         raise HeadwaterError(
             "query_timeout", "the query ran into its time limit", hint="ask for less, or raise timeout_seconds"
         )
+
+    def _remaining(self) -> float | None:
+        return None if self._deadline == math.inf else max(0.0, self._deadline - time.monotonic())
 
     async def _stop(self, future: asyncio.Future[T]) -> None:
         """Interrupt until the thread has ended: one interrupt may fall between two statements."""

@@ -14,6 +14,7 @@ from headwater.services.kit.service import ASGIScope, Caller, Runtime
 from headwater.services.query.catalog import NO_POLICY, CompiledQueries, QueryTable
 from headwater.services.query.encoding import make_encoder
 from headwater.services.query.formats import MEDIA_TYPES, ResultFormat, accepted_format
+from headwater.services.query.listening import ClientGone, listening, or_gone
 from headwater.services.query.request import MAX_BODY_BYTES, Receive, read_json_object
 from headwater.services.query.versions import States, TableVersions
 
@@ -47,7 +48,11 @@ class SqlHandler:
         sql, parameters = _read(read_json_object(scope, body))
         compiled: CompiledQueries = caller.environment.compiled[self._service]
         try:
-            await self._run(caller, compiled, (sql, parameters), form, send)
+            async with listening(receive) as gone:
+                await or_gone(self._run(caller, compiled, (sql, parameters), form, send), gone)
+        except ClientGone:
+            self.answers.add(("abandoned",))
+            return
         except HeadwaterError as error:
             self.answers.add((error.code,))
             raise

@@ -260,6 +260,28 @@ async def test_a_query_that_nobody_waits_for_any_more_is_stopped(tmp_path: Path)
         await until(lambda: asked.service._runner.admission.running == 0)
 
 
+async def test_a_slow_reader_may_take_his_time_over_a_result_that_is_ready(tmp_path: Path) -> None:
+    ready = endpoint(
+        "ready", "/*\nmax_rows: 200000\ntimeout_seconds: 1.5\n*/ select i, 'x' || i as s from range(60000) r(i)"
+    )
+    async with asking(tmp_path, ready) as asked:
+        chunks: list[bytes] = []
+
+        async def receive() -> dict[str, Any]:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        async def send(message: dict[str, Any]) -> None:
+            await asyncio.sleep(0.4)
+            chunks.append(message.get("body", b""))
+
+        headers = [(name.lower().encode(), value.encode()) for name, value in AUTHORIZED.items()]
+        scope = {"type": "http", "method": "GET", "path": "/v1/endpoints/ready.csv", "query_string": b""}
+        await asked.door({**scope, "headers": headers}, receive, send)  # type: ignore[arg-type] # as servers do
+        assert len(chunks) > 5
+        assert b"".join(chunks).count(b"\n") == 60_001
+
+
 async def test_the_same_question_asked_by_many_runs_once(tmp_path: Path) -> None:
     async with asking(tmp_path, endpoint("by_carrier", BY_CARRIER)) as asked:
         asked.seal("flights", flights(0, 5_000))
