@@ -1,0 +1,219 @@
+"""The flights example: every row of the package's files is accounted for, and nothing is done twice."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pandas as pd
+import pytest
+from tests.builders.flights import DATASETS, Flights, read_data, start_flights
+from tests.builders.system import is_running, wait_for
+
+from headwater.client import Counts
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(480)]
+
+FEATURES = ("carrier", "origin", "month", "weekday", "hour", "distance")
+
+
+@pytest.fixture(scope="module")
+def module_flights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flights]:
+    started = start_flights(tmp_path_factory.mktemp("flights"))
+    try:
+        yield started
+    finally:
+        if started.system.process is not None:
+            started.system.stop()
+
+
+@pytest.fixture
+def flights(module_flights: Flights) -> Flights:
+    """Return the example, running, whatever the test before did to it."""
+    if module_flights.system.process is None:
+        module_flights.start()
+    return module_flights
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_every_row_of_the_file_is_accounted_for(flights: Flights, dataset: str) -> None:
+    account = flights.accounts[dataset]
+    counts = account["counts"]
+
+    assert counts["received"] == len(read_data(dataset))
+    assert counts["received"] == counts["accepted"] + counts["duplicate"] + counts["quarantined"] + counts["rejected"]
+    assert account["rows"] == counts["accepted"]
+
+
+def test_the_flights_table_holds_all_flights_and_cancelled_ones_too(flights: Flights) -> None:
+    cancelled = int(read_data("flights")["dep_time"].isna().sum())
+
+    found = flights.sql("SELECT count(*) AS flights, count(dep_time) AS departed FROM flights")
+
+    assert flights.accounts["flights"]["rows"] == 336_776
+    assert found == [{"flights": 336_776, "departed": 336_776 - cancelled}]
+    assert cancelled == 8_255
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_every_accepted_value_is_in_the_table_as_the_file_has_it(flights: Flights, dataset: str) -> None:
+    expected = read_data(dataset)
+    if dataset == "weather":
+        expected = expected[~(expected["wind_speed"] > 253)].reset_index(drop=True)
+    if "time_hour" in expected:
+        expected = expected.assign(time_hour=pd.to_datetime(expected["time_hour"], utc=True).dt.as_unit("us"))
+
+    # Another test adds airlines of its own behind those of the file.
+    found = flights.read_table(dataset).head(len(expected))
+
+    pd.testing.assert_frame_equal(found[list(expected.columns)], expected, check_dtype=False, check_exact=True)
+
+
+def test_the_broken_instrument_is_in_quarantine_as_a_group_of_one(flights: Flights) -> None:
+    assert {name: one["counts"]["quarantined"] for name, one in flights.accounts.items()} == {
+        "airlines": 0,
+        "airports": 0,
+        "planes": 0,
+        "weather": 1,
+        "flights": 0,
+    }
+    (group,) = flights.get("/v1/datasets/weather/quarantine/groups")["groups"]
+
+    assert (group["code"], group["path"], group["count"], group["open"]) == ("out_of_range", "/wind_speed", 1, 1)
+    (sample,) = group["samples"]
+    assert sample["errors"][0]["actual"] == "1048.36058"
+    assert sample["raw"].startswith("EWR,2013,2,12,3,")
+
+
+@pytest.mark.parametrize("origin", ["EWR", "JFK", "LGA", None])
+def test_delays_by_carrier_are_what_pandas_says(flights: Flights, origin: str | None) -> None:
+    data = read_data("flights")
+    data = data if origin is None else data[data["origin"] == origin]
+    names = read_data("airlines").set_index("carrier")["name"]
+
+    rows = flights.query("delay_by_carrier", origin=origin)
+
+    groups = dict(iter(data.groupby("carrier")))
+    assert {row["carrier"] for row in rows} == set(groups)
+    for row in rows:
+        group = groups[row["carrier"]]
+        delays = group["dep_delay"].dropna()
+        assert row["airline"] == names[row["carrier"]]
+        assert row["flights"] == len(group)
+        assert row["cancelled"] == group["dep_time"].isna().sum()
+        assert row["mean_departure_delay"] == pytest.approx(delays.mean(), abs=0.00501)
+        assert row["late_share"] == pytest.approx((delays > 15).mean(), abs=0.0000501)
+    means = [row["mean_departure_delay"] for row in rows]
+    assert means == sorted(means, reverse=True)
+
+
+def test_delays_by_hour_are_what_pandas_says(flights: Flights) -> None:
+    data = read_data("flights")
+    data = data[(data["origin"] == "LGA") & data["dep_delay"].notna()]
+    delays = data.groupby("hour")["dep_delay"]
+
+    rows = flights.query("delay_by_hour", origin="LGA")
+
+    assert [(row["hour"], row["flights"]) for row in rows] == list(delays.size().items())
+    assert [row["mean_departure_delay"] for row in rows] == pytest.approx(list(delays.mean()), abs=0.00501)
+    assert [row["p90_departure_delay"] for row in rows] == pytest.approx(list(delays.quantile(0.9)), abs=0.0501)
+
+
+def test_delays_by_weather_join_what_was_accepted_and_nothing_else(flights: Flights) -> None:
+    weather = read_data("weather")
+    weather = weather[~(weather["wind_speed"] > 253)]
+    joined = read_data("flights").merge(weather[["origin", "time_hour", "visib"]], on=["origin", "time_hour"])
+    joined = joined[joined["dep_delay"].notna()]
+    names = ["under 1 mile", "1 to 5 miles", "5 miles and more"]
+    bands = pd.cut(joined["visib"], [-np.inf, 1, 5, np.inf], right=False, labels=names)
+    expected = joined.groupby(bands, observed=True)["dep_delay"].agg(["size", "mean"])
+
+    rows = flights.query("delay_by_weather")
+
+    assert {row["visibility"]: row["flights"] for row in rows} == expected["size"].to_dict()
+    found = {row["visibility"]: row["mean_departure_delay"] for row in rows}
+    assert found == pytest.approx(expected["mean"].to_dict(), abs=0.00501)
+
+
+def test_predictions_are_the_models_own_and_each_is_logged(flights: Flights) -> None:
+    rows = sample_departures()
+    session = onnxruntime.InferenceSession(flights.artifact.read_bytes(), providers=["CPUExecutionProvider"])
+    kinds = {one.name: object if one.type == "tensor(string)" else np.float32 for one in session.get_inputs()}
+    inputs = {name: np.array([[row[name]] for row in rows], dtype=kind) for name, kind in kinds.items()}
+    (probabilities,) = session.run(["probabilities"], inputs)
+
+    with flights.client() as client:
+        reply = client.predict("departure_delay", rows)
+
+    answers = {one.id: one.outputs["late_probability"] for one in reply.predictions}
+    assert list(answers.values()) == pytest.approx([float(row[1]) for row in probabilities], abs=1e-6)
+    assert len(set(answers.values())) > len(rows) // 2
+    logged = wait_for(lambda: log_of(flights, list(answers)), 10, "the prediction log")
+    assert {row["prediction_id"]: row["output_late_probability"] for row in logged} == pytest.approx(answers)
+    asked = [tuple(row[f"input_{name}"] for name in FEATURES) for row in logged]
+    assert sorted(asked) == sorted(tuple(row[name] for name in FEATURES) for row in rows)
+
+
+def sample_departures() -> list[dict[str, Any]]:
+    """Return what is known beforehand about forty flights from all over the year."""
+    data = read_data("flights").iloc[::8_420][:40]
+    weekday = pd.to_datetime(data[["year", "month", "day"]]).dt.isocalendar().day.astype(int)
+    data = data.assign(weekday=weekday)[list(FEATURES)]
+    return [dict(zip(FEATURES, row, strict=True)) for row in data.itertuples(index=False, name=None)]
+
+
+def log_of(flights: Flights, ids: list[str]) -> list[dict[str, Any]] | None:
+    """Return the log's rows of these predictions once all are there."""
+    query = "SELECT * FROM predictions_departure_delay WHERE prediction_id >= $first AND prediction_id <= $last"
+    found = [row for row in flights.sql(query, first=min(ids), last=max(ids)) if row["prediction_id"] in ids]
+    return found if len(found) == len(ids) else None
+
+
+def test_a_new_row_is_seen_by_queries_within_two_seconds_of_its_acknowledgement(flights: Flights) -> None:
+    with flights.client() as client:
+        for number in range(3):
+            code = f"{number}H"
+            sent = client.ingest("airlines", [{"carrier": code, "name": "Headwater Air"}]).counts
+            acknowledged = time.monotonic()
+            assert sent.accepted + sent.duplicate == 1
+            wait_for(partial(find_airline, flights, code), 10, "the row")
+            assert time.monotonic() - acknowledged < 2.0
+
+
+def find_airline(flights: Flights, code: str) -> list[dict[str, Any]]:
+    return flights.sql("SELECT name FROM airlines WHERE carrier = $code", code=code)
+
+
+def test_a_second_start_loads_nothing_and_trains_nothing(flights: Flights) -> None:
+    before = flights.sealed_accounts()
+    trained = flights.artifact.stat().st_mtime_ns
+    versions = flights.get("/v1/models")
+    pids = flights.system.pids
+
+    assert flights.system.stop(signal.SIGTERM) == 0
+    assert not any(map(is_running, pids.values()))
+    flights.start()
+
+    assert flights.sealed_accounts() == before
+    assert flights.artifact.stat().st_mtime_ns == trained
+    assert flights.get("/v1/models") == versions
+    assert flights.system.log.read_text().count("ROC AUC") == 1
+
+
+def test_a_row_that_is_sent_again_counts_as_a_duplicate(flights: Flights) -> None:
+    before = flights.sealed_accounts()["planes"]
+    plane = read_data("planes").iloc[17:18].convert_dtypes().to_csv(index=False, na_rep="NA").encode()
+
+    with flights.client() as client:
+        sent = client.ingest("planes", plane, format="csv", params={"null": "NA"}).counts
+
+    assert sent == Counts(received=1, duplicate=1)
+    after = flights.sealed_accounts()["planes"]
+    assert after["rows"] == before["rows"] == 3_322
+    assert after["counts"]["duplicate"] == before["counts"]["duplicate"] + 1
+    assert after["counts"]["accepted"] == before["counts"]["accepted"]
