@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Raw
 
+from headwater.contracts.assembly import CHUNK_ROWS, Built, RowColumns
 from headwater.contracts.findings import Findings
 from headwater.contracts.framing import LineRows, Rows
 from headwater.contracts.jsontext import (
@@ -34,13 +35,20 @@ from headwater.contracts.rows import FieldError, ReadLimits, RowFault
 
 
 class Reading:
-    """The rows of one body after the first step (a ``RowBatch``)."""
+    """The rows of one body after the first step (a ``RowBatch``).
+
+    Attributes:
+        built: full chunks of ``CHUNK_ROWS`` typed rows, already columns.
+        pending: the typed rows behind them, to be built together with those of other bodies.
+        extras: JSON text of unknown members, by typed row.
+    """
 
     def __init__(self, rows: Rows, limits: ReadLimits) -> None:
         """Start with nothing decoded."""
         self.rows = rows
         self.limits = limits
-        self.typed: list[Any] = []
+        self.built: list[Built] = []
+        self.pending: list[Any] = []
         self.faults: list[RowFault] = []
         self.extras: dict[int, bytes] = {}
 
@@ -50,6 +58,11 @@ class Reading:
         return len(self.rows.texts)
 
     @property
+    def accepted(self) -> int:
+        """Return how many rows passed so far."""
+        return len(self.built) * CHUNK_ROWS + len(self.pending)
+
+    @property
     def extra_captured(self) -> int:
         """Return how many rows had unknown fields that were kept."""
         return len(self.extras)
@@ -57,7 +70,7 @@ class Reading:
     @property
     def done(self) -> int:
         """Return how many rows have been decided, which is also the number of the next one."""
-        return len(self.typed) + len(self.faults)
+        return self.accepted + len(self.faults)
 
     @cached_property
     def positions(self) -> npt.NDArray[np.int64]:
@@ -72,9 +85,10 @@ class Reading:
 class RowReader:
     """Decodes the rows of a contract."""
 
-    def __init__(self, contract: Contract, check: RowCheck) -> None:
+    def __init__(self, contract: Contract, check: RowCheck, columns: RowColumns) -> None:
         """Compile the decoders."""
         self._check = check
+        self._columns = columns
         self._decode: Callable[[bytes | Raw], Any] = msgspec.json.Decoder(check.struct.type).decode
         self._prefixes = {name: encode(member.name) + b":" for name, member in check.struct.named.items()}
         self._captures = contract.on_unknown != "quarantine"
@@ -96,7 +110,7 @@ class RowReader:
     @staticmethod
     def _odd_rows(rows: Rows, limits: ReadLimits, *, is_utf8: bool) -> list[int]:
         odd = set(rows.failed)
-        if sum(map(len, rows.texts)) > limits.max_row_bytes:
+        if max(map(len, rows.texts), default=0) > limits.max_row_bytes:
             odd.update(i for i, text in enumerate(rows.texts) if len(text) > limits.max_row_bytes)
         if not is_utf8:
             odd.update(i for i, text in enumerate(rows.texts) if not _is_utf8(bytes(text)))
@@ -107,23 +121,33 @@ class RowReader:
     def _decode_until(self, reading: Reading, end: int) -> bool:
         texts = iter(reading.rows.texts) if not reading.done else islice(reading.rows.texts, reading.done, None)
         while reading.done < end:
+            room = CHUNK_ROWS - len(reading.pending)
             try:
-                reading.typed.extend(map(self._decode, islice(texts, end - reading.done)))
+                reading.pending.extend(map(self._decode, islice(texts, min(room, end - reading.done))))
             except UNREADABLE:
                 text = reading.text(reading.done)
                 if isinstance(reading.rows, LineRows) and not text.strip():
                     reading.rows.drop_blank()
                     return False
                 self._decide(reading, self._look_again(text, reading.limits))
+            else:
+                if len(reading.pending) == CHUNK_ROWS:
+                    self._build(reading)
         return True
+
+    def _build(self, reading: Reading) -> None:
+        reading.built.append(self._columns.build(reading.pending))
+        reading.pending = []
 
     def _decide(self, reading: Reading, verdict: Verdict) -> None:
         if verdict.errors:
             reading.faults.append(self.fault(reading, reading.done, verdict.errors))
             return
         if verdict.extra is not None and self._keeps:
-            reading.extras[len(reading.typed)] = verdict.extra
-        reading.typed.append(verdict.row)
+            reading.extras[reading.accepted] = verdict.extra
+        reading.pending.append(verdict.row)
+        if len(reading.pending) == CHUNK_ROWS:
+            self._build(reading)
 
     def _judge_odd(self, reading: Reading, row: int) -> Verdict:
         text, limits = reading.text(row), reading.limits

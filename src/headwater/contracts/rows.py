@@ -93,8 +93,8 @@ class RowBatch(Protocol):
         ...
 
     @property
-    def typed(self) -> Sequence[Any]:
-        """Return the typed rows that passed so far (msgspec structs), in order."""
+    def accepted(self) -> int:
+        """Return how many rows passed so far; columns may still refuse some of them."""
         ...
 
     @property

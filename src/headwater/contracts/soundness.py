@@ -20,7 +20,7 @@ from headwater.core.errors import HeadwaterError
 MAX_PRECISION: Final = 38
 MAX_NESTING: Final = 16
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-_RESERVED: Final = re.compile(r"_hw_.*|_extra", re.IGNORECASE)
+_RESERVED: Final = re.compile(r"_hw_.*|_extra|__.*", re.IGNORECASE)
 _DATASET = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _VERSION = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9}){0,2}")
 _KEY_TYPES: Final = frozenset(LogicalType) - {LogicalType.ARRAY, LogicalType.STRUCT, LogicalType.MAP, LogicalType.JSON}
@@ -77,7 +77,7 @@ def _find_in_members(fields: tuple[Field, ...], path: str, depth: int) -> Iterat
         where = f"{path}/{field.name}"
         for name in (field.name, *field.aliases):
             if not _NAME.fullmatch(name) or _RESERVED.fullmatch(name):
-                cure = "Use letters, digits and _, not beginning with a digit or with _hw_, and not _extra."
+                cure = "Use letters, digits and _, not beginning with a digit, __ or _hw_, and not _extra."
                 yield Defect(where, f"{name!r} cannot name a field", cure)
         if (other := seen.setdefault(field.name.lower(), field.name)) is not field.name:
             cure = "Names must differ in more than upper and lower case, because tables do not tell them apart."

@@ -6,18 +6,15 @@ its verdict is final, and a row that it accepts takes its values from there.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from headwater.contracts.assembly import StructColumn
-from headwater.contracts.columns import Doubts
+from headwater.contracts.assembly import CHUNK_ROWS, Built, RowColumns
 from headwater.contracts.grammar import MICROSECOND
 from headwater.contracts.model import Contract
 from headwater.contracts.reading import Reading
@@ -25,7 +22,6 @@ from headwater.contracts.record import RowCheck, Verdict
 from headwater.contracts.rows import Columns, FieldError, RowFault
 from headwater.contracts.types import arrow_schema
 
-CHUNK_ROWS: Final = 1_024
 EXTRA: Final = "_extra"
 LATE: Final = "_hw_late"
 
@@ -38,60 +34,98 @@ def accepted_schema(contract: Contract) -> pa.Schema:
     return own.append(pa.field(EXTRA, pa.string())).append(pa.field(LATE, pa.bool_()))
 
 
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Typed rows of one body, from ``begin``, that lie side by side in a chunk."""
+
+    body: int
+    begin: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Columns and where their rows came from."""
+
+    built: Built
+    stretches: Sequence[Stretch]
+    size: int
+
+
 class Tabulator:
     """Builds batches of one contract."""
 
     def __init__(
-        self, contract: Contract, check: RowCheck, fault: Callable[[Reading, int, Sequence[FieldError]], RowFault]
+        self,
+        contract: Contract,
+        check: RowCheck,
+        columns: RowColumns,
+        fault: Callable[[Reading, int, Sequence[FieldError]], RowFault],
     ) -> None:
         """Prepare the columns; ``fault`` words the refusal of a row."""
         self.schema = accepted_schema(contract)
         self._check = check
-        self._rows = StructColumn(check.struct)
+        self._columns = columns
         self._fault = fault
         self._lateness = Punctuality(contract)
 
-    def columnise(self, batches: Sequence[Reading], received_at_us: Sequence[int]) -> Columns:
+    def columnise(self, bodies: Sequence[Reading], received_at_us: Sequence[int]) -> Columns:
         """Return all accepted rows as one batch, and every refused row of every body."""
-        group = Group.of(batches, received_at_us)
-        chunks = [self._chunk(group, begin) for begin in range(0, len(group.typed), CHUNK_ROWS)]
-        if len(chunks) == 1:
-            return Columns(chunks[0], *self._shares(group))
-        batch = pa.concat_batches(chunks) if chunks else pa.RecordBatch.from_pylist([], schema=self.schema)
+        group = Group(bodies, received_at_us, [{} for _ in bodies])
+        batches = [self._finish(chunk, group) for chunk in self._chunks(bodies)]
+        if len(batches) == 1:
+            batch = batches[0]
+        else:
+            batch = pa.concat_batches(batches) if batches else pa.RecordBatch.from_pylist([], schema=self.schema)
         return Columns(batch, *self._shares(group))
 
-    def _chunk(self, group: Group, begin: int) -> pa.RecordBatch:
-        rows = group.typed[begin : begin + CHUNK_ROWS]
-        doubts = Doubts()
-        arrays = self._rows.build_members(rows, None, doubts)
-        arrays.append(_extra_column(begin, len(rows), group.extras))
+    def _chunks(self, bodies: Sequence[Reading]) -> Iterator[Chunk]:
+        """Yield the columns of all bodies in order; rows still pending are built together across bodies."""
+        rows: list[Any] = []
+        stretches: list[Stretch] = []
+        for number, reading in enumerate(bodies):
+            if rows and (reading.built or len(rows) + len(reading.pending) > CHUNK_ROWS):
+                yield Chunk(self._columns.build(rows), stretches, len(rows))
+                rows, stretches = [], []
+            for count, built in enumerate(reading.built):
+                yield Chunk(built, [Stretch(number, count * CHUNK_ROWS, CHUNK_ROWS)], CHUNK_ROWS)
+            if reading.pending:
+                stretches.append(Stretch(number, len(reading.built) * CHUNK_ROWS, len(reading.pending)))
+                rows.extend(reading.pending)
+        if rows:
+            yield Chunk(self._columns.build(rows), stretches, len(rows))
+
+    def _finish(self, chunk: Chunk, group: Group) -> pa.RecordBatch:
+        arrays = [*chunk.built.arrays, group.extra_column(chunk)]
         cured: dict[int, Any] = {}
         dropped: list[int] = []
 
         def refuse(at: int, errors: Sequence[FieldError]) -> None:
-            if begin + at not in group.refused:
-                group.refused[begin + at] = errors
+            if at not in dropped:
+                body, typed = group.origin(chunk, at)
+                group.refused[body][typed] = errors
                 dropped.append(at)
 
-        for at in doubts.rows().tolist():
-            verdict = self._judge(group, begin + at)
+        for at in chunk.built.doubted.tolist():
+            verdict = self._judge(group, chunk, at)
             if verdict.errors:
                 refuse(at, verdict.errors)
             else:
                 cured[at] = verdict.row
         if cured:
             arrays = self._cure(arrays, cured)
-        late = self._lateness.flags(arrays, group.received[begin : begin + CHUNK_ROWS], refuse)
+        late = self._lateness.flags(arrays, group.received(chunk), refuse)
         batch = pa.RecordBatch.from_arrays([*arrays, late], schema=self.schema)
-        return batch if not dropped else batch.filter(pa.array(_kept(len(rows), dropped)))
+        return batch if not dropped else batch.filter(pa.array(_kept(chunk.size, dropped)))
 
-    def _judge(self, group: Group, at: int) -> Verdict:
-        reading, row = group.origin(at)
-        return self._check(reading.text(row), reading.limits.max_depth)
+    def _judge(self, group: Group, chunk: Chunk, at: int) -> Verdict:
+        body, typed = group.origin(chunk, at)
+        reading = group.bodies[body]
+        return self._check(reading.text(int(reading.positions[typed])), reading.limits.max_depth)
 
     def _cure(self, arrays: list[pa.Array], cured: dict[int, Any]) -> list[pa.Array]:
         """Replace whole rows by what the exact check read."""
-        fresh = self._rows.build_members(list(cured.values()), None, Doubts())
+        fresh = self._columns.build(list(cured.values())).arrays
         size = len(arrays[0])
         order = np.arange(size)
         order[list(cured)] = size + np.arange(len(cured))
@@ -101,62 +135,49 @@ class Tabulator:
     def _shares(self, group: Group) -> tuple[tuple[Sequence[int], ...], tuple[Sequence[RowFault], ...]]:
         positions: list[Sequence[int]] = []
         faults: list[Sequence[RowFault]] = []
-        found = np.array(sorted(group.refused), dtype=np.int64)
-        for reading, begin, end in zip(group.batches, group.starts[:-1], group.starts[1:], strict=True):
-            mine = found[(found >= begin) & (found < end)]
-            if not len(mine) and not reading.faults:
+        for reading, refused in zip(group.bodies, group.refused, strict=True):
+            if not refused and not reading.faults:
                 positions.append(range(reading.received))
                 faults.append(())
                 continue
-            late = [self._fault(reading, int(reading.positions[at - begin]), group.refused[at]) for at in mine.tolist()]
-            positions.append(np.delete(reading.positions, mine - begin).tolist())
+            late = [self._fault(reading, int(reading.positions[at]), errors) for at, errors in refused.items()]
+            positions.append(np.delete(reading.positions, list(refused)).tolist())
             faults.append(sorted((*reading.faults, *late), key=lambda fault: fault.row))
         return tuple(positions), tuple(faults)
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The bodies that become one batch, laid end to end.
+    """The bodies that become one batch; ``refused`` gathers, for each, errors by typed row."""
 
-    Attributes:
-        starts: where each body's typed rows begin, and behind the last where they end.
-        received: the instant of receipt of each typed row.
-        extras: JSON text of unknown members by typed row.
-        refused: errors of typed rows that columns or lateness refused, filled as chunks are built.
-    """
+    bodies: Sequence[Reading]
+    received_at_us: Sequence[int]
+    refused: list[dict[int, Sequence[FieldError]]]
 
-    batches: Sequence[Reading]
-    typed: Sequence[Any]
-    starts: list[int]
-    received: npt.NDArray[np.int64]
-    extras: dict[int, bytes]
-    refused: dict[int, Sequence[FieldError]]
+    @staticmethod
+    def origin(chunk: Chunk, at: int) -> tuple[int, int]:
+        """Return the body of a chunk's row, and which of the body's typed rows it is."""
+        for stretch in chunk.stretches:
+            if at < stretch.size:
+                return stretch.body, stretch.begin + at
+            at -= stretch.size
+        raise IndexError(at)
 
-    @classmethod
-    def of(cls, batches: Sequence[Reading], received_at_us: Sequence[int]) -> Group:
-        """Lay bodies end to end."""
-        sizes = [len(batch.typed) for batch in batches]
-        starts = [0, *accumulate(sizes)]
-        typed = batches[0].typed if len(batches) == 1 else list(chain.from_iterable(b.typed for b in batches))
-        received = np.repeat(np.asarray(received_at_us, dtype=np.int64), sizes)
-        extras = {
-            start + at: extra
-            for start, batch in zip(starts, batches, strict=False)
-            for at, extra in batch.extras.items()
-        }
-        return cls(batches, typed, starts, received, extras, {})
+    def received(self, chunk: Chunk) -> npt.NDArray[np.int64]:
+        """Return the instant of receipt of each row of a chunk."""
+        instants = [self.received_at_us[stretch.body] for stretch in chunk.stretches]
+        return np.repeat(np.asarray(instants, dtype=np.int64), [stretch.size for stretch in chunk.stretches])
 
-    def origin(self, at: int) -> tuple[Reading, int]:
-        """Return the body of a typed row and the row's number there."""
-        number = bisect_right(self.starts, at) - 1
-        reading = self.batches[number]
-        return reading, int(reading.positions[at - self.starts[number]])
-
-
-def _extra_column(begin: int, size: int, extras: dict[int, bytes]) -> pa.Array:
-    if not extras:
-        return pa.nulls(size, pa.string())
-    return pa.array([extras.get(begin + at) for at in range(size)], pa.binary()).cast(pa.string())
+    def extra_column(self, chunk: Chunk) -> pa.Array:
+        """Return the unknown members of a chunk's rows."""
+        if not any(self.bodies[stretch.body].extras for stretch in chunk.stretches):
+            return pa.nulls(chunk.size, pa.string())
+        texts = [
+            self.bodies[stretch.body].extras.get(stretch.begin + at)
+            for stretch in chunk.stretches
+            for at in range(stretch.size)
+        ]
+        return pa.array(texts, pa.binary()).cast(pa.string())
 
 
 def _kept(size: int, dropped: Iterable[int]) -> npt.NDArray[np.bool_]:

@@ -7,6 +7,7 @@ from typing import Any, Final, cast
 
 import pyarrow as pa
 
+from headwater.contracts.assembly import RowColumns
 from headwater.contracts.csvtext import split_csv
 from headwater.contracts.framing import BOM, LineRows, Rows, malformed, split_json
 from headwater.contracts.keys import row_keys
@@ -49,8 +50,9 @@ class CompiledContract:
         """Compile a sound contract."""
         self.contract = contract
         self._check = RowCheck(contract.name, contract.fields, captures=contract.on_unknown != "quarantine")
-        self._reader = RowReader(contract, self._check)
-        self._tabulator = Tabulator(contract, self._check, self._reader.fault)
+        columns = RowColumns(self._check.struct)
+        self._reader = RowReader(contract, self._check, columns)
+        self._tabulator = Tabulator(contract, self._check, columns, self._reader.fault)
         self.schema: pa.Schema = self._tabulator.schema
         self.row_type: type[Any] = self._check.struct.type
 

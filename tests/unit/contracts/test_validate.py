@@ -7,9 +7,9 @@ import pyarrow as pa
 import pytest
 from tests.builders.contracts import make_every_type
 
+from headwater.contracts.assembly import CHUNK_ROWS
 from headwater.contracts.model import Constraints, Contract, Dedup, Field, Lateness, LogicalType
 from headwater.contracts.rows import Columns, CsvDialect, Format, ReadLimits, RowFault
-from headwater.contracts.tabulation import CHUNK_ROWS
 from headwater.contracts.types import arrow_schema, duckdb_type
 from headwater.contracts.validate import compile_contract
 from headwater.core.errors import HeadwaterError
