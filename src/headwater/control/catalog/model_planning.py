@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from headwater.contracts.spec import contract_to_spec
+from headwater.contracts.spec import contract_from_spec, contract_to_spec
 from headwater.control import configuration
 from headwater.control.catalog.planning import Plan
 from headwater.control.catalog.project import DeclaredModel, errors_in
@@ -20,6 +20,7 @@ from headwater.control.registry.actions import (
 )
 from headwater.control.registry.models import Deployment, Model, ModelVersion
 from headwater.core.errors import HeadwaterError
+from headwater.core.snapshot import OutputSpec
 from headwater.engines.blobs import open_blobs
 
 
@@ -45,7 +46,7 @@ def _plan_model(plan: Plan, environment: Environment, model: Model | None, item:
     if model is not None:
         versions = ModelVersion.objects.for_org(model.org_id).filter(model=model, spec_sha256=digest)
         known = versions.order_by("-number").first()
-    if known is None and not _artifact_fits(plan, item):
+    if known is None and not (_artifact_fits(plan, item) and _log_fits(plan, model, item)):
         return
     served = model is not None and model.deployments.filter(environment=environment).exists()
     details = _details(environment, model, known, item, served=served)
@@ -114,6 +115,22 @@ def _artifact_fits(plan: Plan, item: DeclaredModel) -> bool:
         plan.errors.extend(errors_in(item.file.source, error))
         return False
     return True
+
+
+def _log_fits(plan: Plan, model: Model | None, item: DeclaredModel) -> bool:
+    """Refuse a signature whose predictions cannot be logged beside those of the version before."""
+    from headwater.engines.models.log_schema import conflicts, log_schema  # noqa: PLC0415 - loads Arrow
+
+    newest = model and ModelVersion.objects.for_org(model.org_id).filter(model=model).order_by("-number").first()
+    if not newest:
+        return True
+    outputs = [OutputSpec.model_validate(output) for output in newest.outputs]
+    old = log_schema(contract_from_spec(newest.inputs).fields, outputs)
+    found = conflicts(old, log_schema(item.manifest.inputs.fields, item.manifest.outputs))
+    for conflict in found:
+        message = f"{conflict}, and one table logs every version; rename the field, or give the model another name"
+        plan.refuse(item.file.source, "", message)
+    return not found
 
 
 def _newest_number(model: Model) -> int:

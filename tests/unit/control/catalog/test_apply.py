@@ -260,6 +260,14 @@ def test_an_artifact_that_is_missing_or_does_not_fit_is_refused(environment: Env
     assert misfit["source"] == "m"
 
 
+def test_a_version_that_cannot_be_logged_beside_the_last_is_refused(environment: Environment, owner: Actor) -> None:
+    artifact = put_artifact(linear([1.0, 2.0]))
+    apply_project(actor=owner, environment=environment, resources=resources(models={"m": (DELAY_MODEL, artifact)}))
+    other = DELAY_MODEL.replace("name: hour, logicalType: number", "name: hour, logicalType: boolean")
+    (error,) = refused(owner, environment, resources(models={"m": (other, artifact)}))
+    assert "input_hour" in error["message"]
+
+
 def test_an_endpoint_may_read_a_prediction_log(environment: Environment, owner: Actor) -> None:
     sql = "/* description: scores */ SELECT avg(output_score) AS mean FROM predictions_delay"
     project = resources(
