@@ -17,6 +17,11 @@ HOSTILE = [
     for line in CORPUS.read_text(encoding="utf-8").splitlines()
     if line.strip() and not line.startswith("#")
 ]
+ANALYST_LINES = [
+    line
+    for line in (CORPUS.parent / "analyst_sql.txt").read_text(encoding="utf-8").splitlines()
+    if not line.startswith("# ")
+]
 MORE_HOSTILE = [
     "select * from parquet_metadata('o.parquet')",
     "select * from read_parquet(['a', 'b'])",
@@ -188,6 +193,35 @@ def test_what_an_analyst_writes_passes_and_gives_what_duckdb_gives(
     finally:
         database.execute("USE main")
     assert sorted(map(repr, rows)) == sorted(map(repr, plain))
+
+
+@pytest.fixture(scope="module")
+def numbers() -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect()
+    connection.execute(
+        """
+        CREATE SCHEMA v;
+        CREATE TABLE v.t AS SELECT i AS a, i % 3 AS b, CASE WHEN i % 4 = 0 THEN NULL ELSE 's' || i END AS s,
+          date '2020-01-01' + i::int AS d, i / 7.0 AS f, [i, i + 1] AS l, {'q': i} AS st,
+          timestamp '2020-01-01' + to_hours(i) AS ts FROM range(20) r(i);
+        CREATE TABLE v.u AS SELECT i AS a, 'z' || i AS z FROM range(5, 25) r(i);
+        """
+    )
+    return connection
+
+
+@pytest.mark.parametrize("sql", ANALYST_LINES)
+def test_the_text_that_runs_means_what_the_text_that_came_means(numbers: duckdb.DuckDBPyConnection, sql: str) -> None:
+    canonical = check_query(sql, tables={"t", "u"}).render({"t": "v.t", "u": "v.u"})
+    ours = numbers.execute(canonical)
+    types, rows = [str(column[1]) for column in ours.description], ours.fetchall()
+    numbers.execute("USE v")
+    try:
+        plain = numbers.execute(sql)
+        assert types == [str(column[1]) for column in plain.description]
+        assert sorted(map(repr, rows)) == sorted(map(repr, plain.fetchall()))
+    finally:
+        numbers.execute("USE main")
 
 
 def test_the_tables_and_parameters_of_a_statement_are_found_wherever_they_stand() -> None:
