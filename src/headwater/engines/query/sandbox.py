@@ -98,8 +98,10 @@ class Sandbox:
         self._idle.clear()
 
     async def _take(self, environment_id: str) -> _Worker:
+        self._workers -= {worker for worker in self._idle if not worker.is_alive}
+        self._idle = [worker for worker in self._idle if worker.is_alive]
         for worker in self._idle:
-            if worker.environment_id == environment_id and worker.is_alive:
+            if worker.environment_id == environment_id:
                 self._idle.remove(worker)
                 return worker
         if len(self._workers) >= WORKERS and self._idle:

@@ -112,6 +112,8 @@ async def test_a_worker_that_dies_is_replaced(ask: Asker) -> None:
     worker._process.kill()
     await worker._process.wait()
     assert (await ask("select 1 as one")).rows.to_pylist() == [{"one": 1}]
+    assert worker not in ask.sandbox._idle
+    assert worker not in ask.sandbox._workers
 
 
 @pytest.mark.parametrize(
