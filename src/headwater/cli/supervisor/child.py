@@ -47,10 +47,37 @@ class ChildSpec:
     answers: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Pipe:
+    """A pipe: read here, written to by a child that inherits ``inlet``."""
+
+    reader: asyncio.StreamReader
+    transport: asyncio.ReadTransport
+    inlet: int
+
+    @classmethod
+    async def open(cls) -> _Pipe:
+        """Return a new pipe."""
+        loop = asyncio.get_running_loop()
+        read_end, inlet = os.pipe()
+        reader = asyncio.StreamReader(loop=loop)
+        transport, _ = await loop.connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader, loop=loop), os.fdopen(read_end, "rb", buffering=0)
+        )
+        return cls(reader, transport, inlet)
+
+
 class Child:
     """A running process. It leads its own group, so that a Ctrl-C in the terminal reaches the supervisor alone."""
 
-    def __init__(self, spec: ChildSpec, process: asyncio.subprocess.Process, stream: LogStream) -> None:
+    def __init__(
+        self,
+        spec: ChildSpec,
+        process: asyncio.subprocess.Process,
+        stream: LogStream,
+        output: _Pipe,
+        answer: _Pipe | None,
+    ) -> None:
         """Follow the output of ``process``."""
         self.spec = spec
         self.pid = process.pid
@@ -60,21 +87,30 @@ class Child:
         self._process = process
         self._stream = stream
         self.answer = b""
-        self._pump = asyncio.gather(self._follow(), self._keep_answer())
+        self._pipes = [pipe for pipe in (output, answer) if pipe is not None]
+        self._pump = asyncio.gather(self._follow(output), self._keep(answer))
 
     @classmethod
     async def start(cls, spec: ChildSpec, stream: LogStream) -> Child:
         """Start it, tied to this process's life."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), *spec.command),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE if spec.answers else asyncio.subprocess.STDOUT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **spec.environment},
-            cwd=spec.directory,
-            start_new_session=True,
-        )
-        return cls(spec, process, stream)
+        # Pipes of our own: asyncio's would hold back the news of its end until all that it started has ended too.
+        output = await _Pipe.open()
+        answer = await _Pipe.open() if spec.answers else None
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), *spec.command),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=(answer or output).inlet,
+                stderr=output.inlet,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **spec.environment},
+                cwd=spec.directory,
+                start_new_session=True,
+            )
+        finally:
+            for pipe in (output, answer):
+                if pipe is not None:
+                    os.close(pipe.inlet)
+        return cls(spec, process, stream, output, answer)
 
     @property
     def returncode(self) -> int | None:
@@ -85,8 +121,9 @@ class Child:
         """Wait for its end and its last output; return its exit code."""
         code = await self._process.wait()
         # Something it started may hold the pipe open for longer than anybody wants to wait.
-        with suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(self._pump), _DRAIN_SECONDS)
+        await asyncio.wait({self._pump}, timeout=_DRAIN_SECONDS)
+        for pipe in self._pipes:
+            pipe.transport.close()
         return code
 
     async def stop(self, hurry: asyncio.Event, *, hurried_grace_seconds: float = 3.0) -> None:
@@ -114,11 +151,9 @@ class Child:
             else:
                 os.killpg(self.pid, number)
 
-    async def _follow(self) -> None:
-        output = self._process.stderr if self.spec.answers else self._process.stdout
-        assert output is not None
+    async def _follow(self, output: _Pipe) -> None:
         tail = b""
-        while chunk := await output.read(_CHUNK):
+        while chunk := await output.reader.read(_CHUNK):
             *lines, tail = (tail + chunk).split(b"\n")
             if len(tail) > _CHUNK:
                 lines, tail = [*lines, tail], b""
@@ -127,9 +162,9 @@ class Child:
         if tail:
             self._line(tail)
 
-    async def _keep_answer(self) -> None:
-        if self.spec.answers and self._process.stdout is not None:
-            self.answer = await self._process.stdout.read()
+    async def _keep(self, answer: _Pipe | None) -> None:
+        if answer is not None:
+            self.answer = await answer.reader.read()
 
     def _line(self, raw: bytes) -> None:
         text = raw.decode(errors="replace").rstrip("\r")

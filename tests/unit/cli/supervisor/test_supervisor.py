@@ -104,6 +104,24 @@ async def test_a_killed_child_is_started_again(system: System) -> None:
     assert "services is back" in system.log
 
 
+async def test_what_a_killed_child_had_started_does_not_work_on_beside_its_successor(system: System) -> None:
+    note = system.home.run / "grandchild"
+    code = (
+        f"import pathlib, subprocess, sys\n"
+        f"one = subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(60)'])\n"
+        f"pathlib.Path({str(note)!r}).write_text(str(one.pid))\n"
+    )
+    keeper = system.supervisor.keep(system.spec("services", code + STEADY))
+    await system.supervisor.wait_ready()
+    grandchild = int(note.read_text())
+    assert keeper.child is not None
+
+    os.kill(keeper.child.pid, signal.SIGKILL)
+    await until(lambda: keeper.restarts == 1 and keeper.ready.is_set())
+
+    assert not is_alive(grandchild)
+
+
 async def test_a_crash_loop_is_told_and_the_others_go_on(system: System) -> None:
     steady = system.supervisor.keep(system.spec("services", STEADY))
     looping = system.supervisor.keep(system.spec("control", FAILING))
