@@ -94,6 +94,7 @@ def _absent_row(check: StructCheck) -> Any:
 class Built:
     """Typed rows as one array a field, and the rows that the columns doubt."""
 
+    size: int
     arrays: list[pa.Array]
     doubted: Indices
 
@@ -109,4 +110,4 @@ class RowColumns:
         """Return at most ``CHUNK_ROWS`` typed rows as arrays."""
         doubts = Doubts()
         arrays = self._columns.build_members(rows, None, doubts)
-        return Built(arrays, doubts.rows())
+        return Built(len(rows), arrays, doubts.rows())

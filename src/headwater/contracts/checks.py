@@ -47,6 +47,8 @@ class ValueCheck:
 
     wire: Any
     expected: str
+    may_settle = False
+    """Whether decoding a value as the wire type can leave no doubt about it; ``settles`` says so of one value."""
 
     def __init__(self, field: Field, *, private: bool = False) -> None:
         """Compile the check; ``private`` keeps values out of errors whatever the field's own classification."""
@@ -88,9 +90,9 @@ class ValueCheck:
         raise NotImplementedError
 
     def settles(self, value: Any) -> bool:
-        """Return whether decoding ``value`` as the wire type left no doubt about it."""
+        """Return whether decoding ``value`` left no doubt, where the check ``may_settle`` at all."""
         del value
-        return False
+        return True
 
     def mismatch(self) -> Refusal:
         """Return the refusal of a value of another type."""
@@ -142,17 +144,13 @@ class BooleanCheck(ValueCheck):
     """``true`` or ``false``; leniently also 1, 0 and these four in quotes."""
 
     expected = "true or false"
+    may_settle = True
     _lenient: Final = {b"1": True, b"0": False, b'"1"': True, b'"0"': False, b'"true"': True, b'"false"': False}
 
     def wire_type(self, constraints: Constraints) -> Any:
         """Return bool."""
         del constraints
         return bool
-
-    def settles(self, value: Any) -> bool:
-        """Return True: the wire type says it all."""
-        del value
-        return True
 
     def value(self, raw: bytes) -> bool:
         """Check one value."""
@@ -167,6 +165,7 @@ class IntegerCheck(ValueCheck):
     """A JSON integer in 64 bits; ``7.0`` is one, ``7.5`` and ``1e3`` are not."""
 
     expected = "an integer"
+    may_settle = True
 
     def wire_type(self, constraints: Constraints) -> Any:
         """Return int within its range, or the listed values."""
@@ -176,11 +175,6 @@ class IntegerCheck(ValueCheck):
         if constraints.enum is not None:
             return Literal[constraints.enum]
         return Annotated[int, Meta(ge=self._low, le=self._high, multiple_of=self._step)]
-
-    def settles(self, value: Any) -> bool:
-        """Return True: the wire type says it all."""
-        del value
-        return True
 
     def value(self, raw: bytes) -> int:
         """Check one value."""
@@ -207,13 +201,13 @@ class NumberCheck(ValueCheck):
         """Return float within its limits; steps and lists are checked on columns."""
         self.bounds = Bounds(constraints, float)
         self._step = None if constraints.multiple_of is None else float(constraints.multiple_of)
+        self.may_settle = self._step is None and constraints.enum is None
         limits = {key: getattr(constraints, key) for key in ("ge", "gt", "le", "lt")}
         return Annotated[float, Meta(**limits)] if self.bounds else float
 
     def settles(self, value: Any) -> bool:
-        """Return whether no digit can have been lost and nothing but limits is asked."""
-        is_plain = self._step is None and self.field.constraints.enum is None
-        return is_plain and (value is None or abs(value) < EXACT_INTEGER)
+        """Return whether no digit can have been lost."""
+        return value is None or abs(value) < EXACT_INTEGER
 
     def value(self, raw: bytes) -> float:
         """Check one value."""

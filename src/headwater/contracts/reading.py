@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from itertools import islice
 from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 from msgspec import Raw
 
 from headwater.contracts.assembly import CHUNK_ROWS, Built, RowColumns
@@ -38,8 +38,8 @@ class Reading:
     """The rows of one body after the first step (a ``RowBatch``).
 
     Attributes:
-        built: full chunks of ``CHUNK_ROWS`` typed rows, already columns.
-        pending: the typed rows behind them, to be built together with those of other bodies.
+        built: the typed rows of each full block of ``CHUNK_ROWS`` rows, already columns.
+        pending: those of the rest, to be built together with those of other bodies.
         extras: JSON text of unknown members, by typed row.
     """
 
@@ -60,17 +60,12 @@ class Reading:
     @property
     def accepted(self) -> int:
         """Return how many rows passed so far."""
-        return len(self.built) * CHUNK_ROWS + len(self.pending)
+        return sum(built.size for built in self.built) + len(self.pending)
 
     @property
     def extra_captured(self) -> int:
         """Return how many rows had unknown fields that were kept."""
         return len(self.extras)
-
-    @property
-    def done(self) -> int:
-        """Return how many rows have been decided, which is also the number of the next one."""
-        return self.accepted + len(self.faults)
 
     @cached_property
     def positions(self) -> npt.NDArray[np.int64]:
@@ -98,17 +93,56 @@ class RowReader:
 
     def read(self, rows: Rows, limits: ReadLimits, *, is_utf8: bool) -> Reading:
         """Decide every row of a body; ``is_utf8`` says that all of it is known to be."""
+        odd = self._odd_rows(rows, limits, is_utf8=is_utf8)
         reading = Reading(rows, limits)
-        for row in self._odd_rows(rows, limits, is_utf8=is_utf8):
-            if not self._decode_until(reading, row):
+        for begin in range(0, len(rows.texts), CHUNK_ROWS):
+            block = rows.texts[begin : begin + CHUNK_ROWS]
+            typed, unread = self._decode_all(block)
+            if odd:
+                unread = sorted({*unread, *(row - begin for row in odd if begin <= row < begin + len(block))})
+            if unread and not self._settle(reading, begin, typed, unread, odd):
                 return self.read(rows, limits, is_utf8=is_utf8)
-            self._decide(reading, self._judge_odd(reading, row))
-        if not self._decode_until(reading, len(rows.texts)):
-            return self.read(rows, limits, is_utf8=is_utf8)
+            if len(block) == CHUNK_ROWS:
+                reading.built.append(self._columns.build(typed))
+            else:
+                reading.pending = typed
         return reading
 
+    def _decode_all(self, texts: Sequence[bytes | Raw]) -> tuple[list[Any], list[int]]:
+        """Return the rows of a block, None for those that msgspec refuses, and the places of these."""
+        typed: list[Any] = []
+        unread: list[int] = []
+        decoded = map(self._decode, texts)
+        while True:
+            try:
+                typed.extend(decoded)
+            except UNREADABLE:
+                unread.append(len(typed))
+                typed.append(None)
+            else:
+                return typed, unread
+
+    def _settle(self, reading: Reading, begin: int, typed: list[Any], unread: list[int], odd: set[int]) -> bool:
+        """Decide the rows of a block that were not read; False when there was a blank line, now left out."""
+        first, refused = reading.accepted, 0
+        for at in unread:
+            row, text = begin + at, reading.text(begin + at)
+            if isinstance(reading.rows, LineRows) and not text.strip():
+                reading.rows.drop_blank()
+                return False
+            verdict = self._judge_odd(reading, row) if row in odd else self._look_again(text, reading.limits)
+            typed[at] = verdict.row
+            if verdict.errors:
+                reading.faults.append(self.fault(reading, row, verdict.errors))
+                refused += 1
+            elif verdict.extra is not None and self._keeps:
+                reading.extras[first + at - refused] = verdict.extra
+        if refused:
+            typed[:] = [row for row in typed if row is not None]
+        return True
+
     @staticmethod
-    def _odd_rows(rows: Rows, limits: ReadLimits, *, is_utf8: bool) -> list[int]:
+    def _odd_rows(rows: Rows, limits: ReadLimits, *, is_utf8: bool) -> set[int]:
         odd = set(rows.failed)
         if max(map(len, rows.texts), default=0) > limits.max_row_bytes:
             odd.update(i for i, text in enumerate(rows.texts) if len(text) > limits.max_row_bytes)
@@ -116,38 +150,7 @@ class RowReader:
             odd.update(i for i, text in enumerate(rows.texts) if not _is_utf8(bytes(text)))
         if limits.max_depth < ReadLimits().max_depth:
             odd.update(i for i, text in enumerate(rows.texts) if is_too_deep(bytes(text), limits.max_depth))
-        return sorted(odd)
-
-    def _decode_until(self, reading: Reading, end: int) -> bool:
-        texts = iter(reading.rows.texts) if not reading.done else islice(reading.rows.texts, reading.done, None)
-        while reading.done < end:
-            room = CHUNK_ROWS - len(reading.pending)
-            try:
-                reading.pending.extend(map(self._decode, islice(texts, min(room, end - reading.done))))
-            except UNREADABLE:
-                text = reading.text(reading.done)
-                if isinstance(reading.rows, LineRows) and not text.strip():
-                    reading.rows.drop_blank()
-                    return False
-                self._decide(reading, self._look_again(text, reading.limits))
-            else:
-                if len(reading.pending) == CHUNK_ROWS:
-                    self._build(reading)
-        return True
-
-    def _build(self, reading: Reading) -> None:
-        reading.built.append(self._columns.build(reading.pending))
-        reading.pending = []
-
-    def _decide(self, reading: Reading, verdict: Verdict) -> None:
-        if verdict.errors:
-            reading.faults.append(self.fault(reading, reading.done, verdict.errors))
-            return
-        if verdict.extra is not None and self._keeps:
-            reading.extras[reading.accepted] = verdict.extra
-        reading.pending.append(verdict.row)
-        if len(reading.pending) == CHUNK_ROWS:
-            self._build(reading)
+        return odd
 
     def _judge_odd(self, reading: Reading, row: int) -> Verdict:
         text, limits = reading.text(row), reading.limits
@@ -231,8 +234,15 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def is_utf8(body: bytes) -> bool:
-    """Return whether a whole body is valid UTF-8."""
-    return body.isascii() or _is_utf8(body)
+    """Return whether a whole body is valid UTF-8; Arrow looks without making text of it."""
+    offsets = pa.py_buffer(np.array([0, len(body)], dtype=np.int64))
+    try:
+        pa.LargeBinaryArray.from_buffers(pa.large_binary(), 1, [None, offsets, pa.py_buffer(body)]).cast(
+            pa.large_string()
+        )
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def is_json(text: bytes) -> bool:

@@ -28,6 +28,7 @@ class ArrayCheck(ValueCheck):
         """Return a list of the item's type within its lengths."""
         assert self.field.items is not None, "an array has items"
         self.item = build_check(self.field.items, private=self.private)
+        self.may_settle = self.item.may_settle and not constraints.unique_items
         items = GenericAlias(list, (self.item.wire,))
         return Annotated[items, Meta(min_length=constraints.min_items, max_length=constraints.max_items)]
 
@@ -44,8 +45,7 @@ class ArrayCheck(ValueCheck):
 
     def settles(self, value: Any) -> bool:
         """Return whether the wire type said all there is to say about every item."""
-        plain = not self.field.constraints.unique_items and type(self.item) in _SETTLED
-        return plain and (value is None or all(map(self.item.settles, value)))
+        return value is None or all(map(self.item.settles, value))
 
     def _require_size(self, size: int) -> None:
         limits = self.field.constraints
@@ -116,8 +116,26 @@ class StructCheck(ValueCheck):
             if member.name in found:
                 member.check_earlier(found[member.name], pointer(path, member.name), findings)
             found[member.name] = value
-        values = {m.name: m.take(found.get(m.name), path, findings) for m in self.members}
+        values = self._take(found, path, findings)
         return self.type(**values) if len(findings.errors) == before else None
+
+    def _take(self, found: dict[str, bytes | Raw], path: str, findings: Findings) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for member in self.members:
+            name = member.name
+            if (raw := found.get(name)) is None:
+                values[name] = member.absent(path, findings)
+                continue
+            if member.may_settle:
+                try:
+                    value = values[name] = member.is_plausible(raw)
+                except jsontext.UNREADABLE:
+                    pass
+                else:
+                    if member.check.settles(value):
+                        continue
+            values[name] = member.check(bytes(raw), pointer(path, name), findings)
+        return values
 
     def _unknown(self, name: str, value: bytes, path: str, findings: Findings) -> None:
         where = pointer(path, name)
@@ -142,13 +160,14 @@ class Member:
     check: ValueCheck
     default: Any
     is_plausible: Callable[[bytes | Raw], Any]
+    may_settle: bool
 
     @classmethod
     def build(cls, field: Field, *, private: bool, captures: bool) -> Member:
         """Compile a member; its default was found sound when the contract was read."""
         check = build_check(field, private=private, captures=captures)
         default = decode_default(check)[0] if field.has_default else None
-        return cls(field.name, field, check, default, msgspec.json.Decoder(check.wire).decode)
+        return cls(field.name, field, check, default, msgspec.json.Decoder(check.wire).decode, check.may_settle)
 
     def definition(self) -> tuple[str, Any] | tuple[str, Any, Any]:
         """Return the member as msgspec defines it: absent optional members are None without allowing ``null``."""
@@ -158,14 +177,8 @@ class Member:
             return self.name, self.check.wire, msgspec.field(default_factory=lambda: copy.deepcopy(self.default))
         return self.name, self.check.wire, self.default
 
-    def take(self, raw: bytes | Raw | None, path: str, findings: Findings) -> Any:
-        """Return the member's value, its default, or None with a finding."""
-        if raw is not None:
-            try:
-                value = self.is_plausible(raw)
-            except jsontext.UNREADABLE:
-                return self.check(bytes(raw), pointer(path, self.name), findings)
-            return value if self.check.settles(value) else self.check(bytes(raw), pointer(path, self.name), findings)
+    def absent(self, path: str, findings: Findings) -> Any:
+        """Return the member's default, or None with a finding."""
         if self.field.required and not self.field.has_default:
             findings.add("missing_field", pointer(path, self.name), "is required", expected=str(self.field.type))
         return copy.deepcopy(self.default) if isinstance(self.default, list | dict) else self.default
@@ -182,7 +195,6 @@ class Member:
             self.check(bytes(raw), path, findings)
 
 
-_SETTLED: Final = (checks.BooleanCheck, checks.IntegerCheck, checks.NumberCheck, textchecks.StringCheck)
 _CHECKS: Final[dict[LogicalType, type[ValueCheck]]] = {
     LogicalType.INTEGER: checks.IntegerCheck,
     LogicalType.NUMBER: checks.NumberCheck,
@@ -225,16 +237,33 @@ class RowCheck:
 
     def __call__(self, line: bytes, max_depth: int = jsontext.MAX_DEPTH) -> Verdict:
         """Return the verdict on one row of JSON text."""
-        findings = Findings()
+        findings, row = Findings(), None
         raw = line.strip(b" \t\r\n")
-        if self._is_readable(raw, max_depth, findings):
-            row = self.struct(raw, "", findings)
+        if self._is_text(raw, max_depth, findings):
+            try:
+                row = self._read(raw, findings)
+            except jsontext.UNREADABLE as error:
+                self._explain(raw, error, findings)
             if not findings.errors:
                 return Verdict(row, (), dump_extras(findings.extras))
         return Verdict(None, tuple(findings.errors))
 
+    def _read(self, raw: bytes, findings: Findings) -> Any:
+        if raw.startswith(b"{"):
+            return self.struct(raw, "", findings)
+        jsontext.decode_any(raw)
+        findings.add("not_an_object", "", "must be a JSON object")
+        return None
+
     @staticmethod
-    def _is_readable(raw: bytes, max_depth: int, findings: Findings) -> bool:
+    def _explain(raw: bytes, error: Exception, findings: Findings) -> None:
+        if jsontext.has_lone_surrogate(raw):
+            findings.add("bad_encoding", "", "an escape names half a character (a lone surrogate)")
+        else:
+            findings.add("malformed_json", "", f"is not valid JSON: {error}")
+
+    @staticmethod
+    def _is_text(raw: bytes, max_depth: int, findings: Findings) -> bool:
         try:
             raw.decode()
         except UnicodeDecodeError as error:
@@ -242,17 +271,6 @@ class RowCheck:
             return False
         if jsontext.is_too_deep(raw, max_depth):
             findings.add("too_deep", "", f"must not nest deeper than {max_depth}", expected={"max_depth": max_depth})
-            return False
-        try:
-            jsontext.decode_any(raw)
-        except jsontext.UNREADABLE as error:
-            if jsontext.has_lone_surrogate(raw):
-                findings.add("bad_encoding", "", "an escape names half a character (a lone surrogate)")
-            else:
-                findings.add("malformed_json", "", f"is not valid JSON: {error}")
-            return False
-        if not raw.startswith(b"{"):
-            findings.add("not_an_object", "", "must be a JSON object", actual=None)
             return False
         return True
 

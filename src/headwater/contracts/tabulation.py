@@ -49,7 +49,11 @@ class Chunk:
 
     built: Built
     stretches: Sequence[Stretch]
-    size: int
+
+    @property
+    def size(self) -> int:
+        """Return the number of rows."""
+        return self.built.size
 
 
 class Tabulator:
@@ -85,15 +89,17 @@ class Tabulator:
         stretches: list[Stretch] = []
         for number, reading in enumerate(bodies):
             if rows and (reading.built or len(rows) + len(reading.pending) > CHUNK_ROWS):
-                yield Chunk(self._columns.build(rows), stretches, len(rows))
+                yield Chunk(self._columns.build(rows), stretches)
                 rows, stretches = [], []
-            for count, built in enumerate(reading.built):
-                yield Chunk(built, [Stretch(number, count * CHUNK_ROWS, CHUNK_ROWS)], CHUNK_ROWS)
+            begin = 0
+            for built in reading.built:
+                yield Chunk(built, [Stretch(number, begin, built.size)])
+                begin += built.size
             if reading.pending:
-                stretches.append(Stretch(number, len(reading.built) * CHUNK_ROWS, len(reading.pending)))
+                stretches.append(Stretch(number, begin, len(reading.pending)))
                 rows.extend(reading.pending)
         if rows:
-            yield Chunk(self._columns.build(rows), stretches, len(rows))
+            yield Chunk(self._columns.build(rows), stretches)
 
     def _finish(self, chunk: Chunk, group: Group) -> pa.RecordBatch:
         arrays = [*chunk.built.arrays, group.extra_column(chunk)]

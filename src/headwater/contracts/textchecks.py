@@ -45,16 +45,12 @@ class StringCheck(ValueCheck):
             self.patterns.append((TextPattern(constraints.pattern), "pattern_mismatch", constraints.pattern))
         if constraints.format and (pattern := format_pattern(constraints.format)):
             self.patterns.append((pattern, "invalid_format", constraints.format))
+        self.may_settle = not self.patterns
         if constraints.enum is not None:
             return Literal[tuple(constraints.enum)]
         if constraints.min_length is None and constraints.max_length is None:
             return str
         return Annotated[str, Meta(min_length=constraints.min_length, max_length=constraints.max_length)]
-
-    def settles(self, value: Any) -> bool:
-        """Return whether there is no pattern left to match."""
-        del value
-        return not self.patterns
 
     def value(self, raw: bytes) -> str:
         """Check one value."""
