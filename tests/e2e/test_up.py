@@ -28,10 +28,11 @@ PROCESSES = {"control", "services", "sealer", "worker", "valkey"}
 
 def test_everything_runs_and_what_is_needed_is_shown(system: System) -> None:
     assert set(system.pids) == PROCESSES
-    pattern = r"ready after \d+\.\d s, \d+ MB resident: .*services \d+ MB"
-    wait_for(lambda: re.search(pattern, system.log.read_text()), 5, "the words at ready")
+    admin = f"admin     {system.state['control_url']}/admin/"
+    wait_for(lambda: admin in system.log.read_text(), 5, "the words at ready")
+    wait_for(lambda: system.log.read_text().count("try it:") == len(system.starts), 5, "the last of them")
     log = system.log.read_text()
-    assert f"admin     {system.state['control_url']}/admin/" in log
+    assert re.search(r"ready after \d+\.\d s, \d+ MB resident: .*services \d+ MB", log)
     assert log.count("  password  (shown on the first start") == len(system.starts) - 1
 
 
