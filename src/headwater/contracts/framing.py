@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, Final
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 from msgspec import Raw
 
 from headwater.contracts.jsontext import UNREADABLE, decode_items
@@ -53,6 +51,7 @@ class LineRows(Rows):
         self._start = start
         self._all = lines
         self._numbers: list[int] | None = None
+        self._reached = (0, start)
         if not lines[-1]:
             lines = lines[:-1]
         super().__init__(lines)
@@ -70,12 +69,12 @@ class LineRows(Rows):
     def place(self, row: int) -> tuple[int | None, int]:
         """Return line and offset."""
         number = row if self._numbers is None else self._numbers[row]
-        return number + 1, self._start + int(self._offsets[number])
-
-    @cached_property
-    def _offsets(self) -> npt.NDArray[np.int64]:
-        lengths = np.fromiter(map(len, self._all), dtype=np.int64, count=len(self._all))
-        return np.concatenate(([0], np.cumsum(lengths[:-1] + 1)))
+        known, offset = self._reached
+        if number < known:
+            known, offset = 0, self._start
+        offset += sum(map(len, self._all[known:number])) + number - known
+        self._reached = number, offset
+        return number + 1, offset
 
     def raw(self, row: int) -> bytes:
         """Return the line without its end."""

@@ -86,6 +86,7 @@ class RowReader:
         self._columns = columns
         self._decode: Callable[[bytes | Raw], Any] = msgspec.json.Decoder(check.struct.type).decode
         self._prefixes = {name: encode(member.name) + b":" for name, member in check.struct.named.items()}
+        self._aliases = self._prefixes.keys() - {member.name for member in check.struct.members}
         self._captures = contract.on_unknown != "quarantine"
         self._keeps = contract.on_unknown == "capture"
         self._sorts = self._captures or any(field.aliases for field in contract.fields)
@@ -180,27 +181,29 @@ class RowReader:
             return None
         if not is_compact(text.strip(), members) or is_too_deep(text, limits.max_depth):
             return None
+        names = members.keys()
+        extra = {name: encode(name) + b":" + bytes(members[name]) for name in names if name not in self._prefixes}
+        if extra and not self._captures:
+            return None
+        if names.isdisjoint(self._aliases):
+            return self._decode_sorted(_cut(text, extra.values()), list(extra.values()))
         known: dict[bytes, bytes] = {}
-        unknown: list[bytes] = []
         for name, value in members.items():
-            prefix = self._prefixes.get(name)
-            if prefix is None:
-                unknown.append(encode(name) + b":" + bytes(value))
-            elif prefix in known:
+            if (prefix := self._prefixes.get(name)) is None:
+                continue
+            if prefix in known:
                 return None
-            else:
-                known[prefix] = prefix + bytes(value)
-        return self._decode_sorted(known.values(), unknown)
+            known[prefix] = prefix + bytes(value)
+        return self._decode_sorted(b"{" + b",".join(known.values()) + b"}", list(extra.values()))
 
-    def _decode_sorted(self, known: Iterable[bytes], unknown: Sequence[bytes]) -> Verdict | None:
+    def _decode_sorted(self, text: bytes, unknown: Sequence[bytes]) -> Verdict | None:
         extra = b"{" + b",".join(unknown) + b"}" if unknown else None
-        if extra is not None and (not self._captures or has_huge_number(extra)):
+        if extra is not None and has_huge_number(extra):
             return None
         try:
-            row = self._decode(b"{" + b",".join(known) + b"}")
+            return Verdict(self._decode(text), (), extra)
         except UNREADABLE:
             return None
-        return Verdict(row, (), extra)
 
     def fault(self, reading: Reading, row: int, errors: Sequence[FieldError]) -> RowFault:
         """Return the fault of a row, with its place and its exact bytes."""
@@ -216,6 +219,18 @@ class RowReader:
             return ",".join(decode_text(part) if part.startswith(b'"') else part.decode() for part in parts)
         except (*UNREADABLE, KeyError):
             return None
+
+
+def _cut(text: bytes, members: Iterable[bytes]) -> bytes:
+    """Return a compact object without some of its members.
+
+    Should the same text stand within another value, the wrong one may go: then the row still has the unknown member,
+    decoding refuses it, and the exact check decides.
+    """
+    for member in members:
+        cut = text.replace(b"," + member, b"", 1)
+        text = cut if len(cut) < len(text) else text.replace(member + b",", b"", 1)
+    return text
 
 
 def _key_fields(contract: Contract) -> tuple[str, ...]:

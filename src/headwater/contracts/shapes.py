@@ -19,6 +19,7 @@ _STEP = re.compile(r"(\[[^\]\[\\^][^\]\[\\]*\]|\\d|\\[-./]|[A-Za-z0-9 _:@/-])(?:
 _MAX_CLASSES: Final = 8
 _MAX_LENGTH: Final = 256
 _T, _Z, _COLON, _PLUS, _MINUS, _ZERO = (ord(mark) for mark in "TZ:+-0")
+_SHORTEST: Final = len("2026-01-01T10:00:00")
 _ZULU_LENGTH: Final = len("2026-01-01T10:00:00Z")
 _OFFSET_LENGTH: Final = len("2026-01-01T10:00:00+00:00")
 
@@ -69,28 +70,29 @@ class FixedShape:
         return bool(np.all(self._kinds[table] & self._needed))
 
 
-def outlines_instants(texts: pa.StringArray) -> bool:
-    """Return whether every text that Arrow reads as an instant is one of RFC 3339's.
+def outside_instants(texts: pa.StringArray) -> npt.NDArray[np.int64]:
+    """Return the indices of texts that Arrow might read as instants although RFC 3339 does not; nulls are inside.
 
     Arrow is exact about digits and calendars but also takes a space for ``T``, times without seconds, offsets without
     minutes and the year 0.
     """
     data, starts = text_buffers(texts)
     begin, end = starts[:-1], starts[1:]
+    present = None
     if texts.null_count:
         present = np.flatnonzero(texts.is_valid().to_numpy(zero_copy_only=False))
         begin, end = begin[present], end[present]
     length = end - begin
-    if len(length) == 0:
-        return True
-    if length.min() < _ZULU_LENGTH:
-        return False
+    if len(length) == 0 or length.min() < _SHORTEST:
+        # so short a text cannot be indexed below; the caller's pattern finds it
+        return np.arange(len(texts))
     sign = data[end - 6]
     zoned = (data[end - 3] == _COLON) & ((sign == _PLUS) | (sign == _MINUS)) & (length >= _OFFSET_LENGTH)
-    sound: Any = (data[end - 1] == _Z) | zoned
+    sound: Any = ((data[end - 1] == _Z) & (length >= _ZULU_LENGTH)) | zoned
     sound &= data[begin + 10] == _T
     sound &= (data[begin] | data[begin + 1] | data[begin + 2] | data[begin + 3]) != _ZERO
-    return bool(sound.all())
+    outside = np.flatnonzero(~sound)
+    return outside if present is None else present[outside]
 
 
 def may_hold_exponents(texts: pa.StringArray) -> bool:

@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 
 from headwater.contracts import grammar
 from headwater.contracts.columns import Column, Doubts, Indices
-from headwater.contracts.grammar import TextPattern, false_indices
-from headwater.contracts.shapes import outlines_instants
+from headwater.contracts.grammar import FEW, TextPattern, false_indices
+from headwater.contracts.shapes import outside_instants
 from headwater.contracts.textchecks import DateCheck, StringCheck, TimeCheck, TimestampCheck, UuidCheck
 
 _INSTANT: Final = pa.timestamp("us", "UTC")
@@ -109,7 +109,7 @@ class TimestampColumn(Column):
         if self._unit is not None:
             return self._from_epoch(values, self._unit, owners, doubts)
         texts = pa.array(values, pa.string())
-        if (array := _quick_instants(texts)) is None:
+        if len(values) <= FEW or self._zone is not None or (array := _quick_instants(texts, owners, doubts)) is None:
             array = self._checked_instants(values, texts, owners, doubts)
         self._doubt_range(array, owners, doubts)
         return array
@@ -165,14 +165,17 @@ class TimestampColumn(Column):
             _doubt_bounds(self._bounds, micros, owners, doubts)
 
 
-def _quick_instants(texts: pa.Array) -> pa.Array | None:
-    """Return instants where the outline and Arrow agree that all texts are right; None to look closer."""
-    if not outlines_instants(texts):
+def _quick_instants(texts: pa.Array, owners: Indices | None, doubts: Doubts) -> pa.Array | None:
+    """Return instants where the outline and Arrow agree about all texts; None to look closer."""
+    outside = outside_instants(texts)
+    if outside.size > FEW:
         return None
     try:
-        return texts.cast(_INSTANT)
+        array = _without(texts, outside).cast(_INSTANT)
     except pa.ArrowInvalid:
         return None
+    doubts.add(outside, owners)
+    return array
 
 
 def _to_instants(texts: pa.Array) -> pa.Array:
