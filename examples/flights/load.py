@@ -13,8 +13,7 @@ import zipfile
 from pathlib import Path
 from typing import BinaryIO
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from progress import ProgressBar
 
 from headwater.client import Client, Counts
 
@@ -42,14 +41,14 @@ def count_rows(data: BinaryIO) -> int:
     return rows
 
 
-def load(client: Client, dataset: str, progress: Progress) -> Counts:
+def load(client: Client, dataset: str) -> Counts:
     """Send one dataset, unless the service has seen all of it already; return what became of the rows."""
     with open_data(dataset) as data:
         rows = count_rows(data)
         seen = Counts.read(client.dataset(dataset)["counts"])
         if seen.received >= rows:
             return seen
-        task = progress.add_task(dataset, total=rows)
+        bar = ProgressBar(dataset, rows)
         counts = Counts()
         for reply in client.ingest_each(
             dataset,
@@ -59,23 +58,17 @@ def load(client: Client, dataset: str, progress: Progress) -> Counts:
             params={"null": "NA"},
         ):
             counts += reply.counts
-            progress.update(task, completed=counts.received)
+            bar.update(counts.received)
         return counts
 
 
 def main() -> int:
     """Load everything and say what became of it; return 1 if a row is unaccounted for."""
-    console = Console()
-    columns = (TextColumn("{task.description:>9}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Client() as client, Progress(*columns, console=console) as progress:
-        outcome = {dataset: load(client, dataset, progress) for dataset in DATASETS}
+    with Client() as client:
+        outcome = {dataset: load(client, dataset) for dataset in DATASETS}
     for dataset, counts in outcome.items():
         parts = f"{counts.accepted:,} accepted, {counts.duplicate:,} duplicate, {counts.quarantined:,} quarantined"
-        console.print(
-            f"{dataset:>9}: {counts.received:,} received = {parts}, {counts.rejected:,} rejected",
-            highlight=False,
-            soft_wrap=True,
-        )
+        print(f"{dataset:>9}: {counts.received:,} received = {parts}, {counts.rejected:,} rejected")
     return 0 if all(counts.balanced for counts in outcome.values()) else 1
 
 

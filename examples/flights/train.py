@@ -12,8 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from progress import ProgressBar
 from skl2onnx import to_onnx
 from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 from sklearn.compose import ColumnTransformer
@@ -42,27 +41,20 @@ def read_departures() -> tuple[pd.DataFrame, np.ndarray]:
     return frame[list(FEATURES)].astype(numbers | dict.fromkeys(CATEGORIES, object)), frame["is_late"].to_numpy(bool)
 
 
-def train(features: pd.DataFrame, labels: np.ndarray, console: Console) -> tuple[Pipeline, float]:
+def train(features: pd.DataFrame, labels: np.ndarray) -> tuple[Pipeline, float]:
     """Fit on a fifth of the flights and return the model with its ROC AUC on another fifth."""
     part = np.arange(len(features)) % 5
     encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, dtype=np.float32)
     prepare = ColumnTransformer([("categories", encoder, list(CATEGORIES))], remainder="passthrough")
     trees = GradientBoostingClassifier(n_estimators=TREES, max_depth=4, learning_rate=0.2, random_state=0)
     pipeline = Pipeline([("prepare", prepare), ("trees", trees)])
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("training", total=TREES)
+    bar = ProgressBar("training", TREES)
 
-        def show(number: int, *_: object) -> bool:
-            progress.update(task, completed=number + 1)
-            return False
+    def show(number: int, *_: object) -> bool:
+        bar.update(number + 1)
+        return False
 
-        pipeline.fit(features[part == 0], labels[part == 0], trees__monitor=show)
+    pipeline.fit(features[part == 0], labels[part == 0], trees__monitor=show)
     return pipeline, float(roc_auc_score(labels[part == 1], pipeline.predict_proba(features[part == 1])[:, 1]))
 
 
@@ -76,11 +68,10 @@ def export(pipeline: Pipeline) -> bytes:
 
 def main() -> int:
     """Train unless it was done before; push and promote. Return the exit code of the push."""
-    console = Console()
     if not ARTIFACT.exists():
-        pipeline, score = train(*read_departures(), console)
+        pipeline, score = train(*read_departures())
         ARTIFACT.write_bytes(export(pipeline))
-        console.print(f"departure_delay: ROC AUC {score:.3f} on flights it has not seen", highlight=False)
+        print(f"departure_delay: ROC AUC {score:.3f} on flights it has not seen", flush=True)
     headwater = Path(sys.executable).with_name("headwater")
     return subprocess.run([headwater, "models", "push", DIRECTORY], check=False).returncode
 
