@@ -80,7 +80,7 @@ class LakeSettings(Section):
 
 
 class CacheSettings(Section):
-    """Valkey or Redis for limits, online features and caches."""
+    """Valkey or Redis; only the broker uses it so far."""
 
     url: str | None = Field(None, description="redis://host:port/0; default: the Valkey that `up` starts")
 
@@ -98,7 +98,7 @@ class ArtifactsSettings(Section):
 
 
 class IngestSettings(Section):
-    """Limits of one ingest request (``docs/reference/limits.md``)."""
+    """Limits of one ingest request (``docs/reference/ingest.md``)."""
 
     max_body_bytes: int = Field(16 << 20, ge=1024, le=100 << 20, description="Of the body as sent")
     max_decompressed_bytes: int = Field(64 << 20, ge=1024, le=512 << 20, description="Of the body once decompressed")
