@@ -1,4 +1,4 @@
-"""Validate and normalise to Arrow: a compiled contract beside strict pydantic per line, and msgspec as commonly written.
+"""Validate and normalise to Arrow: a compiled contract beside strict pydantic per line and msgspec as usually written.
 
 Rounds alternate, so that a slow minute slows everybody. Run: ``python bench/validate.py [--rounds N]``.
 """
@@ -14,10 +14,10 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
-from events import CONTRACT, Generator, MsgspecEvent, PydanticEvent
-from harness import print_table, write_results
 from pydantic import ValidationError
 
+from events import CONTRACT, Generator, MsgspecEvent, PydanticEvent
+from harness import print_table, write_results
 from headwater.contracts.odcs import parse_contract
 from headwater.contracts.rows import Format, Validator
 from headwater.contracts.types import arrow_schema

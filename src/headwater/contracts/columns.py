@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from headwater.contracts import jsontext
 from headwater.contracts.bounds import multiple_misses
 from headwater.contracts.checks import EXACT_INTEGER, DecimalCheck, JsonCheck, NumberCheck, ValueCheck
-from headwater.contracts.grammar import FEW, false_indices, indices
+from headwater.contracts.grammar import FEW, TINY, false_indices, indices
 from headwater.contracts.shapes import may_hold_exponents
 from headwater.contracts.types import arrow_type
 
@@ -128,7 +128,7 @@ class JsonColumn(Column):
 
     def build(self, values: Sequence[Any], owners: Indices | None, doubts: Doubts) -> pa.Array:
         """Return JSON text; doubtful is what nests deeply, holds huge numbers or is of another kind."""
-        if len(values) <= FEW:
+        if len(values) <= TINY:
             return self._build_few(values, owners, doubts)
         texts = json_texts(values, keep_null=bool(self._start) and not self._is_nullable)
         if self._start:
@@ -171,7 +171,8 @@ def unsound_json(texts: pa.StringArray) -> Indices:
     """Return the indices of texts that nest near the limit or hold a number beyond the doubles."""
     suspects = []
     if may_hold_exponents(texts):
-        suspects.append(pc.match_substring_regex(texts, jsontext.HUGE_EXPONENT))
+        few = len(texts) <= FEW
+        suspects.append(pc.is_valid(texts) if few else pc.match_substring_regex(texts, jsontext.HUGE_EXPONENT))
     lengths = pc.binary_length(texts)
     longest = pc.max(lengths).as_py() or 0
     if longest > jsontext.MAX_DEPTH:

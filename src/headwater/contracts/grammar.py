@@ -60,7 +60,10 @@ _PORTABLE = re.compile(
 )
 _OPEN_REPEAT = re.compile(r"[*+]|,\}")
 FEW: Final = 128
-"""Up to this many values are matched by Python, one by one."""
+"""Up to this many values are matched by Python rather than by RE2, which is slow to compile."""
+
+TINY: Final = 16
+"""Up to this many values are not worth a numpy expression either."""
 
 _CLASH = ("--", "&&", "||", "~~")
 
@@ -108,9 +111,9 @@ class TextPattern:
 
         RE2 needs some 100 microseconds to compile a pattern, so few values are looked at one by one.
         """
+        if self._shape is not None and len(values) > TINY and self._shape.fits_all(texts):
+            return _NONE
         if self._python is None or len(values) > FEW:
-            if self._shape is not None and self._shape.fits_all(texts):
-                return _NONE
             return false_indices(pc.match_substring_regex(texts, self._re2))
         fullmatch = self._python.fullmatch
         return indices(i for i, value in enumerate(values) if value is not None and not fullmatch(value))

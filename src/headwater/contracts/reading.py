@@ -21,7 +21,6 @@ from headwater.contracts.findings import Findings
 from headwater.contracts.framing import LineRows, Rows
 from headwater.contracts.jsontext import (
     UNREADABLE,
-    decode_any,
     decode_members,
     decode_text,
     encode,
@@ -256,14 +255,5 @@ def is_utf8(body: bytes) -> bool:
             pa.large_string()
         )
     except pa.ArrowInvalid:
-        return False
-    return True
-
-
-def is_json(text: bytes) -> bool:
-    """Return whether ``text`` is JSON."""
-    try:
-        decode_any(text)
-    except UNREADABLE:
         return False
     return True

@@ -77,22 +77,20 @@ def outside_instants(texts: pa.StringArray) -> npt.NDArray[np.int64]:
     minutes and the year 0.
     """
     data, starts = text_buffers(texts)
-    begin, end = starts[:-1], starts[1:]
-    present = None
+    outside = np.ones(len(texts), dtype=bool)
     if texts.null_count:
-        present = np.flatnonzero(texts.is_valid().to_numpy(zero_copy_only=False))
-        begin, end = begin[present], end[present]
-    length = end - begin
-    if len(length) == 0 or length.min() < _SHORTEST:
-        # so short a text cannot be indexed below; the caller's pattern finds it
-        return np.arange(len(texts))
+        outside &= texts.is_valid().to_numpy(zero_copy_only=False)
+    length = np.diff(starts)
+    long = outside & (length >= _SHORTEST)
+    at = slice(None) if long.all() else np.flatnonzero(long)
+    begin, end, length = starts[:-1][at], starts[1:][at], length[at]
     sign = data[end - 6]
     zoned = (data[end - 3] == _COLON) & ((sign == _PLUS) | (sign == _MINUS)) & (length >= _OFFSET_LENGTH)
     sound: Any = ((data[end - 1] == _Z) & (length >= _ZULU_LENGTH)) | zoned
     sound &= data[begin + 10] == _T
     sound &= (data[begin] | data[begin + 1] | data[begin + 2] | data[begin + 3]) != _ZERO
-    outside = np.flatnonzero(~sound)
-    return outside if present is None else present[outside]
+    outside[at] = ~sound
+    return np.flatnonzero(outside)
 
 
 def may_hold_exponents(texts: pa.StringArray) -> bool:

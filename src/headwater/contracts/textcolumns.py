@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from headwater.contracts import grammar
 from headwater.contracts.columns import Column, Doubts, Indices
-from headwater.contracts.grammar import FEW, TextPattern, false_indices
+from headwater.contracts.grammar import FEW, TINY, TextPattern, false_indices
 from headwater.contracts.shapes import outside_instants
 from headwater.contracts.textchecks import DateCheck, StringCheck, TimeCheck, TimestampCheck, UuidCheck
 
@@ -109,7 +109,7 @@ class TimestampColumn(Column):
         if self._unit is not None:
             return self._from_epoch(values, self._unit, owners, doubts)
         texts = pa.array(values, pa.string())
-        if len(values) <= FEW or self._zone is not None or (array := _quick_instants(texts, owners, doubts)) is None:
+        if len(values) <= TINY or self._zone is not None or (array := _quick_instants(texts, owners, doubts)) is None:
             array = self._checked_instants(values, texts, owners, doubts)
         self._doubt_range(array, owners, doubts)
         return array
