@@ -183,14 +183,14 @@ def parse_timestamp(text: str, *, zone: str | None = None, lenient: bool = False
     Raises:
         GrammarFault: ``invalid_timestamp``, ``timestamp_without_timezone`` or ``precision_loss``.
     """
-    if excess := _EXCESS_DIGITS.fullmatch(text):
-        if not lenient:
-            raise GrammarFault("precision_loss", "a timestamp has at most six digits of a second")
-        text = excess[1] + (excess[2] or "")
     if _IS_TIMESTAMP.fullmatch(text):
         micros = (datetime.fromisoformat(text.upper()) - EPOCH) // MICROSECOND
     elif _IS_NAIVE.fullmatch(text):
         micros = _localise(text, zone, lenient=lenient)
+    elif excess := _EXCESS_DIGITS.fullmatch(text):
+        if not lenient:
+            raise GrammarFault("precision_loss", "must have at most six digits of a second")
+        return parse_timestamp(excess[1] + (excess[2] or ""), zone=zone, lenient=True)
     else:
         raise GrammarFault("invalid_timestamp", "must be a timestamp such as 2026-01-31T09:30:00Z")
     if not MIN_MICROSECONDS <= micros <= MAX_MICROSECONDS:
@@ -207,6 +207,11 @@ def _localise(text: str, zone: str | None, *, lenient: bool) -> int:
         how_often = "twice" if first < second else "never"
         raise GrammarFault("invalid_timestamp", f"this local time occurs {how_often} in {zone}; send an offset")
     return first
+
+
+def is_timestamp(text: str) -> bool:
+    """Return whether a text that can be parsed is RFC 3339 as it stands, without a zone or leniency."""
+    return _IS_TIMESTAMP.fullmatch(text) is not None
 
 
 def timestamp_text(microseconds: int) -> str:

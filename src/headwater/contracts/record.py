@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import GenericAlias
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 from msgspec import Meta, Raw
@@ -219,8 +219,7 @@ def build_check(field: Field, *, private: bool = False, captures: bool = False) 
     return _CHECKS[field.type](field, private=private)
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What the exact check made of a row: the typed row, or the errors; ``extra`` is JSON text of unknown members."""
 
     row: Any

@@ -19,6 +19,8 @@ _STEP = re.compile(r"(\[[^\]\[\\^][^\]\[\\]*\]|\\d|\\[-./]|[A-Za-z0-9 _:@/-])(?:
 _MAX_CLASSES: Final = 8
 _MAX_LENGTH: Final = 256
 _T, _Z, _COLON, _PLUS, _MINUS, _ZERO = (ord(mark) for mark in "TZ:+-0")
+_SURE_DAYS: Final = np.zeros(256, dtype=np.uint8)
+_SURE_DAYS[1:13] = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _SHORTEST: Final = len("2026-01-01T10:00:00")
 _ZULU_LENGTH: Final = len("2026-01-01T10:00:00Z")
 _OFFSET_LENGTH: Final = len("2026-01-01T10:00:00+00:00")
@@ -74,7 +76,8 @@ def outside_instants(texts: pa.StringArray) -> npt.NDArray[np.int64]:
     """Return the indices of texts that Arrow might read as instants although RFC 3339 does not; nulls are inside.
 
     Arrow is exact about digits and calendars but also takes a space for ``T``, times without seconds, offsets without
-    minutes and the year 0.
+    minutes and the year 0. Days that may not exist, the 29th of February among them, are told apart here because one
+    of them makes Arrow refuse them all.
     """
     data, starts = text_buffers(texts)
     outside = np.ones(len(texts), dtype=bool)
@@ -89,8 +92,15 @@ def outside_instants(texts: pa.StringArray) -> npt.NDArray[np.int64]:
     sound: Any = ((data[end - 1] == _Z) & (length >= _ZULU_LENGTH)) | zoned
     sound &= data[begin + 10] == _T
     sound &= (data[begin] | data[begin + 1] | data[begin + 2] | data[begin + 3]) != _ZERO
+    sound &= _pair(data, begin + 8) <= _SURE_DAYS[_pair(data, begin + 5)]
     outside[at] = ~sound
     return np.flatnonzero(outside)
+
+
+def _pair(data: Bytes, at: Offsets) -> npt.NDArray[np.uint8]:
+    """Return the numbers of two digits at some places; what is no digit gives any number."""
+    number: npt.NDArray[np.uint8] = (data[at] - _ZERO) * np.uint8(10) + (data[at + 1] - _ZERO)
+    return number
 
 
 def may_hold_exponents(texts: pa.StringArray) -> bool:

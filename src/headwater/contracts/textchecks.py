@@ -18,6 +18,7 @@ from headwater.contracts.grammar import (
     TextPattern,
     clock_microseconds,
     format_pattern,
+    is_timestamp,
     parse_timestamp,
     timestamp_text,
 )
@@ -101,12 +102,13 @@ class TimestampCheck(ValueCheck):
         """Check one value."""
         if self.unit is not None:
             return self._epoch(self.unit, self.number_text(raw))
+        text = self.text(raw)
         try:
-            micros = parse_timestamp(self.text(raw), zone=self.field.default_timezone, lenient=self.lenient)
+            micros = parse_timestamp(text, zone=self.field.default_timezone, lenient=self.lenient)
         except GrammarFault as fault:
             raise Refusal(fault.code, str(fault), "timestamp") from fault
         self.require_within(self.bounds, micros)
-        return timestamp_text(micros)
+        return text if is_timestamp(text) else timestamp_text(micros)
 
     def _epoch(self, unit: int, text: str) -> int:
         if not _INTEGER.fullmatch(text):
