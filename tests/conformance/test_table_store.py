@@ -51,6 +51,12 @@ class TestAppending:
         assert all(Path(file).is_absolute() for file in state.files)
         assert ids(lake) == [1, 2]
 
+    @pytest.mark.parametrize("folder", ["my home", "höme 日本", "50% # ? + ~", "it's"])
+    def test_files_are_named_as_the_disk_names_them(self, tmp_path: Path, folder: str) -> None:
+        lake = open_lake(Settings(home=tmp_path / folder))
+        lake.append(STREAM, numbers(1, 2), once(1))
+        assert ids(lake) == [1, 2]
+
     def test_the_same_transaction_appends_once(self, lake: TableStore, lake_settings: Settings) -> None:
         version = lake.append(STREAM, numbers(1), once(5))
         assert lake.append(STREAM, numbers(1), once(5)) == version

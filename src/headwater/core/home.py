@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,6 +11,8 @@ from typing import Final
 from headwater.core.errors import HeadwaterError
 
 FORMAT_VERSION: Final = 1
+#: What the table store cannot have in a path: it takes paths for URLs on the way.
+_UNFIT: Final = re.compile(r"[\[\]^|\\\x00-\x1f]|%[0-9A-Fa-f]{2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,13 @@ class Home:
             HeadwaterError: ``home_unusable`` when the folder cannot be written, ``home_version`` when another format
                 wrote it. Nothing is touched in either case.
         """
+        unfit = _UNFIT.search(str(self.root))
+        if unfit:
+            raise HeadwaterError(
+                "home_unusable",
+                f"{str(self.root)!r} cannot be used: tables cannot lie below a folder with {unfit[0]!r} in its name",
+                hint="rename the folder or choose another with --home",
+            )
         try:
             found = self.format_file.read_text(encoding="ascii").strip()
         except FileNotFoundError:

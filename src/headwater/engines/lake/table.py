@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote
 
 import pyarrow as pa
 from deltalake import DeltaTable
@@ -62,7 +63,9 @@ class Table:
         version = handle.version()
         if self._state is None or self._state.version != version:
             schema = pa.schema(handle.schema().to_arrow())
-            self._state = TableState(self.stream, version, tuple(handle.file_uris()), schema, handle.count())
+            # They come as parts of URIs, blanks and letters beyond ASCII percent-encoded, although they are local.
+            files = tuple(map(unquote, handle.file_uris()))
+            self._state = TableState(self.stream, version, files, schema, handle.count())
         return self._state
 
     def _open(self) -> DeltaTable | None:
