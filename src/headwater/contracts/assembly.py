@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from headwater.contracts import columns, textcolumns
-from headwater.contracts.checks import DecimalCheck, JsonCheck, NumberCheck, ValueCheck
+from headwater.contracts.bytechecks import JsonCheck
+from headwater.contracts.checks import DecimalCheck, NumberCheck, ValueCheck
 from headwater.contracts.columns import ArrayColumn, Column, Doubts, Indices, MapColumn
 from headwater.contracts.record import ArrayCheck, MapCheck, StructCheck
 from headwater.contracts.textchecks import DateCheck, StringCheck, TimeCheck, TimestampCheck, UuidCheck

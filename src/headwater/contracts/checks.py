@@ -12,12 +12,11 @@ import re
 from decimal import Context, Decimal
 from typing import Annotated, Any, Final, Literal
 
-import msgspec
 from msgspec import Meta, Raw
 
 from headwater.contracts.bounds import INT64_MAX, Bounds, integer_range, is_multiple
 from headwater.contracts.findings import Findings, shown
-from headwater.contracts.jsontext import decode_text, encode, has_huge_number
+from headwater.contracts.jsontext import decode_text, encode
 from headwater.contracts.model import Constraints, Field
 
 EXACT_INTEGER: Final = 2**53
@@ -29,7 +28,7 @@ _DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?
 _MAX_DIGITS: Final = 400
 _EXACT = Context(prec=2 * _MAX_DIGITS)
 _NUMBER_START = frozenset(b"-0123456789")
-_QUOTE: Final = ord('"')
+QUOTE: Final = ord('"')
 
 
 class Refusal(Exception):
@@ -100,7 +99,7 @@ class ValueCheck:
 
     def text(self, raw: bytes) -> str:
         """Return the string that ``raw`` is; raises ``Refusal``."""
-        if raw[0] != _QUOTE:
+        if raw[0] != QUOTE:
             raise self.mismatch()
         return decode_text(raw)
 
@@ -202,8 +201,10 @@ class NumberCheck(ValueCheck):
         self.bounds = Bounds(constraints, float)
         self._step = None if constraints.multiple_of is None else float(constraints.multiple_of)
         self.may_settle = self._step is None and constraints.enum is None
-        limits = {key: getattr(constraints, key) for key in ("ge", "gt", "le", "lt")}
-        return Annotated[float, Meta(**limits)] if self.bounds else float
+        limits: dict[str, Any] = {
+            key: float(limit) for key in ("ge", "gt", "le", "lt") if (limit := getattr(constraints, key)) is not None
+        }
+        return Annotated[float, Meta(**limits)] if limits else float
 
     def settles(self, value: Any) -> bool:
         """Return whether no digit can have been lost."""
@@ -262,48 +263,6 @@ class DecimalCheck(ValueCheck):
         if exponent + len(written) > whole:
             message = f"must have at most {whole} digits before the point"
             raise Refusal("out_of_range", message, {"precision": self.field.precision, "scale": scale})
-
-
-class JsonCheck(ValueCheck):
-    """Free JSON, kept as its exact bytes."""
-
-    expected = "JSON"
-    _starts: Final = {"object": (b"{", "an object"), "array": (b"[", "an array")}
-
-    def wire_type(self, constraints: Constraints) -> Any:
-        """Return the untouched text."""
-        self.start, self.expected = self._starts.get(constraints.format or "", (b"", self.expected))
-        return Raw
-
-    def value(self, raw: bytes) -> Raw:
-        """Check one value; the row's check has seen to UTF-8 and depth."""
-        if not raw.startswith(self.start):
-            raise self.mismatch()
-        if has_huge_number(raw):
-            raise Refusal("malformed_json", "must not hold a number beyond the doubles", "finite numbers")
-        return Raw(raw)
-
-
-class BinaryCheck(ValueCheck):
-    """Bytes, in base64 with padding."""
-
-    expected = "base64 text"
-    _decode = staticmethod(msgspec.json.Decoder(bytes).decode)
-
-    def wire_type(self, constraints: Constraints) -> Any:
-        """Return bytes within their lengths."""
-        return Annotated[bytes, Meta(min_length=constraints.min_length, max_length=constraints.max_length)]
-
-    def value(self, raw: bytes) -> bytes:
-        """Check one value."""
-        if raw[0] != _QUOTE:
-            raise self.mismatch()
-        try:
-            value: bytes = self._decode(raw)
-        except msgspec.ValidationError as error:
-            raise Refusal("invalid_format", "must be base64 with padding", "base64") from error
-        self.require_length(len(value), "bytes")
-        return value
 
 
 def decode_default(check: ValueCheck) -> tuple[Any, Findings]:

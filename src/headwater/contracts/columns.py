@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 
 from headwater.contracts import jsontext
 from headwater.contracts.bounds import multiple_misses
-from headwater.contracts.checks import EXACT_INTEGER, DecimalCheck, JsonCheck, NumberCheck, ValueCheck
+from headwater.contracts.bytechecks import JsonCheck
+from headwater.contracts.checks import EXACT_INTEGER, DecimalCheck, NumberCheck, ValueCheck
 from headwater.contracts.grammar import FEW, TINY, false_indices, indices
 from headwater.contracts.shapes import may_hold_exponents
 from headwater.contracts.types import arrow_type
@@ -110,11 +111,21 @@ class DecimalColumn(Column):
             doubts.add(misses, owners)
             texts = pc.if_else(plain, texts, None)
         array = pc.utf8_trim(texts, characters='"').cast(self.type)
-        for compare, limit in self._bounds.arrow_limits():
-            doubts.add(false_indices(compare(array, limit)), owners)
-        if self._steps:
+        if self._steps or not self._keeps_bounds(array, owners, doubts):
             doubts.add(np.arange(len(values)), owners)
         return array
+
+    def _keeps_bounds(self, array: pa.Array, owners: Indices | None, doubts: Doubts) -> bool:
+        """Doubt values outside of their limits; False where Arrow has no decimal for value and limit together."""
+        if not self._bounds:
+            return True
+        wide = array.cast(pa.decimal256(self.field.precision, self.field.scale))
+        try:
+            for compare, limit in self._bounds.arrow_limits():
+                doubts.add(false_indices(compare(wide, limit)), owners)
+        except pa.ArrowInvalid:
+            return False
+        return True
 
 
 class JsonColumn(Column):

@@ -18,7 +18,8 @@ from headwater.contracts.rows import FieldError
 from headwater.core.errors import HeadwaterError
 
 BOM: Final = b"\xef\xbb\xbf"
-_SPACE: Final = b" \t\r\n"
+SPACE: Final = b" \t\r\n"
+"""What JSON takes for space; a line of nothing else is no row."""
 
 
 @dataclass
@@ -61,7 +62,7 @@ class LineRows(Rows):
     def drop_blank(self) -> None:
         """Leave out lines of nothing but space; called once a line turns out unreadable, for most bodies have none."""
         if self._numbers is None:
-            numbers = [number for number, line in enumerate(self.texts) if bytes(line).strip(_SPACE)]
+            numbers = [number for number, line in enumerate(self.texts) if bytes(line).strip(SPACE)]
             if len(numbers) < len(self.texts):
                 self._numbers = numbers
                 self.texts = [self.texts[number] for number in numbers]
@@ -111,7 +112,7 @@ def split_json(body: bytes, start: int, *, has_rows_field: bool) -> ItemRows:
         HeadwaterError: ``malformed_body``.
     """
     text = memoryview(body)[start:]
-    first = body[start:].lstrip(_SPACE)[:1]
+    first = body[start:].lstrip(SPACE)[:1]
     try:
         if first == b"[":
             return ItemRows(body, decode_items(text))

@@ -18,7 +18,7 @@ from msgspec import Raw
 
 from headwater.contracts.assembly import CHUNK_ROWS, Built, RowColumns
 from headwater.contracts.findings import Findings
-from headwater.contracts.framing import LineRows, Rows
+from headwater.contracts.framing import SPACE, LineRows, Rows
 from headwater.contracts.jsontext import (
     UNREADABLE,
     decode_members,
@@ -127,7 +127,7 @@ class RowReader:
         first, refused = reading.accepted, 0
         for at in unread:
             row, text = begin + at, reading.text(begin + at)
-            if isinstance(reading.rows, LineRows) and not text.strip():
+            if isinstance(reading.rows, LineRows) and not text.strip(SPACE):
                 reading.rows.drop_blank()
                 return False
             verdict = self._judge_odd(reading, row) if row in odd else self._look_again(text, reading.limits)

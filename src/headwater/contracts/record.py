@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, NamedTuple
 import msgspec
 from msgspec import Meta, Raw
 
-from headwater.contracts import checks, jsontext, textchecks
+from headwater.contracts import bytechecks, checks, jsontext, textchecks
 from headwater.contracts.checks import Refusal, ValueCheck, decode_default
 from headwater.contracts.findings import Findings, shown
 from headwater.contracts.jsontext import decode_items, decode_members, encode, members, pointer
@@ -205,8 +205,8 @@ _CHECKS: Final[dict[LogicalType, type[ValueCheck]]] = {
     LogicalType.DATE: textchecks.DateCheck,
     LogicalType.TIME: textchecks.TimeCheck,
     LogicalType.UUID: textchecks.UuidCheck,
-    LogicalType.BINARY: checks.BinaryCheck,
-    LogicalType.JSON: checks.JsonCheck,
+    LogicalType.BINARY: bytechecks.BinaryCheck,
+    LogicalType.JSON: bytechecks.JsonCheck,
     LogicalType.ARRAY: ArrayCheck,
     LogicalType.MAP: MapCheck,
 }

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from headwater.contracts.assembly import RowColumns
 from headwater.contracts.csvtext import split_csv
-from headwater.contracts.framing import BOM, LineRows, Rows, malformed, split_json
+from headwater.contracts.framing import BOM, SPACE, LineRows, Rows, malformed, split_json
 from headwater.contracts.keys import row_keys
 from headwater.contracts.model import Contract
 from headwater.contracts.reading import Reading, RowReader, is_utf8
@@ -65,7 +65,7 @@ class CompiledContract:
             HeadwaterError: ``empty_body``, ``malformed_body`` (the whole body is not that format), ``too_many_rows``.
         """
         start = len(BOM) if body.startswith(BOM) else 0
-        if not body[start:].strip():
+        if not body[start:].strip(SPACE):
             raise HeadwaterError("empty_body", hint="Send at least one row.")
         sound = is_utf8(body)
         rows = self._split(body, start, form, dialect, sound=sound)

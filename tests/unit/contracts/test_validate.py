@@ -341,3 +341,21 @@ def test_an_unsound_contract_is_not_compiled() -> None:
         compile_contract(contract(Field("a", T.STRUCT), Field("b", T.INTEGER, constraints=Constraints(ge="x"))))
     assert caught.value.code == "contract_invalid"
     assert [error["path"] for error in caught.value.extra["errors"]] == ["fields/a", "fields/b"]
+
+
+def test_a_line_of_odd_white_space_is_a_bad_row() -> None:
+    columns = validate(contract(Field("a", T.INTEGER)), b'{"a":1}\n\x0c\n \t\n{"a":2}')
+    assert columns.batch.num_rows == 2
+    assert codes(columns) == [(1, "malformed_json", "")]
+
+
+@pytest.mark.parametrize(
+    ("precision", "scale", "limits"),
+    [(38, 0, {"ge": 0.05}), (38, 38, {"lt": 5, "ge": 0}), (38, 38, {"le": 10**60, "ge": 0}), (5, 2, {"gt": 0})],
+)
+def test_limits_of_decimals_hold_whatever_their_digits(precision: int, scale: int, limits: dict[str, Any]) -> None:
+    field = Field("d", T.DECIMAL, precision=precision, scale=scale, constraints=Constraints(**limits))
+    good = b'{"d":1}' if scale < precision else b'{"d":0.1}'
+    columns = validate(contract(field), b"\n".join([good, b'{"d":-1}', b'{"d":-0.1}', good]))
+    assert columns.batch.num_rows == 2
+    assert {row for row, _, _ in codes(columns)} == {1, 2}
