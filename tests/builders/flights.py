@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ class Flights:
     """The running example. ``accounts`` is what the datasets said once the first start had loaded them."""
 
     system: System
-    accounts: Mapping[str, Mapping[str, Any]]
+    accounts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def client(self) -> Client:
         """Return a client of the services that run now."""
@@ -95,22 +96,14 @@ class Flights:
         return self.system.project / "models" / "departure_delay" / "model.onnx"
 
 
-def start_flights(directory: Path) -> Flights:
-    """Copy the example without a model that somebody trained, start it, and read its accounts."""
+def copy_flights(directory: Path, *commands: str) -> Flights:
+    """Copy the example without a model that somebody trained; ``commands`` replace what it runs after a start."""
     project = directory / "flights"
     shutil.copytree(EXAMPLE, project, ignore=shutil.ignore_patterns("*.onnx", "__pycache__"))
-    settings = project / "headwater.toml"
-    text = settings.read_text()
-    commands = 'after_start = ["python load.py", "python train.py"'
-    assert commands in text
+    file = project / "headwater.toml"
+    settings = tomllib.loads(file.read_text())
     # A last command of ours tells when the example's own have ended.
-    settings.write_text(text.replace(commands, f'{commands}, "touch done"'))
-    flights = Flights(System(directory / "home", project, directory / "up.log"), {})
-    try:
-        flights.start()
-        flights.accounts = flights.sealed_accounts()
-    except BaseException:
-        if flights.system.process is not None:
-            flights.system.stop()
-        raise
-    return flights
+    after_start = [*(commands or settings["up"]["after_start"]), "touch done"]
+    target = "\n".join(f'{name} = "{value}"' for name, value in settings["target"].items())
+    file.write_text(f"[target]\n{target}\n[up]\nafter_start = {after_start}\n")
+    return Flights(System(directory / "home", project, directory / "up.log"))

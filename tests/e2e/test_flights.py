@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import pandas as pd
 import pytest
-from tests.builders.flights import DATASETS, Flights, read_data, start_flights
+from tests.builders.flights import DATASETS, Flights, copy_flights, read_data
 from tests.builders.system import is_running, wait_for
 
 from headwater.client import Counts
@@ -24,12 +26,14 @@ FEATURES = ("carrier", "origin", "month", "weekday", "hour", "distance")
 
 @pytest.fixture(scope="module")
 def module_flights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flights]:
-    started = start_flights(tmp_path_factory.mktemp("flights"))
+    flights = copy_flights(tmp_path_factory.mktemp("flights"))
     try:
-        yield started
+        flights.start()
+        flights.accounts = flights.sealed_accounts()
+        yield flights
     finally:
-        if started.system.process is not None:
-            started.system.stop()
+        if flights.system.process is not None:
+            flights.system.stop()
 
 
 @pytest.fixture
@@ -217,3 +221,30 @@ def test_a_row_that_is_sent_again_counts_as_a_duplicate(flights: Flights) -> Non
     assert after["rows"] == before["rows"] == 3_322
     assert after["counts"]["duplicate"] == before["counts"]["duplicate"] + 1
     assert after["counts"]["accepted"] == before["counts"]["accepted"]
+
+
+def test_a_load_that_was_killed_half_way_is_finished_by_the_next_start(tmp_path: Path) -> None:
+    flights = copy_flights(tmp_path, "python load.py")
+    system = flights.system
+    system.start()
+    try:
+        wait_for(lambda: 0 < received(flights) < 336_776, 60, "half of the load")
+        assert system.process is not None
+        for pid in (system.process.pid, *system.pids.values()):
+            os.kill(pid, signal.SIGKILL)
+        system.process.wait()
+        flights.start()
+
+        counts = {dataset: one["counts"] for dataset, one in flights.sealed_accounts().items()}
+    finally:
+        system.stop()
+
+    assert {dataset: one["received"] for dataset, one in counts.items()} == {
+        dataset: len(read_data(dataset)) for dataset in DATASETS
+    }
+    assert [one["duplicate"] for one in counts.values()] == [0] * len(DATASETS)
+    assert len(set(flights.read_table("flights")["_hw_seq"])) == counts["flights"]["accepted"] == 336_776
+
+
+def received(flights: Flights) -> int:
+    return int(flights.get("/v1/datasets/flights")["counts"]["received"])

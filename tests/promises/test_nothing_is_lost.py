@@ -104,10 +104,14 @@ def await_progress(producers: Producers) -> None:
 
 
 def kill_all(system: System, choice: random.Random, *, supervisor_too: bool) -> None:
-    """Kill every process at a moment of its own within about a second, and wait until all are back."""
+    """Kill every process at a moment of its own within about a second, and wait until all are back.
+
+    After the supervisor's end, services may come back as one process or as two that share the journal.
+    """
     assert system.process is not None
     before = system.pids
     victims = [psutil.Process(before[name]) for name in PROCESSES]
+    victims += victims[0].children()
     victims += [psutil.Process(system.process.pid)] if supervisor_too else []
     choice.shuffle(victims)
     for victim in victims:
@@ -117,6 +121,7 @@ def kill_all(system: System, choice: random.Random, *, supervisor_too: bool) -> 
     if supervisor_too:
         system.process.wait()
         system.process = None
+        (system.project / "headwater.toml").write_text(f"[services]\nworkers = {choice.randint(1, 2)}\n")
         system.start()
     else:
         wait_for(lambda: is_new(system, before), 90, "the return of every process")
