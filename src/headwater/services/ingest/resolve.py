@@ -74,8 +74,10 @@ class Resolver:
         for rows in self._open_rows(fingerprint):
             whole = [row for row in rows if row["raw"] is not None and not row["raw_truncated"]]
             resolution.counts["skipped"] += len(rows) - len(whole)
-            for form in dict.fromkeys(row["format"] for row in whole):
-                self._replay_batch([row for row in whole if row["format"] == form], Format(form), requester, resolution)
+            # Rows that fail again are kept with the dialect of their batch: it must be the one they came with.
+            for form, dialect in dict.fromkeys((row["format"], row["dialect"]) for row in whole):
+                alike = [row for row in whole if (row["format"], row["dialect"]) == (form, dialect)]
+                self._replay_batch(alike, Format(form), requester, resolution)
         return resolution
 
     def discard(self, requester: Requester, *, fingerprint: str | None) -> Resolution:
@@ -174,9 +176,11 @@ class Resolver:
             dialect, header = _dialect_of(row)
             line = (header or "").encode() + b"\n" + raw
             batch: RowBatch = read(line, Format.CSV, dialect=dialect)
-        else:
-            # JSON has no line break inside a value, so a pretty-printed row becomes one line without changing.
+        elif row["format"] == Format.JSON:
+            # Its parser let no line break inside a value pass, so a pretty-printed row becomes one line unchanged.
             batch = read(raw.translate(_LINE_BREAKS), Format.NDJSON)
+        else:
+            batch = read(raw, Format.NDJSON)
         if batch.received != 1:
             raise HeadwaterError("malformed_body", f"it holds {batch.received} rows")
         return batch
