@@ -54,13 +54,15 @@ def database_settings(url: str | None, home: Home) -> dict[str, Any]:
 def _sqlite(path: str) -> dict[str, Any]:
     journal_mode = "WAL" if wal_is_safe() else "TRUNCATE"
     return {
-        "ENGINE": "django.db.backends.sqlite3",
+        "ENGINE": "headwater.control.kit.sqlite",
         "NAME": path,
         "OPTIONS": {
             # Taking the write lock at the start is what makes the busy timeout work: upgrades never wait.
             "transaction_mode": "IMMEDIATE",
             "timeout": BUSY_TIMEOUT_SECONDS,
-            "init_command": f"PRAGMA journal_mode={journal_mode}; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;",
+            # Recursive triggers: without them REPLACE deletes a sealed row unseen.
+            "init_command": f"PRAGMA journal_mode={journal_mode}; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; "
+            "PRAGMA recursive_triggers=ON;",
         },
     }
 
