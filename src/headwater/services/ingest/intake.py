@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from headwater.contracts.csvtext import RecordSplitter
+from headwater.contracts.framing import BOM
 from headwater.contracts.rows import CsvDialect, Format, ReadLimits, RowBatch
 from headwater.core.clock import epoch_micros
 from headwater.core.errors import HeadwaterError
@@ -309,12 +311,9 @@ def _report(verdict: Verdict) -> Reply:
 
 
 def _csv_header(body: bytes, dialect: CsvDialect, version: Version) -> str:
-    """Return the header line that CSV rows are read by: theirs, or the order of the contract's fields."""
+    """Return the header that the rows of a readable CSV body go by: theirs, or the order of the contract's fields."""
     if not dialect.header:
         return dialect.delimiter.join(field.name for field in version.contract.fields)
-    quote = dialect.quote.encode()
-    end = body.find(b"\n")
-    while end >= 0 and body.count(quote, 0, end) % 2:
-        end = body.find(b"\n", end + 1)
-    line = body if end < 0 else body[:end]
-    return line.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace").rstrip("\r")
+    start = len(BOM) if body.startswith(BOM) else 0
+    record = next(RecordSplitter(dialect).split(body, start))
+    return body[record.begin : record.end].decode()

@@ -20,6 +20,7 @@ from headwater.services.ingest.reply import to_json
 from headwater.services.ingest.verdict import Earlier, Refusal, Submission, general_path
 
 MAX_RAW_BYTES: Final = 1 << 20
+MAX_DIALECT_BYTES: Final = 16 << 20  # of one submission: a long CSV header is kept with each of its refused rows
 ERROR_TYPE: Final = pa.struct(
     [
         ("code", pa.string()),
@@ -112,6 +113,7 @@ def _batch(share: Share) -> pa.RecordBatch:
         **_raws(faults, keep=share.submission.version.contract.store_raw),
         **_reasons(faults, share.submission),
         **_history(faults, share.submission.earlier),
+        "dialect": _dialects(share.submission, len(faults)),
         "event_time": [_event_time(fault, share.submission) for fault in faults],
     }
     arrays: list[pa.Array] = []
@@ -137,7 +139,6 @@ def _shared(submission: Submission) -> dict[str, Any]:
         "principal_id": origin.principal_id,
         "source": origin.source,
         "format": origin.form.value,
-        "dialect": _dialect(submission),
         "received_at": origin.received_at_us,
         "raw_encoding": "identity",
     }
@@ -194,12 +195,13 @@ def _errors(faults: Sequence[RowFault]) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
 
 
-def _dialect(submission: Submission) -> str | None:
+def _dialects(submission: Submission, rows: int) -> list[str | None]:
+    """Return each row's dialect; rows beyond ``MAX_DIALECT_BYTES`` go without and cannot be replayed."""
     origin = submission.origin
     if origin.form is not Format.CSV:
-        return None
+        return [None] * rows
     dialect = origin.dialect
-    return to_json(
+    text = to_json(
         {
             "delimiter": dialect.delimiter,
             "quote": dialect.quote,
@@ -207,6 +209,8 @@ def _dialect(submission: Submission) -> str | None:
             "header": origin.csv_header,
         }
     ).decode()
+    kept = min(rows, MAX_DIALECT_BYTES // len(text))
+    return [text] * kept + [None] * (rows - kept)
 
 
 def _event_time(fault: RowFault, submission: Submission) -> datetime | None:

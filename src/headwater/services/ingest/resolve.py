@@ -72,7 +72,7 @@ class Resolver:
         """
         resolution = Resolution()
         for rows in self._open_rows(fingerprint):
-            whole = [row for row in rows if row["raw"] is not None and not row["raw_truncated"]]
+            whole = [row for row in rows if _is_whole(row)]
             resolution.counts["skipped"] += len(rows) - len(whole)
             # Rows that fail again are kept with the dialect of their batch: it must be the one they came with.
             for form, dialect in dict.fromkeys((row["format"], row["dialect"]) for row in whole):
@@ -212,6 +212,12 @@ def _earlier(row: Mapping[str, Any]) -> Earlier:
         raw=row["raw"],
         key=row["row_key"],
     )
+
+
+def _is_whole(row: Mapping[str, Any]) -> bool:
+    """Return whether enough of a row was kept to read it again."""
+    is_readable = row["format"] != Format.CSV or row["dialect"] is not None
+    return row["raw"] is not None and not row["raw_truncated"] and is_readable
 
 
 def _dialect_of(row: Mapping[str, Any]) -> tuple[CsvDialect, str | None]:
