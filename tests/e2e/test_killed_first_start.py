@@ -1,0 +1,50 @@
+"""A first start that is killed anywhere is finished by the next one."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+from tests.builders.system import System, clean, make_system
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+
+
+def kill_everything(system: System) -> None:
+    assert system.process is not None
+    supervisor = psutil.Process(system.process.pid)
+    for victim in (supervisor, *supervisor.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            victim.kill()
+    system.process.wait()
+    system.process = None
+
+
+@pytest.mark.parametrize("phase", [0, 1, 2])
+def test_a_first_start_that_was_killed_is_finished_by_the_next(tmp_path: Path, phase: int) -> None:
+    """The phases are roughly: secrets and migrations, the first organisation and the project, control and worker."""
+    system = make_system(tmp_path)
+    delay = random.uniform(1.4 * phase, 1.4 * phase + 1.4)
+    print(f"killed after {delay:.2f} s")  # noqa: T201 - shown when the test fails
+    with system.log.open("wb") as log:
+        command = system.command("up", "--control-port", "0", "--services-port", "0")
+        system.process = subprocess.Popen(command, stdout=log, stderr=log, env=clean())
+    time.sleep(delay)
+    kill_everything(system)
+
+    try:
+        system.start()
+        assert system.send("after", 3).status_code == 200
+        assert system.stop(signal.SIGTERM) == 0
+    finally:
+        if system.process is not None:
+            system.process.kill()  # its children follow
+    assert json.loads(system.run("audit", "verify", "--json").stdout)["whole"]
+    assert "Traceback" not in system.log.read_text()
