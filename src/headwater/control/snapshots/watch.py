@@ -10,15 +10,18 @@ import asyncio
 import uuid
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Final
 
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 from django.db.models import Max
 
 from headwater.control.snapshots.models import Snapshot
 from headwater.core.logging import get_logger
 
 POLL_SECONDS: Final = 0.1
+TROUBLED_SECONDS: Final = 1.0
+"""The pause while the database cannot be asked."""
 _log = get_logger(__name__)
 
 Heads = Mapping[uuid.UUID, int]
@@ -34,7 +37,7 @@ class Watch:
         self._poller: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self._stopped = False
-        # A thread of its own keeps one connection open for the polls.
+        # A thread of its own keeps one connection open for the polls, for as long as somebody waits.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="snapshot-watch")
 
     async def wait_beyond(self, environment_id: uuid.UUID, number: int, *, seconds: float) -> bool:
@@ -62,6 +65,7 @@ class Watch:
         """Let everybody who waits go with what there is."""
         self._stopped = True
         self._changed.set()
+        self._thread.submit(connection.close)
         self._thread.shutdown(wait=False)
 
     async def _poll(self) -> None:
@@ -73,9 +77,11 @@ class Watch:
                     self._heads = heads
                     self._changed.set()
                     self._changed = asyncio.Event()
-                await asyncio.sleep(POLL_SECONDS)
+                await asyncio.sleep(POLL_SECONDS if heads is not None else TROUBLED_SECONDS)
         finally:
             self._poller = None
+            with suppress(RuntimeError):  # stopped, which closes it too
+                self._thread.submit(connection.close)
 
 
 def _read_heads() -> Heads | None:
@@ -83,7 +89,7 @@ def _read_heads() -> Heads | None:
     try:
         rows = Snapshot.unscoped.order_by().values_list("environment_id").annotate(Max("number"))
         return dict(rows)
-    except DatabaseError as error:
+    except Error as error:
         connection.close()
         _log.warning("snapshot_poll_failed", error=str(error))
         return None

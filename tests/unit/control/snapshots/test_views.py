@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from asgiref.sync import sync_to_async
+from django.db import InterfaceError
 from tests.builders.control import make_environment, make_key
 
 from headwater.control import configuration
@@ -121,6 +122,25 @@ async def test_nothing_is_asked_while_nobody_waits(served: Environment, monkeypa
     await asyncio.sleep(0.3)
     assert len(asked) <= polls + 1
     watching.stop()
+
+
+async def test_waiting_goes_on_while_the_database_is_away(
+    nodes: httpx.AsyncClient, served: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from headwater.control.snapshots import watch as module
+
+    def away(*_: object) -> None:
+        raise InterfaceError("connection already closed")
+
+    etag = (await fetch(nodes, served)).headers["ETag"]
+    monkeypatch.setattr(module, "TROUBLED_SECONDS", 0.1)
+    with monkeypatch.context() as patch:
+        patch.setattr(module.Snapshot.unscoped, "order_by", away)
+        waiting = asyncio.create_task(watch().wait_beyond(served.id, 1_000, seconds=0.5))
+        await asyncio.sleep(0.2)
+        assert watch()._poller is not None, "it still asks"
+    assert await waiting is False
+    assert (await fetch(nodes, served, wait=0.1, etag=etag)).status_code == 304
 
 
 @pytest.mark.parametrize("authorization", ["", "Bearer ", "Bearer wrong", "Basic x"])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from importlib import import_module
 from typing import Any
 
 import httpx
@@ -11,6 +12,7 @@ from tests.builders.control import events, make_account, make_key, newest_snapsh
 
 from headwater.control import configuration
 from headwater.control.access.models import Grant
+from headwater.control.audit.models import AuditEvent
 from headwater.control.audit.record import PLATFORM
 from headwater.control.celery import app, broker_url
 from headwater.control.kit.models import Outbox
@@ -85,9 +87,11 @@ def test_the_nightly_verification_notes_each_chain(environment: Environment) -> 
 
 
 def test_the_nightly_verification_finds_what_was_altered(environment: Environment) -> None:
+    seal = import_module("headwater.control.audit.migrations.0002_seal_events")
     with connection.cursor() as cursor:
-        cursor.execute("DROP TRIGGER audit_event_no_update")
-        cursor.execute("UPDATE audit_auditevent SET actor_label = 'x' WHERE n = 1 AND org_id <> %s", [PLATFORM.hex])
+        for statement in seal.SQLITE_REVERSE if connection.vendor == "sqlite" else seal.POSTGRESQL_REVERSE:
+            cursor.execute(statement)
+    AuditEvent.objects.filter(n=1).exclude(org_id=PLATFORM).update(actor_label="x")
     assert tasks.verify_audit() == {str(environment.org_id): "event 1 was altered"}
     assert events(environment.org, "audit.chain.verified")[0].after["problem"] == "event 1 was altered"
 
