@@ -16,7 +16,7 @@ from headwater.services.ingest.catalog import SERVICE, Catalog, Dataset
 from headwater.services.ingest.kept import KeptRows
 from headwater.services.ingest.reply import counts_of, to_json
 from headwater.services.ingest.resolve import Requester, Resolver
-from headwater.services.kit.request import context_of
+from headwater.services.kit.request import context_of, read_document
 from headwater.services.kit.service import Runtime
 
 
@@ -61,8 +61,9 @@ def _add_quarantine(router: APIRouter, runtime: Runtime) -> None:
 
     @router.post("/quarantine/{environment_id}/{dataset}/{verdict}")
     async def resolve(
-        request: Request, environment_id: str, dataset: str, verdict: Literal["replay", "discard"], ruling: Ruling
+        request: Request, environment_id: str, dataset: str, verdict: Literal["replay", "discard"]
     ) -> Response:
+        ruling = await read_document(request, Ruling)
         found = _dataset(runtime, environment_id, dataset)
         number = runtime.environments[environment_id].snapshot.number
         requester = Requester(ruling.requested_by, context_of(request.scope).request_id, number)

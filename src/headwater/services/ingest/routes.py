@@ -17,7 +17,7 @@ from headwater.services.ingest.openapi import INGEST, VALIDATE
 from headwater.services.ingest.reply import to_json
 from headwater.services.ingest.resolve import Requester, Resolver
 from headwater.services.kit.asgi import HandlerResponse
-from headwater.services.kit.request import authenticate, context_of
+from headwater.services.kit.request import authenticate, context_of, document_of, read_document
 from headwater.services.kit.service import Caller, Runtime
 
 Name = Annotated[str, Path(description="The dataset's name", examples=["flights"])]
@@ -142,8 +142,9 @@ def _add_quarantine(router: APIRouter, access: Access) -> None:
 
 
 def _add_verdicts(router: APIRouter, access: Access) -> None:
-    async def resolve(request: Request, name: str, what: Resolve, verdict: Literal["replay", "discard"]) -> Response:
+    async def resolve(request: Request, name: str, verdict: Literal["replay", "discard"]) -> Response:
         caller, found = access.dataset(request, name, "quarantine.resolve")
+        what = await read_document(request, Resolve)
         if (what.fingerprint is None) == (what.all is None):
             raise HeadwaterError("invalid_parameter", "name a fingerprint, or say all", hint='{"fingerprint": "…"}')
         requester = Requester(
@@ -156,15 +157,17 @@ def _add_verdicts(router: APIRouter, access: Access) -> None:
         resolution = await asyncio.to_thread(work, requester, fingerprint=what.fingerprint)
         return _json(resolution.to_dict())
 
-    @router.post("/datasets/{dataset}/quarantine/replay", tags=["quarantine"], operation_id="replay_quarantine")
-    async def replay(request: Request, dataset: Name, what: Resolve) -> Response:
-        """Send refused rows through the current contract again. A row is accepted at most once, however often asked."""
-        return await resolve(request, dataset, what, "replay")
+    documented: dict[str, Any] = {"tags": ["quarantine"], "openapi_extra": document_of(Resolve)}
 
-    @router.post("/datasets/{dataset}/quarantine/discard", tags=["quarantine"], operation_id="discard_quarantine")
-    async def discard(request: Request, dataset: Name, what: Resolve) -> Response:
+    @router.post("/datasets/{dataset}/quarantine/replay", operation_id="replay_quarantine", **documented)
+    async def replay(request: Request, dataset: Name) -> Response:
+        """Send refused rows through the current contract again. A row is accepted at most once, however often asked."""
+        return await resolve(request, dataset, "replay")
+
+    @router.post("/datasets/{dataset}/quarantine/discard", operation_id="discard_quarantine", **documented)
+    async def discard(request: Request, dataset: Name) -> Response:
         """Close refused rows without accepting them."""
-        return await resolve(request, dataset, what, "discard")
+        return await resolve(request, dataset, "discard")
 
 
 def _kept(runtime: Runtime, dataset: Dataset) -> KeptRows:

@@ -5,16 +5,24 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
 
 from headwater.core.errors import HeadwaterError
 from headwater.core.ids import new_id
 from headwater.services.kit.service import ASGIScope, Caller, Runtime
 
 CONTEXT: Final = "headwater"
+MAX_DOCUMENT_BYTES: Final = 64 << 10
+_DOCUMENT_STALL_SECONDS: Final = 10.0
 _TRACEPARENT: Final = re.compile(rb"^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$")
 _NO_TRACE: Final = b"0" * 32
 _NO_VERSION: Final = b"ff"
+
+M = TypeVar("M", bound=BaseModel)
 
 
 class RequestContext:
@@ -78,7 +86,11 @@ def declared_length(scope: ASGIScope) -> int | None:
 
 
 async def read_body(
-    scope: ASGIScope, receive: Callable[[], Awaitable[dict[str, Any]]], *, max_bytes: int, stall_seconds: float
+    scope: ASGIScope,
+    receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
+    *,
+    max_bytes: int,
+    stall_seconds: float,
 ) -> bytes:
     """Return the whole body.
 
@@ -107,6 +119,32 @@ async def read_body(
         if not message.get("more_body", False):
             return chunk if not chunks else b"".join([*chunks, chunk])
         chunks.append(chunk)
+
+
+async def read_document(request: Request, model: type[M]) -> M:
+    """Return a small JSON body as ``model``.
+
+    For routes to call once they know who asks: a body declared to FastAPI is read before that, however long it is.
+
+    Raises:
+        HeadwaterError: as ``read_body`` does.
+        RequestValidationError: the body is not as ``model`` wants it.
+    """
+    body = await read_body(
+        dict(request.scope),
+        request.receive,
+        max_bytes=MAX_DOCUMENT_BYTES,
+        stall_seconds=_DOCUMENT_STALL_SECONDS,
+    )
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in error.errors()]) from error
+
+
+def document_of(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the OpenAPI members of a route that calls ``read_document``."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": model.model_json_schema()}}}}
 
 
 def _too_large(max_bytes: int) -> HeadwaterError:
