@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import InterfaceError
+from django.db import InterfaceError, connection
 from tests.builders.control import make_environment, make_key
 
 from headwater.control import configuration
@@ -93,6 +93,21 @@ async def test_a_service_that_is_behind_need_not_wait(nodes: httpx.AsyncClient, 
     reply = await fetch(nodes, served, wait=20, etag='"something else"')
     assert reply.status_code == 200
     assert time.monotonic() - started < 2
+
+
+async def test_who_waits_keeps_no_connection_to_the_database(
+    nodes: httpx.AsyncClient, served: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_while_waiting: list[object] = []
+
+    async def wait_beyond(_watch: Watch, *_: object, **__: object) -> bool:
+        open_while_waiting.append(await sync_to_async(lambda: connection.connection)())
+        return False
+
+    etag = (await fetch(nodes, served)).headers["ETag"]
+    monkeypatch.setattr(Watch, "wait_beyond", wait_beyond)
+    assert (await fetch(nodes, served, wait=1, etag=etag)).status_code == 304
+    assert open_while_waiting == [None]
 
 
 async def test_stopping_sends_everybody_home_at_once(nodes: httpx.AsyncClient, served: Environment) -> None:
