@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from asgiref.sync import sync_to_async
-from django.db import connection
+from django.db import connections
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.utils import timezone
@@ -73,7 +73,7 @@ async def get_snapshot(request: HttpRequest, environment_id: str) -> HttpRespons
     newest = await _newest(key)
     if newest is not None and known == f'"{newest.sha256}"' and wait:
         # Many may wait, and each would keep a connection to the database meanwhile.
-        await sync_to_async(connection.close)()
+        await sync_to_async(connections.close_all)()
         await watch().wait_beyond(key, newest.number, seconds=wait)
         newest = await _newest(key)
     if newest is None:

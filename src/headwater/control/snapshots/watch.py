@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Final
 
-from django.db import Error, connection
+from django.db import Error, connection, connections
 from django.db.models import Max
 
 from headwater.control.snapshots.models import Snapshot
@@ -65,7 +65,7 @@ class Watch:
         """Let everybody who waits go with what there is."""
         self._stopped = True
         self._changed.set()
-        self._thread.submit(connection.close)
+        self._thread.submit(connections.close_all)
         self._thread.shutdown(wait=False)
 
     async def _poll(self) -> None:
@@ -81,7 +81,7 @@ class Watch:
         finally:
             self._poller = None
             with suppress(RuntimeError):  # stopped, which closes it too
-                self._thread.submit(connection.close)
+                self._thread.submit(connections.close_all)
 
 
 def _read_heads() -> Heads | None:

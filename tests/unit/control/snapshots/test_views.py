@@ -16,6 +16,7 @@ from headwater.control import configuration
 from headwater.control.access.actions import revoke_key
 from headwater.control.kit.actions import SYSTEM
 from headwater.control.orgs.models import Environment
+from headwater.control.snapshots.models import Snapshot as Snapshots
 from headwater.control.snapshots.models import SnapshotAck
 from headwater.control.snapshots.watch import Watch, watch
 from headwater.core.snapshot import SignedSnapshot, Snapshot, load_public_key
@@ -127,6 +128,7 @@ async def test_nothing_is_asked_while_nobody_waits(served: Environment, monkeypa
 
     def read() -> dict[object, int]:
         asked.append(time.monotonic())
+        connection.ensure_connection()
         return {}
 
     monkeypatch.setattr(module, "_read_heads", read)
@@ -136,6 +138,8 @@ async def test_nothing_is_asked_while_nobody_waits(served: Environment, monkeypa
     assert 2 <= polls <= 6, "ten waiters share one query"
     await asyncio.sleep(0.3)
     assert len(asked) <= polls + 1
+    thread = watching._thread
+    assert await asyncio.get_running_loop().run_in_executor(thread, lambda: connection.connection) is None
     watching.stop()
 
 
@@ -150,7 +154,7 @@ async def test_waiting_goes_on_while_the_database_is_away(
     etag = (await fetch(nodes, served)).headers["ETag"]
     monkeypatch.setattr(module, "TROUBLED_SECONDS", 0.1)
     with monkeypatch.context() as patch:
-        patch.setattr(module.Snapshot.unscoped, "order_by", away)
+        patch.setattr(Snapshots.unscoped, "order_by", away)
         waiting = asyncio.create_task(watch().wait_beyond(served.id, 1_000, seconds=0.5))
         await asyncio.sleep(0.2)
         assert watch()._poller is not None, "it still asks"
