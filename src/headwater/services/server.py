@@ -22,6 +22,7 @@ from headwater.core.home import Home
 from headwater.core.logging import configure_logging, get_logger
 from headwater.core.settings import PREFIX, Settings, load_settings
 from headwater.services.app import check_services, create_app
+from headwater.services.kit.connection import BoundedConnection
 
 _FACTORY: Final = "headwater.services.server:application"
 _ONLY: Final = "_HEADWATER_SERVICES_ONLY"  # not a setting: how the parent tells its workers
@@ -94,7 +95,7 @@ def _config(settings: Settings, factory: str | Callable[[], ASGIApp]) -> uvicorn
         port=settings.services.port,
         workers=settings.services.workers,
         loop="uvloop",
-        http="httptools",
+        http=BoundedConnection,
         ws="none",
         lifespan="on",
         access_log=False,

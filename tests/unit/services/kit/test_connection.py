@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from uvicorn import Config
+from uvicorn.server import ServerState
+
+from headwater.services.kit import connection
+from headwater.services.kit.connection import MAX_HEAD_BYTES, BoundedConnection
+
+ASK = b"GET /x HTTP/1.1\r\nhost: a\r\n\r\n"
+SEND = b"POST /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+class Wire(asyncio.Transport):
+    """What the client sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.is_closed = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += bytes(data)
+
+    def is_closing(self) -> bool:
+        return self.is_closed
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+    @property
+    def problem(self) -> dict[str, Any]:
+        head, _, body = self.written.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+        assert b"content-type: application/problem+json\r\n" in head
+        assert b"connection: close" in head
+        document: dict[str, Any] = json.loads(body)
+        return document
+
+
+async def answer(_scope: Any, receive: Any, send: Any) -> None:
+    while (await receive()).get("more_body"):
+        pass
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body"})
+
+
+def connect() -> tuple[BoundedConnection, Wire]:
+    wire = Wire()
+    config = Config(answer, http=BoundedConnection, lifespan="off", log_config=None)
+    protocol = BoundedConnection(config=config, server_state=ServerState(), app_state={})
+    protocol.connection_made(wire)
+    return protocol, wire
+
+
+async def answered(wire: Wire, times: int = 1) -> bool:
+    for _ in range(20):
+        await asyncio.sleep(0)
+    return wire.written.count(b"HTTP/1.1 204") == times
+
+
+async def test_requests_are_answered_as_ever() -> None:
+    protocol, wire = connect()
+    protocol.data_received(ASK)
+    assert await answered(wire)
+    protocol.data_received(ASK[:10])
+    protocol.data_received(ASK[10:])
+    assert await answered(wire, 2)
+    protocol.connection_lost(None)
+
+
+async def test_a_large_body_in_many_pieces_is_no_long_head() -> None:
+    protocol, wire = connect()
+    protocol.data_received(SEND)
+    for _ in range(8):
+        protocol.data_received(b"8000\r\n" + b"x" * 0x8000 + b"\r\n")
+    protocol.data_received(b"0\r\n\r\n")
+    assert await answered(wire)
+    protocol.connection_lost(None)
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [b"GET /", b"GET /x HTTP/1.1\r\nx: ", b"GET /x HTTP/1.1\r\n"],
+    ids=["the address", "one header", "many headers"],
+)
+async def test_a_head_without_end_is_refused_once_it_is_too_long(beginning: bytes) -> None:
+    protocol, wire = connect()
+    protocol.data_received(beginning)
+    piece = b"x: y\r\n" * 1_000 if beginning.endswith(b"1.1\r\n") else b"x" * 6_000
+    for _ in range(2 * MAX_HEAD_BYTES // len(piece)):
+        if wire.is_closing():
+            break
+        protocol.data_received(piece)
+    assert wire.is_closing()
+    assert wire.problem["code"] == "invalid_header"
+    assert "65,536 bytes" in wire.problem["detail"]
+
+
+async def test_trailers_without_end_close_the_connection() -> None:
+    protocol, wire = connect()
+    protocol.data_received(SEND + b"0\r\n")
+    for _ in range(12):
+        protocol.data_received(b"x: y\r\n" * 1_000)
+    assert wire.is_closing()
+
+
+@pytest.mark.parametrize("beginning", [b"", b"GET / HT", ASK + b"GET / HT"])
+async def test_a_head_that_never_comes_is_waited_for_only_so_long(
+    beginning: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.05)
+    protocol, wire = connect()
+    if beginning:
+        protocol.data_received(beginning)
+    assert not wire.is_closing()
+    await asyncio.sleep(0.1)
+    assert wire.is_closing()
+    assert b"no complete request came within" in wire.written
+
+
+async def test_a_slow_body_is_not_the_connections_business(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.05)
+    protocol, wire = connect()
+    protocol.data_received(SEND)
+    protocol.data_received(b"1\r\n")
+    protocol.data_received(b"x\r\n")
+    await asyncio.sleep(0.1)
+    assert not wire.is_closing()
+    protocol.data_received(b"0\r\n\r\n")
+    assert await answered(wire)
+    protocol.connection_lost(None)
+
+
+async def test_what_is_no_http_gets_a_problem_like_everything_else() -> None:
+    protocol, wire = connect()
+    protocol.data_received(b"\x16\x03\x01 hello\r\n\r\n")
+    assert wire.is_closing()
+    assert wire.problem["request_id"].startswith("req_")
