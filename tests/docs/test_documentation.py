@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.docs.generator import GENERATOR
-from tests.docs.pages import DOCS, ROOT, anchors, links, pages
+from tests.docs.pages import DOCS, ROOT, anchors, links, pages, spans
 
 from headwater.cli.main import COMMANDS
 from headwater.core.errors import PROBLEMS, ROW_CODES
@@ -80,6 +80,31 @@ def test_every_metric_in_the_source_is_documented() -> None:
         named |= set(re.findall(r'"(headwater_(?:control|services|ingest|query|inference)_\w+)"', path.read_text()))
     assert len(named) > 10
     assert not [name for name in sorted(named) if f"`{name}`" not in text and f"`{name}_total`" not in text]
+
+
+def test_every_route_in_the_text_is_one_of_the_services() -> None:
+    # Read from the source: building the applications would take seconds, a home and a journal.
+    strings = {
+        text
+        for path in (ROOT / "src/headwater/services").rglob("*.py")
+        for text in re.findall(r'"(/[a-z][^" ]*)"', path.read_text(encoding="utf-8"))
+    }
+    known = {without_names(place) for text in strings for place in (text, f"/v1{text}")}
+    told = {
+        (page.name, place)
+        for page in pages()
+        for span in spans(page)
+        for place in re.findall(r"(?:GET|POST|PUT) (/[^ ?…]+)$", span)
+        if not place.startswith("/api/")
+    }
+    assert len(told) > 15
+    assert not {(page, place) for page, place in told if without_names(place) not in known}
+
+
+def without_names(path: str) -> str:
+    """Return a route with all its parameters alike; a concrete dataset, endpoint, model or receipt is one too."""
+    path = re.sub(r"\{[^}]*\}|<[^>]*>", "*", path)
+    return re.sub(r"(/v1/(?:datasets|endpoints|models|receipts))/[^/*]+", r"\1/*", path)
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
