@@ -17,10 +17,9 @@ from headwater.contracts.rows import CsvDialect, Format, ReadLimits, RowBatch
 from headwater.core.clock import epoch_micros
 from headwater.core.errors import HeadwaterError
 from headwater.core.ids import new_id
-from headwater.core.logging import get_logger
 from headwater.engines.journal.protocol import IdempotencyConflict, IdempotencyRecord, JournalTransaction
 from headwater.services.ingest import metrics
-from headwater.services.ingest.admission import Admission, Ticket, retry_after
+from headwater.services.ingest.admission import Admission, Ticket
 from headwater.services.ingest.body import ClientGone, Receive, decompress, receive_body, verify_digest
 from headwater.services.ingest.catalog import Dataset, Version, find_dataset
 from headwater.services.ingest.idempotency import (
@@ -54,9 +53,7 @@ _THREAD_FROM_BYTES: Final = 256 << 10
 _UNPACK_THREAD_FROM_BYTES: Final = 16 << 10
 _THREAD_FROM_REFUSALS: Final = 1_000
 _NONE_REFUSED: Final[Mapping[tuple[str, str], int]] = {}
-_OURS: Final = frozenset({"journal_unavailable", "storage_exhausted"})
 
-_log = get_logger(__name__)
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
@@ -109,7 +106,7 @@ class Intake:
         except ClientGone:
             return
         except HeadwaterError as error:
-            reply = problem_reply(_public(error), instance=scope["path"], request_id=context_of(scope).request_id)
+            reply = problem_reply(error, instance=scope["path"], request_id=context_of(scope).request_id)
         reply.headers.append((b"content-length", b"%d" % len(reply.body)))
         await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
         await send({"type": "http.response.body", "body": reply.body})
@@ -284,18 +281,6 @@ class _Refused:
     def apply(self, transaction: JournalTransaction) -> None:
         """Store it."""
         transaction.put_idempotency([self.record])
-
-
-def _public(error: HeadwaterError) -> HeadwaterError:
-    """Return what a caller may know: not where the journal lies, but when to come back."""
-    if error.code not in _OURS:
-        return error
-    _log.error("ingest_refused", code=error.code, detail=error.detail)
-    return HeadwaterError(
-        error.code,
-        hint="send the request again, with the same Idempotency-Key",
-        retry_after_seconds=error.retry_after_seconds or retry_after(),
-    )
 
 
 def _report(verdict: Verdict) -> Reply:

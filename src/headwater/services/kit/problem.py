@@ -18,6 +18,9 @@ from headwater.services.kit.service import ASGIScope
 
 _log = get_logger(__name__)
 _MEDIA_TYPE: Final = MEDIA_TYPE.encode()
+_INTERNAL: Final = "/internal/"
+# Their details say where things lie on this machine, which is for its operators and for control.
+_WITH_PLACES: Final = frozenset({"journal_unavailable", "storage_exhausted"})
 _BY_STATUS: Final = {
     HTTPStatus.UNAUTHORIZED: "unauthenticated",
     HTTPStatus.FORBIDDEN: "forbidden",
@@ -34,7 +37,14 @@ _BY_STATUS: Final = {
 
 
 def problem_body(error: HeadwaterError, *, instance: str, request_id: str) -> bytes:
-    """Return the problem document as JSON."""
+    """Return the problem document as JSON; of the machine's own troubles callers learn no more than that they are."""
+    if error.code in _WITH_PLACES and not instance.startswith(_INTERNAL):
+        _log.error("request_refused", code=error.code, detail=error.detail, hint=error.hint, request_id=request_id)
+        error = HeadwaterError(
+            error.code,
+            hint="send the request again, with the same Idempotency-Key if it has one",
+            retry_after_seconds=error.retry_after_seconds,
+        )
     return orjson.dumps(
         error.to_problem(instance=instance, request_id=request_id), default=str, option=orjson.OPT_NON_STR_KEYS
     )

@@ -5,9 +5,10 @@ from pathlib import Path
 import httpx
 import pytest
 from tests.builders.datasets import make_contract, make_dataset
-from tests.fakes.ingest import ingesting
+from tests.fakes.ingest import ENVIRONMENT, ingesting
 
 from headwater.core.settings import Settings
+from headwater.engines.journal.faults import unavailable
 from headwater.services.app import create_app
 
 
@@ -59,3 +60,21 @@ async def test_a_full_journal_makes_the_process_not_ready_and_reading_goes_on(
         monkeypatch.undo()
         ingest.service.admission.check()
         assert (await ingest.send([{"id": "a"}])).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["datasets", "datasets/orders", "receipts/rcp_1", "datasets/orders/quarantine"])
+async def test_readers_do_not_learn_where_the_journal_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise unavailable(tmp_path / "journal.sqlite3", "unable to open database file")
+
+    async with ingesting(tmp_path, make_dataset(make_contract())) as ingest:
+        for name in ("backlogs", "find_receipt", "read"):
+            monkeypatch.setattr(ingest.runtime.journal, name, gone)
+        reply = await ingest.get(f"/v1/{path}")
+        told = (await ingest.internal("GET", f"quarantine/{ENVIRONMENT}/groups")).json()
+    assert (reply.status_code, reply.json()["code"]) == (503, "journal_unavailable")
+    assert reply.headers["retry-after"] == "1"
+    assert str(tmp_path) not in reply.text
+    assert str(tmp_path) in told["detail"]
