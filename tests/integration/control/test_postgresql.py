@@ -157,3 +157,24 @@ def test_the_control_plane_runs_on_postgresql(server: str, tmp_path: Path) -> No
     run(MIGRATE_BACK, tmp_path / "home", server)
     with psycopg.connect(server) as connection, pytest.raises(psycopg.errors.IntegrityError):
         connection.execute("DELETE FROM audit_auditevent")
+
+
+def test_what_control_promises_on_sqlite_it_keeps_on_postgresql(server: str) -> None:
+    areas = ["audit", "catalog", "registry", "access", "kit"]
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            *(f"tests/unit/control/{area}" for area in areas),
+        ],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"HEADWATER_DATABASE__URL": server},
+        cwd=Path(__file__).parents[3],
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
