@@ -35,6 +35,12 @@ class ClientGone(Exception):
     """The client closed the connection before its body was complete; nobody waits for an answer."""
 
 
+def check_length(declared: int | None, limits: IngestSettings) -> None:
+    """Raise ``payload_too_large`` for a Content-Length beyond the limit: waiting for room would never help."""
+    if declared is not None and declared > limits.max_body_bytes:
+        raise _too_large(limits.max_body_bytes)
+
+
 async def receive_body(receive: Receive, *, declared: int | None, limits: IngestSettings, ticket: Ticket) -> bytes:
     """Return the body as sent.
 
@@ -48,8 +54,7 @@ async def receive_body(receive: Receive, *, declared: int | None, limits: Ingest
         HeadwaterError: ``payload_too_large``, ``request_timeout``, ``overloaded``.
         ClientGone: the connection closed.
     """
-    if declared is not None and declared > limits.max_body_bytes:
-        raise _too_large(limits.max_body_bytes)
+    check_length(declared, limits)
     loop = asyncio.get_running_loop()
     chunks: list[bytes] = []
     size = 0

@@ -20,7 +20,7 @@ from headwater.core.ids import new_id
 from headwater.engines.journal.protocol import IdempotencyConflict, IdempotencyRecord, JournalTransaction
 from headwater.services.ingest import metrics
 from headwater.services.ingest.admission import Admission, Ticket
-from headwater.services.ingest.body import ClientGone, Receive, decompress, receive_body, verify_digest
+from headwater.services.ingest.body import ClientGone, Receive, check_length, decompress, receive_body, verify_digest
 from headwater.services.ingest.catalog import Dataset, Version, find_dataset
 from headwater.services.ingest.idempotency import (
     InProgress,
@@ -51,6 +51,7 @@ _COMMIT_POLL_SECONDS: Final = 0.1
 # Larger bodies are worked on in a thread, so that small ones need not wait behind them.
 _THREAD_FROM_BYTES: Final = 256 << 10
 _UNPACK_THREAD_FROM_BYTES: Final = 16 << 10
+_CSV_THREAD_FROM_BYTES: Final = 32 << 10  # its rows can be so short that each byte costs ten times as much
 _THREAD_FROM_REFUSALS: Final = 1_000
 _NONE_REFUSED: Final[Mapping[tuple[str, str], int]] = {}
 
@@ -119,7 +120,7 @@ class Intake:
             raise HeadwaterError(
                 "idempotency_key_invalid", f"{request.version.label} requires an Idempotency-Key", hint="send a UUID"
             )
-        ticket = self._admission.enter(asked.content_length or 0)
+        ticket = self._enter(asked)
         try:
             body, fingerprint = await self._read_body(receive, asked, ticket, want_fingerprint=key is not None)
             if key is None:
@@ -134,7 +135,7 @@ class Intake:
 
     async def _validate(self, scope: ASGIScope, receive: Receive) -> Reply:
         request = self._let_in(scope)
-        ticket = self._admission.enter(request.asked.content_length or 0)
+        ticket = self._enter(request.asked)
         try:
             body, _ = await self._read_body(receive, request.asked, ticket, want_fingerprint=False)
             submission = await self._read_rows(request, body, None)
@@ -160,6 +161,11 @@ class Intake:
             request_id=context_of(scope).request_id,
             received_at_us=epoch_micros(self._runtime.clock.now()),
         )
+
+    def _enter(self, asked: Headers) -> Ticket:
+        """Return the request's share of the bytes in flight."""
+        check_length(asked.content_length, self._limits)
+        return self._admission.enter(asked.content_length or 0)
 
     async def _read_body(
         self, receive: Receive, asked: Headers, ticket: Ticket, *, want_fingerprint: bool
@@ -227,8 +233,9 @@ class Intake:
         def read() -> RowBatch:
             return validator.read(body, options.form, dialect=options.dialect, limits=self._read_limits)
 
-        batch = read() if len(body) <= _THREAD_FROM_BYTES else await asyncio.to_thread(read)
         is_csv = options.form is Format.CSV
+        threshold = _CSV_THREAD_FROM_BYTES if is_csv else _THREAD_FROM_BYTES
+        batch = read() if len(body) <= threshold else await asyncio.to_thread(read)
         return Submission(
             dataset=request.dataset,
             version=request.version,

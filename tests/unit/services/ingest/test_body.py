@@ -4,13 +4,17 @@ import asyncio
 import base64
 import gzip
 import hashlib
+import threading
 import tracemalloc
 import zlib
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import zstandard
+from tests.builders.datasets import make_contract, make_dataset
+from tests.fakes.ingest import ENVIRONMENT, NDJSON, ingesting
 from tests.fakes.memory_journal import MemoryJournal
 
 from headwater.core.errors import HeadwaterError
@@ -139,3 +143,32 @@ def test_a_digest_that_is_none_is_refused(header: bytes) -> None:
     with pytest.raises(HeadwaterError) as caught:
         verify_digest(header, b"rows")
     assert caught.value.code == "invalid_header"
+
+
+async def test_a_body_that_can_never_fit_is_too_large_however_busy_the_house_is(tmp_path: Path) -> None:
+    async with ingesting(tmp_path, make_dataset(make_contract())) as ingest:
+        ingest.service.admission.claim(1)
+        for to in ("rows", "rows/validate"):
+            reply = await ingest.send(b"{}", headers={"content-length": str(1 << 40)}, to=to)
+            assert (reply.status_code, reply.json()["code"]) == (413, "payload_too_large")
+        assert ingest.service.admission.in_flight_bytes == 1
+
+
+@pytest.mark.parametrize(("content_type", "line"), [("text/csv", b"a\n"), (NDJSON, b'{"id":"a"}\n')])
+async def test_a_body_that_takes_its_time_is_read_off_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content_type: str, line: bytes
+) -> None:
+    threads: set[int] = set()
+    async with ingesting(tmp_path, make_dataset(make_contract())) as ingest:
+        validator = ingest.runtime.environments[ENVIRONMENT].compiled["ingest"].datasets["orders"].active.validator
+        read = type(validator).read
+
+        def watched(*arguments: Any, **options: Any) -> Any:
+            threads.add(threading.get_ident())
+            return read(*arguments, **options)
+
+        monkeypatch.setattr(type(validator), "read", watched)
+        reply = await ingest.send(b"id\n" + line * 30_000, content_type=content_type)
+        assert reply.json()["counts"]["received"] in (30_000, 30_001)
+    assert threads
+    assert threading.get_ident() not in threads
