@@ -33,7 +33,8 @@ AUTH_USER_MODEL = "identity.User"
 INSTALLED_APPS = [
     "unfold",
     "unfold.contrib.filters",
-    "django.contrib.admin",
+    # The one that does not look for pages: only control needs them, and its URLs ask for them.
+    "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.humanize",

@@ -6,6 +6,7 @@ from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import include, path
 
+admin.autodiscover()
 # One login page for everybody; staff who are not logged in are sent there and back.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 
