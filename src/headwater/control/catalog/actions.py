@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from headwater.contracts.model import Contract
 from headwater.contracts.spec import contract_from_spec, contract_to_spec
-from headwater.control.catalog.compat import compare_contracts, major
+from headwater.control.catalog.compat import check_storable, compare_contracts, major
 from headwater.control.catalog.digest import sha256_of
 from headwater.control.catalog.models import Activation, ContractVersion, Dataset, Endpoint, EndpointRevision
 from headwater.control.kit.actions import Actor, action
@@ -83,8 +83,8 @@ def activate_contract(
     """Hold an environment's rows against ``contract`` from now on; the version before is deprecated, not retired.
 
     Raises:
-        HeadwaterError: ``contract_invalid`` when it breaks the active version of the same major, ``conflict`` when it
-            is retired, ``not_found`` when the environment is of another project.
+        HeadwaterError: ``contract_invalid`` when it breaks the active version of the same major or its columns do not
+            fit the table, ``conflict`` when it is retired, ``not_found`` when the environment is of another project.
     """
     dataset = contract.dataset
     if environment.project_id != dataset.project_id:
@@ -92,6 +92,8 @@ def activate_contract(
     if contract.state == State.RETIRED:
         raise HeadwaterError("conflict", f"{contract} is retired", hint="add a new version")
     first_time = contract.state in (State.DRAFT, State.IN_REVIEW)
+    if first_time:
+        check_storable(stored_contracts(dataset), contract_from_spec(contract.spec))
     contract.change(state=State.ACTIVE)
     current: Activation | None = (
         Activation.objects.for_org(dataset.org_id).filter(environment=environment, dataset=dataset).first()
@@ -163,6 +165,12 @@ def archive_endpoint(*, actor: Actor, endpoint: Endpoint, reason: str = "") -> E
     if endpoint.archived_at is None:
         endpoint.change(archived_at=timezone.now())
     return endpoint
+
+
+def stored_contracts(dataset: Dataset) -> list[Contract]:
+    """Return every version that rows of the dataset may have been written under, oldest first."""
+    versions = ContractVersion.objects.for_org(dataset.org_id).filter(dataset=dataset).order_by("number")
+    return [contract_from_spec(row.spec) for row in versions.exclude(state__in=(State.DRAFT, State.IN_REVIEW))]
 
 
 def check_compatible(old: Contract, new: Contract) -> None:

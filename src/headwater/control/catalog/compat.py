@@ -6,11 +6,12 @@ change needs a new major version, because rows written under the same major vers
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from headwater.contracts.model import Constraints, Contract, Field
+from headwater.core.errors import HeadwaterError
 
 _LOWER: Final = ("ge", "gt", "min_length", "min_items")
 _UPPER: Final = ("le", "lt", "max_length", "max_items")
@@ -32,6 +33,30 @@ class Change:
 def compare_contracts(old: Contract, new: Contract) -> tuple[Change, ...]:
     """Return every difference that matters to producers or readers, fields first, in the order of declaration."""
     return (*_compare_fields(old.fields, new.fields, prefix=""), *_compare_policies(old, new))
+
+
+def check_storable(earlier: Iterable[Contract], new: Contract) -> None:
+    """Refuse a contract whose columns the dataset's table cannot hold beside those of earlier versions.
+
+    A table keeps the rows of every version, and a column keeps its type for good: no major version changes that.
+
+    Raises:
+        HeadwaterError: ``contract_invalid`` naming the column, with the cure.
+    """
+    from headwater.contracts.types import arrow_schema  # noqa: PLC0415 - Arrow is heavy and few requests need it
+    from headwater.engines.lake.columns import merged, table_schema  # noqa: PLC0415
+
+    schema = table_schema(arrow_schema(new))
+    for contract in earlier:
+        try:
+            merged(table_schema(arrow_schema(contract)), schema)
+        except HeadwaterError as error:
+            raise HeadwaterError(
+                "contract_invalid",
+                f"{new.name} {new.version} does not fit the table that holds the rows of {contract.version}: "
+                f"{error.detail}",
+                hint="give the changed column a new name, for instance with _v2 behind it; the old one stays readable",
+            ) from error
 
 
 def major(version: str) -> str:

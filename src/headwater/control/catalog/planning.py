@@ -14,8 +14,9 @@ from headwater.control.catalog.actions import (
     describe_dataset,
     draft_contract,
     restore_dataset,
+    stored_contracts,
 )
-from headwater.control.catalog.compat import compare_contracts, version_order
+from headwater.control.catalog.compat import check_storable, compare_contracts, version_order
 from headwater.control.catalog.models import Activation, ContractVersion, Dataset
 from headwater.control.catalog.payload import Change, Kind, Verb
 from headwater.control.catalog.project import DeclaredDataset, FileError, errors_in
@@ -89,7 +90,7 @@ def _plan_dataset(
     problem = _version_problem(item, known, versions)
     is_new = known is None or known.state in (ContractVersion.State.DRAFT, ContractVersion.State.IN_REVIEW)
     if problem is None and active is not None and active != known and is_new:
-        problem = _compatibility_problem(active, item)
+        problem = _compatibility_problem(dataset, active, item)
     if problem is not None:
         plan.errors.extend(problem)
         return
@@ -133,8 +134,9 @@ def _version_problem(
     return None
 
 
-def _compatibility_problem(active: ContractVersion, item: DeclaredDataset) -> list[FileError] | None:
+def _compatibility_problem(dataset: Dataset, active: ContractVersion, item: DeclaredDataset) -> list[FileError] | None:
     try:
+        check_storable(stored_contracts(dataset), item.contract)
         check_compatible(contract_from_spec(active.spec), item.contract)
     except HeadwaterError as error:
         return [FileError(found.source, "version", found.message) for found in errors_in(item.file.source, error)]

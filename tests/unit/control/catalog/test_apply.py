@@ -158,10 +158,19 @@ def test_a_new_version_must_be_higher_than_all_before(environment: Environment, 
 
 def test_a_breaking_change_needs_a_new_major_version(environment: Environment, owner: Actor) -> None:
     apply_project(actor=owner, environment=environment, resources=small_project())
-    breaking = resources({"datasets/flights.yaml": flights("1.1.0", delay="string")})
-    (error,) = refused(owner, environment, breaking)
-    assert "delay: type changed from number to string" in error["message"]
+    gate = "      - name: gate\n        logicalType: string\n        required: true\n"
+    (error,) = refused(owner, environment, resources({"datasets/flights.yaml": flights("1.1.0", more=gate)}))
+    assert "gate" in error["message"]
     assert "2.0.0" in error["message"]
+    apply_project(actor=owner, environment=environment, resources=resources({"d": flights("2.0.0", more=gate)}))
+
+
+@pytest.mark.parametrize("version", ["1.1.0", "2.0.0"])
+def test_a_column_keeps_its_type_whatever_the_version(environment: Environment, owner: Actor, version: str) -> None:
+    apply_project(actor=owner, environment=environment, resources=small_project())
+    (error,) = refused(owner, environment, resources({"datasets/flights.yaml": flights(version, delay="string")}))
+    assert "'delay'" in error["message"]
+    assert "_v2" in error["message"]
 
 
 def test_a_contract_that_breaks_an_endpoint_is_refused_even_if_the_directory_lacks_the_endpoint(
