@@ -170,7 +170,24 @@ def test_what_is_secret_stays_off_the_logged_lines() -> None:
     assert "hw_abc" not in public
     assert "sesame" not in public
     assert "open sesame" in banner.private_text()
-    assert "curl -H 'Authorization: Bearer hw_abc' 'http://s/v1/datasets'" in banner.private_text()
+    assert "curl -H \"Authorization: Bearer hw_abc\" 'http://s/v1/datasets'" in banner.private_text()
+
+
+def test_a_later_start_names_the_file_of_the_key_instead_of_the_key(tmp_path: Path) -> None:
+    banner = Banner(
+        seconds=1,
+        memory={},
+        control_url="http://c",
+        services_url="http://s",
+        email="admin@x",
+        api_key="hw_abc",
+        key_file=tmp_path / "demo.key",
+        try_path="/v1/datasets",
+    )
+
+    text = banner.private_text()
+    assert "hw_abc" not in text
+    assert f"Bearer $(cat {tmp_path / 'demo.key'})" in text
 
 
 def test_the_set_up_answers_what_was_written() -> None:

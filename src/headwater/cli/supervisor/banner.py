@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 _MIB: Final = 1 << 20
@@ -11,7 +13,7 @@ _MIB: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Banner:
-    """The facts; ``password`` is only known on the first start."""
+    """The facts; ``password`` is only known on the first start, and only then is the key itself shown."""
 
     seconds: float
     memory: Mapping[str, int]
@@ -20,6 +22,7 @@ class Banner:
     email: str | None = None
     password: str | None = None
     api_key: str | None = None
+    key_file: Path | None = None
     try_path: str | None = None
     missing: Sequence[str] = field(default_factory=tuple)
 
@@ -41,10 +44,12 @@ class Banner:
             shown = self.password or "(shown on the first start; `headwater users create-admin` makes another)"
             lines += [f"  login     {self.email}", f"  password  {shown}"]
         if self.api_key:
-            lines.append(f"  API key   {self.api_key}")
-        if self.api_key and self.try_path:
-            curl = f"curl -H 'Authorization: Bearer {self.api_key}' '{self.services_url}{self.try_path}'"
-            lines += ["  try it:", "", f"  {curl}", ""]
+            is_shown = self.password is not None or self.key_file is None
+            lines.append(f"  API key   {self.api_key if is_shown else f'in {self.key_file}'}")
+            if self.try_path:
+                key = self.api_key if is_shown else f"$(cat {shlex.quote(str(self.key_file))})"
+                curl = f"curl -H \"Authorization: Bearer {key}\" '{self.services_url}{self.try_path}'"
+                lines += ["  try it:", "", f"  {curl}", ""]
         return "\n".join(lines)
 
 

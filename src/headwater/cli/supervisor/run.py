@@ -168,6 +168,7 @@ class _Up:
             email=setup.email,
             password=setup.password,
             api_key=setup.api_key,
+            key_file=self._home.demo_key,
             try_path=setup.try_path,
             missing=self._supervisor.missing(),
         )
