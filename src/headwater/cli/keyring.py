@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from headwater.control.bootstrap import bootstrap
+from headwater.control.bootstrap import prepare
 from headwater.core.errors import HeadwaterError
 from headwater.core.settings import Settings
 
@@ -31,7 +31,7 @@ def revoke(settings: Settings, wanted: str, reason: str) -> dict[str, Any]:
 
 
 def _keys(settings: Settings) -> list[Any]:
-    bootstrap(settings)
+    prepare(settings)
     from headwater.control.access.models import ApiKey  # noqa: PLC0415 - models need Django to be set up
     from headwater.control.access.queries import get_environment  # noqa: PLC0415
 

@@ -97,6 +97,18 @@ def bootstrap(settings: Settings) -> FirstStart:
         return start.ensure_target(settings)
 
 
+def ensure_environment(settings: Settings) -> None:
+    """Prepare, then make the target's organisation, project and environment if they are missing, and nothing else.
+
+    The owner, their password and this machine's key are left to ``bootstrap``, whose caller shows them.
+    """
+    prepare(settings)
+    from headwater.control import start  # noqa: PLC0415
+
+    with _lock(Home(settings.home)):
+        start.ensure_environment(settings)
+
+
 def create_key(
     settings: Settings, name: str, role: str, *, scopes: tuple[str, ...] = (), expires_at: datetime | None = None
 ) -> CreatedKey:
@@ -105,7 +117,7 @@ def create_key(
     Raises:
         HeadwaterError: ``not_found`` for an unknown role, ``conflict`` when the account exists with another role.
     """
-    bootstrap(settings)
+    ensure_environment(settings)
     from headwater.control import start  # noqa: PLC0415
 
     return start.create_key(settings, name, role, scopes=scopes, expires_at=expires_at)

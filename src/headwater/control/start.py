@@ -53,6 +53,13 @@ def ensure_target(settings: Settings) -> FirstStart:
     )
 
 
+def ensure_environment(settings: Settings) -> None:
+    """Make the target's organisation, project and environment if they are missing."""
+    with transaction.atomic():
+        sync_built_in_roles(actor=SYSTEM)
+        _ensure_environment(settings)
+
+
 def create_key(
     settings: Settings, name: str, role: str, *, scopes: tuple[str, ...], expires_at: datetime | None
 ) -> CreatedKey:

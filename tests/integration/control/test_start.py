@@ -160,6 +160,25 @@ def test_keys_and_administrators_are_made_whether_or_not_the_system_is_up(tmp_pa
     assert (existing["password"], existing["created"]) == (None, False)
 
 
+def test_a_key_made_first_leaves_owner_password_and_local_key_to_the_first_start(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    (early,) = run(home.root, ("create_key", ["loader", "producer"]))
+    assert early["key"]
+    assert not home.demo_key.exists()
+    (first,) = run(home.root, ("bootstrap", []))
+    assert len(first["admin_password"]) >= 16, "whoever starts it must learn the password"
+    assert home.demo_key.read_text() == first["demo_key"]
+    assert first["environment_id"] == early["environment_id"]
+
+
+def test_a_key_for_another_target_leaves_this_machines_key_alone(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    (first,) = run(home.root, ("bootstrap", []))
+    (other,) = run(home.root, ("create_key", ["ci", "producer"]), **{"target.environment": "staging"})
+    assert other["environment_id"] != first["environment_id"]
+    assert home.demo_key.read_text() == first["demo_key"]
+
+
 def test_commands_at_the_same_time_wait_for_each_other(tmp_path: Path) -> None:
     home = tmp_path / "home"
     (first,) = run(home, ("bootstrap", []))

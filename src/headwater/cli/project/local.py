@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headwater.cli.project.payload import Outcome, Project
-from headwater.control.bootstrap import bootstrap
+from headwater.control.bootstrap import ensure_environment
 from headwater.core.settings import Settings
 from headwater.engines.blobs import open_blobs
 
@@ -14,7 +14,7 @@ def apply_here(settings: Settings, project: Project, *, dry_run: bool = False) -
     Raises:
         HeadwaterError: ``project_invalid`` with every error of every file; nothing was changed.
     """
-    bootstrap(settings)
+    ensure_environment(settings)
     from headwater.control.access.queries import get_environment  # noqa: PLC0415 - models need Django to be set up
     from headwater.control.catalog.apply import apply_project, plan_project  # noqa: PLC0415
     from headwater.control.catalog.payload import Resources  # noqa: PLC0415
