@@ -245,8 +245,10 @@ class _Walk:
             self._ctes.add(name.lower())
             self._members(entry["value"], grammar.CTE, "a WITH clause")
 
-    def _type(self, value: Mapping[str, Any]) -> None:
+    def _type(self, value: Mapping[str, Any], depth: int = 0) -> None:
         """Refuse types that are looked up by name, but for a few, wherever they are nested."""
+        if depth > MAX_DEPTH:
+            raise self._too_deep()
         if value.get("id") == "USER" or value.get("type") == "UNBOUND_TYPE_INFO":
             name = str(value.get("name", "")).lower()
             if name not in grammar.NAMED_TYPES or value.get("catalog") or value.get("schema"):
@@ -254,7 +256,7 @@ class _Walk:
         for member in value.values():
             for item in member if isinstance(member, list) else (member,):
                 if isinstance(item, dict):
-                    self._type(item)
+                    self._type(item, depth + 1)
 
     def _sample(self, value: Mapping[str, Any]) -> None:
         self._reads_clock = True

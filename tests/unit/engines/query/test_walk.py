@@ -92,6 +92,8 @@ MORE_HOSTILE = [
     "select " + "not " * 500 + "true",
     "select " + "case when true then " * 200 + "1" + " end" * 200,
     "select 1" + "+1" * 800,
+    "select null::int" + "[]" * 300,
+    "select null::" + "struct(a " * 300 + "int" + ")" * 300,
 ]
 ANALYST = [
     "select * from orders",
