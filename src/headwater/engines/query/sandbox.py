@@ -28,7 +28,6 @@ WORKERS: Final = 2
 KILL_AFTER_SECONDS: Final = 1.0
 _START_SECONDS: Final = 30.0
 _RUNTIME_BYTES: Final = 1 << 30  # address space that Python, Arrow and DuckDB reserve but hardly use
-_END_OF_STREAM: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
 _log = get_logger(__name__)
 
@@ -153,6 +152,9 @@ class _Worker:
         except (TimeoutError, asyncio.IncompleteReadError) as error:
             await worker.kill()
             raise HeadwaterError("internal", "the SQL worker did not start") from error
+        except asyncio.CancelledError:
+            await worker.kill()  # nobody knows of it yet, so nobody else would end it
+            raise
         assert kind is Kind.READY
         gap = orjson.loads(payload)["confinement_gap"]
         if gap:
@@ -211,7 +213,7 @@ class _Worker:
                 raise HeadwaterError(
                     document["code"], document["detail"], hint=document["hint"], extra=document["extra"]
                 )
-            table = pa.ipc.open_stream(pa.py_buffer(b"".join((*parts, _END_OF_STREAM)))).read_all()
+            table = pa.ipc.open_stream(pa.py_buffer(b"".join(parts))).read_all()
             columns = tuple(Column(name, type_) for name, type_ in document["columns"])
             return SandboxResult(columns, table, tuple(document["tables"]), document["truncated"])
 

@@ -6,6 +6,7 @@ nothing, and use no more memory than it was given. Hostile SQL is parsed, walked
 
 from __future__ import annotations
 
+import io
 import sys
 import threading
 from pathlib import Path
@@ -111,22 +112,34 @@ def _run(instance: DuckInstance, watchdog: Watchdog, request: dict[str, Any], si
 
 
 def _write_rows(reading: DuckReading, max_rows: int, sink: BinaryIO) -> bool:
-    """Write the schema and at most ``max_rows`` rows; return whether there were more."""
-    sink.write(pack(Kind.ROWS, reading.schema.serialize().to_pybytes()))
+    """Write an Arrow IPC stream of at most ``max_rows`` rows, a frame a batch; return whether there were more."""
+    piece = io.BytesIO()
     rows = size = 0
-    for batch in reading.batches():
-        kept = batch.slice(0, max_rows - rows)
-        rows += kept.num_rows
-        size += kept.nbytes
-        if size > MAX_RESULT_BYTES:
-            raise HeadwaterError(
-                "result_too_large", f"the result is larger than {MAX_RESULT_BYTES >> 20} MiB", hint="ask for less"
-            )
-        if kept.num_rows:
-            sink.write(pack(Kind.ROWS, kept.serialize().to_pybytes()))
-        if kept.num_rows < batch.num_rows:
-            return True
-    return False
+    is_truncated = False
+    with pa.ipc.new_stream(piece, reading.schema) as writer:
+        for batch in reading.batches():
+            kept = batch.slice(0, max_rows - rows)
+            rows += kept.num_rows
+            size += kept.nbytes
+            if size > MAX_RESULT_BYTES:
+                raise HeadwaterError(
+                    "result_too_large", f"the result is larger than {MAX_RESULT_BYTES >> 20} MiB", hint="ask for less"
+                )
+            if kept.num_rows:
+                writer.write_batch(kept)
+                _write_piece(piece, sink)
+            if kept.num_rows < batch.num_rows:
+                is_truncated = True
+                break
+    _write_piece(piece, sink)
+    return is_truncated
+
+
+def _write_piece(piece: io.BytesIO, sink: BinaryIO) -> None:
+    """Send what was written since the last time."""
+    sink.write(pack(Kind.ROWS, piece.getvalue()))
+    piece.seek(0)
+    piece.truncate()
 
 
 def _match(wanted: tuple[str, ...], given: dict[str, Any]) -> None:

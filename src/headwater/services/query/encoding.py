@@ -15,7 +15,6 @@ from headwater.engines.query.protocol import Column
 from headwater.services.query.formats import ResultFormat
 from headwater.services.query.plain import dump_json, plain_columns, plain_value, portable
 
-_END_OF_STREAM: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 _PLAIN_SCALE: Final = 6  # beyond it Arrow writes small decimals with an exponent
 _RFC3339: Final = "%Y-%m-%dT%H:%M:%S"
 
@@ -133,17 +132,26 @@ class _ArrowEncoder:
     def __init__(self, columns: tuple[Column, ...], schema: pa.Schema) -> None:
         self._names = [column.name for column in columns]
         plain = portable(pa.RecordBatch.from_pylist([], schema=schema))
-        self._schema = plain.rename_columns(self._names).schema
+        self._piece = io.BytesIO()
+        self._writer = pa.ipc.new_stream(self._piece, plain.rename_columns(self._names).schema)
 
     def begin(self, meta: Mapping[str, Any]) -> bytes:  # noqa: ARG002 - the schema travels by itself
-        return self._schema.serialize().to_pybytes()  # type: ignore[no-any-return] # pyarrow has no types
+        return self._taken()
 
     def encode(self, batch: pa.RecordBatch) -> bytes:
-        plain = portable(batch).rename_columns(self._names)
-        return plain.serialize().to_pybytes()  # type: ignore[no-any-return] # as above
+        self._writer.write_batch(portable(batch).rename_columns(self._names))
+        return self._taken()
 
     def end(self) -> bytes:
-        return _END_OF_STREAM
+        self._writer.close()
+        return self._taken()
+
+    def _taken(self) -> bytes:
+        """Return what was written since the last time."""
+        piece = self._piece.getvalue()
+        self._piece.seek(0)
+        self._piece.truncate()
+        return piece
 
 
 def _rows(batch: pa.RecordBatch, columns: tuple[Column, ...], names: Sequence[str]) -> list[dict[str, Any]]:

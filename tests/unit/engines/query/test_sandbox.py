@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -158,6 +159,32 @@ async def test_a_caller_who_leaves_takes_the_worker_with_him(ask: Asker) -> None
         await task
     assert not worker.is_alive
     assert worker not in ask.sandbox._workers
+
+
+async def test_a_caller_who_leaves_while_a_worker_starts_leaves_no_process(ask: Asker) -> None:
+    await ask.sandbox.close()
+    before = children()
+    for seconds in (0.0, 0.02, 0.2):
+        task = asyncio.create_task(ask("select 1"))
+        await asyncio.sleep(seconds)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert children() == before
+    assert (await ask("select 1 as one")).rows.to_pylist() == [{"one": 1}]
+
+
+def children() -> set[str]:
+    """Return the processes that this one started and that still run."""
+    found = Path(f"/proc/{os.getpid()}/task").glob("*/children")
+    return {pid for path in found for pid in path.read_text().split()}
+
+
+async def test_enumerations_come_back_wherever_they_stand(ask: Asker) -> None:
+    enum = "'b'::enum('a', 'b')"
+    sql = f"select {enum} as e, {{'e': {enum}}} as s, [{enum}] as l from range(10)"
+    rows = (await ask(sql)).rows.to_pylist()
+    assert rows == [{"e": "b", "s": {"e": "b"}, "l": ["b"]}] * 10
 
 
 async def test_a_worker_inherits_no_secret(ask: Asker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,3 +106,9 @@ def test_a_result_without_rows_is_complete_in_every_format() -> None:
     assert encode(sql, ResultFormat.NDJSON) == b""
     assert encode(sql, ResultFormat.CSV) == b'"a","e"\n'
     assert pa.ipc.open_stream(encode(sql, ResultFormat.ARROW)).read_all().num_rows == 0
+
+
+def test_enumerations_inside_other_values_can_be_read_in_arrow() -> None:
+    sql = "select {'e': 'b'::enum('a', 'b')} as s, ['b'::enum('a', 'b')] as l from range(2)"
+    rows = pa.ipc.open_stream(encode(sql, ResultFormat.ARROW)).read_all().to_pylist()
+    assert rows == [{"s": {"e": "b"}, "l": ["b"]}] * 2
