@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -137,6 +137,16 @@ class System:
         code = self.process.wait(timeout=60)
         self.process = None
         return code
+
+    def kill(self) -> None:
+        """Kill the supervisor and everything below it, all at once."""
+        assert self.process is not None
+        supervisor = psutil.Process(self.process.pid)
+        for victim in (supervisor, *supervisor.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                victim.kill()
+        self.process.wait()
+        self.process = None
 
     @property
     def state(self) -> dict[str, Any]:

@@ -7,24 +7,12 @@ import random
 import signal
 import subprocess
 import time
-from contextlib import suppress
 from pathlib import Path
 
-import psutil
 import pytest
-from tests.builders.system import System, clean, make_system
+from tests.builders.system import clean, make_system
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
-
-
-def kill_everything(system: System) -> None:
-    assert system.process is not None
-    supervisor = psutil.Process(system.process.pid)
-    for victim in (supervisor, *supervisor.children(recursive=True)):
-        with suppress(psutil.NoSuchProcess):
-            victim.kill()
-    system.process.wait()
-    system.process = None
 
 
 @pytest.mark.parametrize("phase", [0, 1, 2])
@@ -37,7 +25,7 @@ def test_a_first_start_that_was_killed_is_finished_by_the_next(tmp_path: Path, p
         command = system.command("up", "--control-port", "0", "--services-port", "0")
         system.process = subprocess.Popen(command, stdout=log, stderr=log, env=clean())
     time.sleep(delay)
-    kill_everything(system)
+    system.kill()
 
     try:
         system.start()
