@@ -38,7 +38,7 @@ def create_role(*, actor: Actor, org: Organization, name: str, permissions: Sequ
     """Make a role of the organisation's own; nobody can make one that holds more than they do."""
     if name in BUILT_IN_ROLES:
         raise HeadwaterError("conflict", f"{name!r} is a built-in role", hint="choose another name")
-    _require_holding(actor, permissions, org)
+    require_holding(actor, permissions, org)
     role = Role(org=org, name=name, permissions=sorted(set(permissions)))
     role.save()
     return role
@@ -78,7 +78,7 @@ def grant(
         HeadwaterError: ``forbidden`` when the role holds more than the grantor does there, ``conflict`` when it is
             already given, ``invalid_parameter``.
     """
-    _require_holding(actor, role.permissions, scope)
+    require_holding(actor, role.permissions, scope)
     org = scope if isinstance(scope, Organization) else scope.org
     for principal in (membership, service_account):
         if principal is not None and principal.org_id != org.id:
@@ -94,7 +94,7 @@ def grant(
         environment=scope if isinstance(scope, Environment) else None,
         resource=resource,
         expires_at=expires_at,
-        granted_by=actor.label,
+        granted_by=actor.label[:200],
         reason=reason,
     )
     given.save()
@@ -103,8 +103,9 @@ def grant(
 
 @action("access.grant.revoked", permission="member.write", on="given")
 def revoke_grant(*, actor: Actor, given: Grant, reason: str = "") -> Grant:
-    """Take a grant back; the last owner of an organisation stays one."""
+    """Take a grant back; nobody takes what they do not hold, and the last owner of an organisation stays one."""
     if given.revoked_at is None:
+        require_holding(actor, given.role.permissions, given.environment or given.project or given.org)
         with keeping_an_owner(given.org):
             given.change(revoked_at=timezone.now())
     return given
@@ -163,16 +164,17 @@ def revoke_key(*, actor: Actor, key: ApiKey, reason: str = "") -> ApiKey:
 def _require_no_less(actor: Actor, account: ServiceAccount, environment: Environment) -> None:
     """A key must not lend its maker more than they have."""
     for given in Grant.objects.for_org(account.org_id).filter(service_account=account, revoked_at=None):
-        _require_holding(actor, given.role.permissions, given.environment or given.project or environment)
+        require_holding(actor, given.role.permissions, given.environment or given.project or environment)
 
 
-def _require_holding(actor: Actor, permissions: Sequence[str], scope: Any) -> None:
+def require_holding(actor: Actor, permissions: Sequence[str], scope: Any) -> None:
+    """Raise ``forbidden`` unless ``actor`` holds all of ``permissions`` on ``scope``: who has less decides nothing."""
     if actor.kind == "system":
         return
     lacking = [permission for permission in permissions if not has_permission(actor.subject, permission, scope)]
     if lacking:
         raise HeadwaterError(
             "forbidden",
-            f"{actor.label} cannot give what they do not hold: {', '.join(sorted(lacking))}",
+            f"{actor.label} cannot give or take what they do not hold: {', '.join(sorted(lacking))}",
             hint="ask an owner of the organisation",
         )

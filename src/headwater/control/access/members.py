@@ -6,7 +6,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from headwater.control.access.actions import grant
+from headwater.control.access.actions import grant, require_holding
 from headwater.control.access.models import Grant, Role
 from headwater.control.access.owners import keeping_an_owner
 from headwater.control.kit.actions import Actor, action, note
@@ -40,7 +40,13 @@ def activate_member(*, actor: Actor, membership: Membership, reason: str = "") -
 
 @action("orgs.membership.suspended", permission="member.write", on="membership")
 def suspend_member(*, actor: Actor, membership: Membership, reason: str) -> Membership:
-    """Let a member act no more; raises ``conflict`` for the last active owner."""
+    """Let a member act no more.
+
+    Raises:
+        HeadwaterError: ``conflict`` for the last active owner, ``forbidden`` when the member holds more than the actor.
+    """
+    for item in Grant.objects.for_org(membership.org_id).filter(membership=membership, revoked_at=None):
+        require_holding(actor, item.role.permissions, item.environment or item.project or membership.org)
     with keeping_an_owner(membership.org):
         membership.change(status=Membership.Status.SUSPENDED)
     return membership
@@ -48,7 +54,11 @@ def suspend_member(*, actor: Actor, membership: Membership, reason: str) -> Memb
 
 @action("orgs.membership.role_changed", permission="member.write", on="membership")
 def change_role(*, actor: Actor, membership: Membership, role: Role, reason: str = "") -> Membership:
-    """Replace the member's role in the whole organisation; raises ``conflict`` for the last active owner."""
+    """Replace the member's role in the whole organisation.
+
+    Raises:
+        HeadwaterError: ``conflict`` for the last active owner, ``forbidden`` when a role holds more than the actor.
+    """
     with keeping_an_owner(membership.org):
         _set_role(actor, membership, role)
     return membership
@@ -62,6 +72,9 @@ def _set_role(actor: Actor, membership: Membership, role: Role) -> None:
     )
     if [item.role_id for item in held] == [role.id]:
         return
+    for item in held:
+        if item.role_id != role.id:
+            require_holding(actor, item.role.permissions, membership.org)
     note(membership, role=role.name)
     # First the new, then the old: whoever gives up a role may still do so with what it allowed.
     if role.id not in [item.role_id for item in held]:

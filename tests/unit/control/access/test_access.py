@@ -159,6 +159,25 @@ def test_nobody_gives_what_they_do_not_hold(environment: Environment, owner: Act
     assert has_permission(member.user, "sql.run", environment)
 
 
+def test_nobody_takes_what_they_do_not_hold(environment: Environment, owner: Actor) -> None:
+    admin = actor_for_user(make_member(environment.org, "admin").user)
+    second = Membership.objects.for_org(environment.org).get(user=make_owner(environment.org).subject)
+    given = Grant.objects.for_org(environment.org).get(membership=second)
+    for attempt in (
+        lambda: suspend_member(actor=admin, membership=second, reason="coup"),
+        lambda: change_role(actor=admin, membership=second, role=get_role("analyst")),
+        lambda: revoke_grant(actor=admin, given=given),
+    ):
+        with pytest.raises(HeadwaterError) as caught:
+            attempt()
+        assert code(caught) == "forbidden"
+        assert "organization.write" in caught.value.detail
+    developer = make_member(environment.org, "developer")
+    change_role(actor=admin, membership=developer, role=get_role("analyst"))
+    suspend_member(actor=admin, membership=developer, reason="left")
+    assert has_permission(second.user, "organization.write", environment.org)
+
+
 def make_account_key(actor: Actor, environment: Environment) -> None:
     account = make_account(environment.project, "mighty", role="owner")
     create_key(actor=actor, environment=environment, name="k", service_account=account)
