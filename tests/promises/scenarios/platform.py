@@ -87,6 +87,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     ),
     "identity.user.logged_in": lambda _: identity.record_login(actor=SYSTEM, user=make_user()),
     "identity.user.made_admin": lambda _: identity.make_admin(actor=SYSTEM, user=make_user()),
+    "identity.user.staff_changed": lambda _: identity.change_staff(actor=SYSTEM, user=make_user(), is_staff=True),
     "identity.user.deactivated": lambda _: identity.deactivate_user(actor=SYSTEM, user=make_user(), reason="left"),
     "audit.chain.verified": lambda e: upkeep.record_chain(actor=SYSTEM, report=verify_chain(e.org_id)),
     "audit.ledger.checked": lambda e: upkeep.record_ledger(actor=SYSTEM, environment=e, report=add_up({"rows": []})),

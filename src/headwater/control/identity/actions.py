@@ -64,6 +64,22 @@ def make_admin(*, actor: Actor, user: User) -> User:
     return user
 
 
+@action("identity.user.staff_changed", permission=None)
+def change_staff(*, actor: Actor, user: User, is_staff: bool, reason: str = "") -> User:
+    """Let a user open the admin, or no longer; what they see and do there follows from their grants.
+
+    Raises:
+        HeadwaterError: ``conflict`` for who operates the whole platform: they can open it anyhow.
+    """
+    if user.is_superuser:
+        raise HeadwaterError("conflict", f"{user.email} operates the platform and can open the admin anyhow")
+    if user.is_staff != is_staff:
+        user.is_staff = is_staff
+        user.save(update_fields=["is_staff"])
+        note(user, is_staff=is_staff)
+    return user
+
+
 @action("identity.user.deactivated", permission=None)
 def deactivate_user(*, actor: Actor, user: User, reason: str) -> User:
     """Let a user log in no more and none of their keys open anything; raises ``conflict`` for a last owner."""

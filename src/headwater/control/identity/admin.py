@@ -9,7 +9,7 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 
 from headwater.control.console.model_admin import ActionForm, ConsoleModelAdmin, button, operating
-from headwater.control.identity.actions import create_user, deactivate_user, make_admin, set_password
+from headwater.control.identity.actions import change_staff, create_user, deactivate_user, make_admin, set_password
 from headwater.control.identity.models import User
 from headwater.core.errors import HeadwaterError
 
@@ -41,7 +41,7 @@ class UserAdmin(ConsoleModelAdmin):
     fields = ("email", "name", "is_active", "is_staff", "is_superuser", "last_login", "created_at")
     readonly_fields = ("created_at",)
     actions_list = ("create",)
-    actions_detail = ("password", "promote", "deactivate")
+    actions_detail = ("password", "staff", "promote", "deactivate")
 
     @button("New user", path="new", icon="person_add")
     def create(self, request: HttpRequest) -> HttpResponse:
@@ -73,6 +73,22 @@ class UserAdmin(ConsoleModelAdmin):
         return self.act(
             request, run, title=f"Set the password of {user.email}", submit="Set password",
             back=self.link("change", object_id), form=form, original=user,
+        )  # fmt: skip
+
+    @button("Admin access", path="staff", icon="badge")
+    def staff(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Let a user open the admin, or no longer."""
+        user = self.row(request, object_id)
+        opens = not user.is_staff
+
+        def run(values: dict[str, Any]) -> str:
+            change_staff(actor=operating(request), user=user, is_staff=opens, reason=values["reason"])
+            return f"{user.email} {'may' if opens else 'may not'} open the admin."
+
+        return self.act(
+            request, run, title=f"{'Let' if opens else 'Keep'} {user.email} {'into' if opens else 'out of'} the admin",
+            submit="Let in" if opens else "Keep out", back=self.link("change", object_id), original=user,
+            explanation="What they see and do there follows from their roles in organisations.",
         )  # fmt: skip
 
     @button("Make administrator", path="promote", icon="shield_person")

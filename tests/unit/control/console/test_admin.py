@@ -28,8 +28,8 @@ from headwater.control.audit.models import AuditEvent
 from headwater.control.catalog.apply import apply_project
 from headwater.control.catalog.models import ContractVersion, Dataset, Endpoint
 from headwater.control.console.model_admin import ConsoleModelAdmin
-from headwater.control.identity.models import User
-from headwater.control.kit.actions import Actor
+from headwater.control.identity.actions import change_staff
+from headwater.control.kit.actions import SYSTEM, Actor
 from headwater.control.orgs.models import Environment, Organization, Project
 from headwater.control.registry.models import Model
 from headwater.control.snapshots.models import SnapshotAck
@@ -75,9 +75,9 @@ def our_pages() -> list[ConsoleModelAdmin]:
 
 def staff_member(environment: Environment, role: str) -> Client:
     member = make_member(environment.org, role)
-    User.objects.filter(pk=member.user.pk).update(is_staff=True)
+    change_staff(actor=SYSTEM, user=member.user, is_staff=True)
     client = Client()
-    client.force_login(User.objects.get(pk=member.user.pk))
+    client.force_login(member.user)
     return client
 
 
@@ -230,6 +230,18 @@ def test_datasets_endpoints_and_models_are_decided_upon(operator: Client, stocke
         url = reverse("admin:registry_model_decide", args=[model.pk, 1, verb])
         text_of(operator, url)
         assert operator.post(url, {"reason": "", **values}).status_code == 302
+
+
+def test_somebody_is_let_into_the_admin_and_out_again(operator: Client, environment: Environment) -> None:
+    member = make_member(environment.org, "operator")
+    client = Client()
+    client.force_login(member.user)
+    address = f"/admin/identity/user/{member.user.pk}/staff/"
+    for expected in (200, 302):
+        assert operator.post(address, {"reason": "on call"}).status_code == 302
+        assert client.get(reverse("admin:catalog_dataset_changelist")).status_code == expected
+    root = operator.session["_auth_user_id"]
+    assert "anyhow" in operator.post(f"/admin/identity/user/{root}/staff/", {"reason": ""}).content.decode()
 
 
 def test_the_chain_is_verified_from_the_admin(operator: Client, stocked: Environment) -> None:
