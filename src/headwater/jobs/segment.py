@@ -14,6 +14,7 @@ from headwater.engines.lake.columns import conformed, merged, table_schema
 
 PARTITION: Final = 0
 PARTITION_SHIFT: Final = 44
+MAX_DECODED_BYTES: Final = 256 << 20  # payloads are compressed: a few kilobytes may well hold megabytes of rows
 
 _ONE_THREAD: Final = pa.ipc.IpcReadOptions(use_threads=False)
 
@@ -27,11 +28,12 @@ SYSTEM_COLUMNS: Final = pa.schema(
 )
 
 
-def build_segment(blocks: Sequence[StoredBlock]) -> tuple[pa.Table, int]:
+def build_segment(blocks: Sequence[StoredBlock], *, max_bytes: int = MAX_DECODED_BYTES) -> tuple[pa.Table, int]:
     """Return the rows of consecutive blocks of a stream and how many of the blocks that is.
 
     Blocks of several contract versions share a segment when one schema can hold them; it ends before the first block
-    whose columns contradict those before it. Blocks are never split, so a request's rows stay together.
+    whose columns contradict those before it, or with which the rows would take more than ``max_bytes`` of memory.
+    Blocks are never split, so a request's rows stay together.
 
     Raises:
         ValueError: a block does not hold the rows that the journal says.
@@ -40,8 +42,12 @@ def build_segment(blocks: Sequence[StoredBlock]) -> tuple[pa.Table, int]:
     tables = [_decode(blocks[0])]
     schema = table_schema(tables[0].schema)
     same = True
+    size = tables[0].nbytes
     for block in blocks[1:]:
         rows = _decode(block)
+        size += rows.nbytes
+        if size > max_bytes:
+            break
         if rows.schema != tables[0].schema:
             same = False
             try:

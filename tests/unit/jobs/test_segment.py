@@ -70,3 +70,12 @@ def test_a_block_with_other_rows_than_the_journal_says_is_refused() -> None:
 def test_a_block_with_system_columns_of_its_own_is_refused() -> None:
     with pytest.raises(ValueError, match="_hw_seq"):
         build_segment([stored(pa.table({"_hw_seq": [1]}))])
+
+
+def test_a_segment_ends_before_its_rows_take_too_much_memory_but_always_has_a_block() -> None:
+    large = pa.table({"text": ["x" * (1 << 20)] * 4})
+    blocks = [stored(large, 1 + 4 * number, identity=number + 1) for number in range(5)]
+    assert build_segment(blocks, max_bytes=9 << 20)[1] == 2
+    rows, taken = build_segment(blocks, max_bytes=1 << 20)
+    assert (rows.num_rows, taken) == (4, 1)
+    assert build_segment(blocks)[1] == 5

@@ -27,6 +27,7 @@ from headwater.engines.lake.files import ROW_GROUP_ROWS, open_writer, sync
 TARGET_BYTES: Final = 128 << 20
 _TIER: Final = 4
 _BATCH_ROWS: Final = 65_536
+_GROUP_BYTES: Final = 128 << 20  # in memory: rows that compress well are far larger there than in their files
 
 NO_HOOKS: Final = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 
@@ -107,11 +108,15 @@ def _rewrite(table: Path, group: Sequence[Part], to: Path, schema: pa.Schema) ->
     """Copy a group's rows into one synced file, a row group at a time."""
     with open_writer(to, schema) as writer:
         waiting: list[pa.Table] = []
+        count = size = 0
         for rows in _read(table, group, schema):
             waiting.append(rows)
-            if sum(piece.num_rows for piece in waiting) >= ROW_GROUP_ROWS:
+            count += rows.num_rows
+            size += rows.nbytes
+            if count >= ROW_GROUP_ROWS or size >= _GROUP_BYTES:
                 writer.write_table(pa.concat_tables(waiting))
                 waiting.clear()
+                count = size = 0
         if waiting:
             writer.write_table(pa.concat_tables(waiting))
     sync(to)
