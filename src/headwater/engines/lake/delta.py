@@ -59,7 +59,10 @@ class DeltaTableStore:
                     table.reopen()
                     continue
                 version = (table.refresh() or handle).version()
-                log.sync_commits(table.path, before, version)
+                # From the last append on: upkeep may have committed in between and not have synced yet, and a log
+                # with a hole before our commit would be worth nothing.
+                log.sync_commits(table.path, before - 25 if table.synced is None else table.synced, version)
+                table.synced = version
                 return version
         raise HeadwaterError("conflict", f"other writers kept changing {stream}; it was left as it was")
 

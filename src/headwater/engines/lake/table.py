@@ -27,6 +27,7 @@ class Table:
         self.lock = threading.Lock()
         self.is_mended = False
         self.looked_after = -1  # the version that upkeep last saw
+        self.synced: int | None = None  # the version up to which appends know the log to be on the disk
         self._handle: DeltaTable | None = None
         self._refreshes = 0
         self._log_changed_ns = 0

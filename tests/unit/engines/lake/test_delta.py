@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
 from headwater.core.errors import HeadwaterError
 from headwater.core.settings import LakeSettings, Settings
-from headwater.engines.lake import delta, files, log, open_lake
+from headwater.engines.lake import compaction, delta, files, log, open_lake
 from headwater.engines.lake.delta import DeltaTableStore
 from headwater.engines.lake.protocol import AppTransaction
 
@@ -55,6 +56,26 @@ class TestPowerLoss:
         append(again, 3)
         assert count(again) == 3
         assert list(table_log(tmp_path).glob("_broken_*"))
+
+    def test_an_append_makes_commits_of_upkeep_durable_that_are_not_yet(
+        self, lake: DeltaTableStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for n in range(1, 12):
+            append(lake, n)
+
+        def dies(*_arguments: object) -> None:
+            raise RuntimeError("here the process ended")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(log, "sync_commits", dies)
+            with pytest.raises(RuntimeError):
+                lake.maintain(STREAM)
+        synced: list[Path] = []
+        monkeypatch.setattr(log, "sync", synced.append)
+        version = append(lake, 12)
+        commits = [log.commit_file(tmp_path / STREAM, number) for number in (version - 1, version)]
+        assert b'"remove"' in commits[0].read_bytes()
+        assert synced[-3:] == [*commits, table_log(tmp_path)]
 
     @pytest.mark.parametrize("left", [b"", b"\x00" * 5_000])
     def test_a_checkpoint_that_never_reached_the_disk_is_cleared_away(
@@ -126,6 +147,19 @@ class TestRaces:
             appended.result()
         assert compacted
         assert count(lake) == 60
+
+    def test_rows_that_are_large_in_memory_are_rewritten_a_few_at_a_time(
+        self, lake: DeltaTableStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(compaction, "_GROUP_BYTES", 3 << 20)
+        for n in range(1, 12):
+            lake.append(STREAM, pa.table({"text": ["x" * (1 << 20)]}), AppTransaction("a", n))
+        assert lake.maintain(STREAM).compacted == 11
+        state = lake.state(STREAM)
+        assert state is not None
+        (path,) = state.files
+        assert pq.ParquetFile(path).metadata.num_row_groups == 4
+        assert state.rows == pq.ParquetFile(path).metadata.num_rows == 11
 
     def test_two_processes_may_add_columns_at_once(self, tmp_path: Path) -> None:
         stores = [DeltaTableStore(tmp_path) for _ in range(3)]
