@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -86,7 +87,8 @@ def plant(tmp_path: Path) -> Iterator[Plant]:
     (model / "model.yaml").write_text(MODEL)
     (model / "model.onnx").write_bytes(linear([2.0, -0.5], bias=1.0))
     system.run("apply")
-    plant = Plant(system, Services(f"http://127.0.0.1:{ports['services']}", system.key))
+    made = json.loads(system.run("keys", "create", "asker", "--role", "owner", "--json").stdout)
+    plant = Plant(system, Services(f"http://127.0.0.1:{ports['services']}", made["key"]))
     try:
         plant.start("control", "services", "sealer")
         yield plant
