@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import secrets
 from typing import Any
+from urllib.parse import urlsplit
 
 from headwater.control.configuration import current, home
 from headwater.control.console.skin import UNFOLD as UNFOLD  # noqa: PLC0414 - a setting, re-exported
 from headwater.control.kit.database import database_settings, email_settings
+from headwater.core.settings import reachable
 
 _settings = current()
 _home = home()
@@ -23,7 +25,12 @@ def _secret_key() -> str:
 
 SECRET_KEY = _secret_key()
 DEBUG = False
-ALLOWED_HOSTS = list(_settings.control.allowed_hosts)
+# Services, commands and the supervisor ask control where it listens, whatever browsers may use.
+ALLOWED_HOSTS = [
+    *_settings.control.allowed_hosts,
+    reachable(_settings.control.host),
+    reachable(urlsplit(_settings.control_url).hostname or ""),
+]
 CSRF_TRUSTED_ORIGINS = [_settings.control.url] if _settings.control.url else []
 ROOT_URLCONF = "headwater.control.urls"
 ASGI_APPLICATION = "headwater.control.asgi.application"

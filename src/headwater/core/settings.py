@@ -22,6 +22,8 @@ _CLIENT_VARIABLES: Final = frozenset({f"{PREFIX}URL", f"{PREFIX}API_KEY"})
 _LISTS: Final = frozenset({"control.allowed_hosts", "up.after_start"})
 FILE_NAME: Final = "headwater.toml"
 SLUG: Final = r"^[a-z][a-z0-9_-]{0,62}$"
+#: Where a server that listens on every address is reached.
+_EVERY: Final = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
 
 
 class Section(BaseModel):
@@ -168,12 +170,12 @@ class Settings(Section):
     @property
     def control_url(self) -> str:
         """Return where control is reached."""
-        return self.control.url or f"http://{self.control.host}:{self.control.port}"
+        return self.control.url or f"http://{reachable(self.control.host)}:{self.control.port}"
 
     @property
     def services_url(self) -> str:
         """Return where services are reached."""
-        return self.services.url or f"http://{self.services.host}:{self.services.port}"
+        return self.services.url or f"http://{reachable(self.services.host)}:{self.services.port}"
 
     def to_environment(self) -> dict[str, str]:
         """Return the variables that give a child process these very settings, whatever its flags and file."""
@@ -189,6 +191,12 @@ class Settings(Section):
                     text = ",".join(value) if isinstance(value, tuple) else str(value)
                     variables[f"{PREFIX}{section.upper()}__{name.upper()}"] = text
         return variables
+
+
+def reachable(host: str) -> str:
+    """Return what stands in the URL of a server that listens on ``host``: one address, in brackets if it is IPv6."""
+    address = _EVERY.get(host, host)
+    return f"[{address}]" if ":" in address else address
 
 
 def load_settings(
@@ -216,7 +224,11 @@ def load_settings(
     def put(dotted: str, value: Any, origin: str) -> None:
         section, _, name = dotted.rpartition(".")
         if section and not isinstance(merged.setdefault(section, {}), dict):
-            raise HeadwaterError("setting_invalid", f"{section!r} in {origins[section]} must be a table of settings")
+            raise HeadwaterError(
+                "setting_invalid",
+                f"{section!r} in {origins[section]} must be a table of settings",
+                hint=f"write [{section}] with its settings below",
+            )
         (merged[section] if section else merged)[name] = value
         origins[dotted] = origin
 
@@ -266,13 +278,15 @@ def _read_file(path: Path) -> list[tuple[str, Any]]:
 
 def _split_lists(dotted: str, value: str) -> Any:
     """Return a comma-separated variable as a list where the setting is one."""
-    return value.split(",") if dotted in _LISTS else value
+    return [item.strip() for item in value.split(",")] if dotted in _LISTS else value
 
 
 def _explain(error: ValidationError, origins: Mapping[str, str]) -> HeadwaterError:
     first = error.errors()[0]
     dotted = ".".join(str(part) for part in first["loc"][:2])
-    origin = origins.get(dotted) or next((o for name, o in origins.items() if dotted.startswith(name)), "the defaults")
+    # A setting of an unknown section, or a value where a section belongs.
+    near = (o for name, o in origins.items() if name.startswith(f"{dotted}.") or dotted.startswith(f"{name}."))
+    origin = origins.get(dotted) or next(near, "the defaults")
     if first["type"] == "extra_forbidden":
         return HeadwaterError(
             "setting_invalid",

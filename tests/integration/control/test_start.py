@@ -289,6 +289,15 @@ def test_cookies_and_hosts_follow_the_settings(tmp_path: Path) -> None:
         assert client.get("/accounts/login/", headers={"Host": "localhost"}).status_code == 400
 
 
+def test_control_answers_where_it_listens_whatever_hosts_browsers_may_use(tmp_path: Path) -> None:
+    flags = {"control.allowed_hosts": ["console.example"], "control.url": "https://control.example:8443"}
+    with serving(tmp_path / "home", **flags) as (_, client):
+        assert client.get("/readyz").status_code == 200
+        for host in ("control.example:8443", "console.example"):
+            assert client.get("/readyz", headers={"Host": host}).status_code == 200
+        assert client.get("/readyz", headers={"Host": "evil.example"}).status_code == 400
+
+
 def test_a_taken_port_is_named(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

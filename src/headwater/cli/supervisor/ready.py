@@ -10,13 +10,13 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
+from headwater.core.settings import reachable
+
 Probe = Callable[[float], Awaitable[str | None]]
 """Called with the time (epoch seconds) of the child's start; returns what is missing, in words, or None when ready."""
 
 _TIMEOUT_SECONDS: Final = 3.0
 _MOST_BYTES: Final = 64 << 10
-#: Where a server that listens on every address can be reached.
-_ANY: Final = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
 
 
 async def always(_started: float) -> str | None:
@@ -45,7 +45,7 @@ async def ask(host: str, port: int, path: str) -> tuple[int | None, dict[str, An
     """
     try:
         async with asyncio.timeout(_TIMEOUT_SECONDS):
-            status, body = await _get(_ANY.get(host, host), port, path)
+            status, body = await _get(reachable(host), port, path)
     except (OSError, TimeoutError):
         return None, {}
     try:
@@ -84,7 +84,7 @@ def unix_socket(path: Path) -> Probe:
 
 async def _get(host: str, port: int, path: str) -> tuple[int, bytes]:
     """Return status and body."""
-    reader, writer = await asyncio.open_connection(host, port)
+    reader, writer = await asyncio.open_connection(host.strip("[]"), port)
     try:
         writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n".encode())
         await writer.drain()
