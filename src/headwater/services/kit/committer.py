@@ -112,19 +112,23 @@ class GroupCommitter:
 
     def _write(self, group: list[_Pending]) -> None:
         """Make a group durable; each round without the commit that voided the last one."""
+        voided: list[tuple[_Pending, Exception]] = []
         while group:
             try:
                 self._journal.write(lambda transaction: _apply(transaction, group))  # noqa: B023 - called at once
-            except _Voided as voided:
-                _fail([group[voided.index]], voided.cause)
-                group = [pending for index, pending in enumerate(group) if index != voided.index]
+            except _Voided as found:
+                voided.append((group[found.index], found.cause))
+                group = [pending for index, pending in enumerate(group) if index != found.index]
             except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to those who wait
-                _fail(group, error)
+                _fail([*group, *(pending for pending, _cause in voided)], error)
                 return
             else:
                 for pending in group:
                     pending.future.set_result(None)
-                return
+                break
+        # Only now: what voided a commit may be what another one of its group wrote, which was not durable until here.
+        for pending, cause in voided:
+            _fail([pending], cause)
 
 
 def _apply(transaction: JournalTransaction, group: list[_Pending]) -> None:

@@ -35,6 +35,13 @@ class Explode:
         raise LookupError("no")
 
 
+class Gone:
+    """A commit that finds the journal gone."""
+
+    def apply(self, transaction: JournalTransaction) -> None:  # noqa: ARG002 - the shape of a commit
+        raise HeadwaterError("journal_unavailable")
+
+
 @pytest.fixture
 def journal() -> MemoryJournal:
     return MemoryJournal()
@@ -77,6 +84,30 @@ def test_a_commit_that_raises_voids_itself_alone(journal: MemoryJournal, committ
         with pytest.raises(LookupError):
             voided.result(5)
     assert stored(journal) == ["first", "before", "after"]
+
+
+def test_nobody_hears_of_what_is_not_durable_yet(journal: MemoryJournal, committer: GroupCommitter) -> None:
+    gate = threading.Event()
+    committer.submit(Append("first", gate=gate))
+    kept = committer.submit(Append("kept"))
+    heard: list[list[str]] = []
+    committer.submit(Explode()).add_done_callback(lambda _future: heard.append(stored(journal)))
+    gate.set()
+    kept.result(5)
+    committer.close()
+    assert heard == [["first", "kept"]]
+
+
+def test_what_voided_a_commit_counts_for_nothing_when_the_rest_fails(
+    journal: MemoryJournal, committer: GroupCommitter
+) -> None:
+    gate = threading.Event()
+    committer.submit(Append("first", gate=gate))
+    voided, last = committer.submit(Explode()), committer.submit(Gone())
+    gate.set()
+    for future in (voided, last):
+        with pytest.raises(HeadwaterError, match="cannot take rows"):
+            future.result(5)
 
 
 def test_a_journal_that_cannot_write_fails_everybody_once_and_recovers(
