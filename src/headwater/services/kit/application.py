@@ -62,6 +62,7 @@ def compose(
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        redirect_slashes=False,  # an address has one form; a redirect would name whatever host the caller claims
         generate_unique_id_function=lambda route: route.name,
     )
     install_problem_handlers(app)

@@ -90,6 +90,12 @@ async def test_hot_routes_leave_other_methods_to_the_documented_ones(process: Pr
     assert (await process.http.get("/v1/hot/x")).json()["door"] == "documented"
 
 
+async def test_an_address_with_another_slash_is_nowhere_rather_than_a_redirect(process: Process) -> None:
+    for path in ("/docs/", "/readyz/", "/v1/datasets/x/rows/"):
+        reply = await process.http.get(path, headers={"host": "elsewhere.example"})
+        assert (reply.status_code, reply.json()["code"]) == (404, "not_found"), path
+
+
 async def test_control_sees_status_with_the_node_token(process: Process) -> None:
     headers = {"authorization": f"Bearer {TOKEN}"}
     status = (await process.http.get("/internal/v1/status", headers=headers)).json()
