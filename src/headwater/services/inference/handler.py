@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
@@ -21,6 +22,7 @@ MAX_BODY_BYTES: Final = 8 << 20
 STICKY_HEADER: Final = b"hw-sticky-key"
 TIMEOUT_HEADER: Final = b"hw-timeout-ms"
 _MAX_TIMEOUT_MS: Final = 600_000
+_THREAD_FROM_BYTES: Final = 64 << 10
 _JSON: Final = (b"content-type", b"application/json")
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -51,7 +53,7 @@ class PredictHandler:
         if route is None:
             route = model.choose(find_header(scope, STICKY_HEADER) or body)
             _admit(route.version)
-        rows = route.version.signature.read(body)
+        rows = await _read(route.version, body)
         share = await _predict(route.version, rows, body, deadline)
         identities = new_ids("prd", len(rows))
         reply = route.version.reply(route.name, identities, share)
@@ -71,7 +73,7 @@ class PredictHandler:
             began = time.perf_counter()
             try:
                 _admit(version)
-                rows = version.signature.read(body)
+                rows = await _read(version, body)
                 share = await _predict(version, rows, body, None)
             except HeadwaterError:
                 continue  # the caller was answered; a shadow that cannot keep up or does not fit answers nobody
@@ -101,11 +103,19 @@ def find_model(caller: Caller, service: str, name: str, permission: str) -> Serv
     return model
 
 
+async def _read(version: ServedVersion, body: bytes) -> Sequence[Row]:
+    """Return the rows of a body. A long one is read in a thread: what is wrong with it may take seconds to say."""
+    read = version.signature.read
+    return read(body) if len(body) <= _THREAD_FROM_BYTES else await asyncio.to_thread(read, body)
+
+
 async def _predict(version: ServedVersion, rows: Sequence[Row], body: bytes, deadline: float | None) -> Share:
     try:
         return await version.batcher.submit(rows, deadline=deadline)
     except Doubtful:
-        return await version.batcher.submit(version.reread(body), deadline=deadline, is_exact=True)
+        reread = version.reread
+        rows = reread(body) if len(body) <= _THREAD_FROM_BYTES else await asyncio.to_thread(reread, body)
+        return await version.batcher.submit(rows, deadline=deadline, is_exact=True)
 
 
 def _pin(caller: Caller, model: ServedModel, text: str) -> Route:

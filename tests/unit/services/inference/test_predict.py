@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -24,10 +25,12 @@ from headwater.core.snapshot import ModelSpec, OutputSpec, RouteSpec
 from headwater.engines.blobs import open_blobs
 from headwater.services import inference
 from headwater.services.inference import service as service_module
+from headwater.services.inference.signature import Signature
 
 HEADERS = {"authorization": f"Bearer {KEY}"}
 ROWS = {"rows": [{"a": 1, "b": 2}, {"a": 3, "b": 4.5}]}
 URL = "/v1/models/delay/predict"
+HUGE = b'{"rows":[{"a":9007199254740993,"b":2}]}'
 
 
 @pytest.fixture
@@ -199,6 +202,24 @@ async def test_numbers_the_model_cannot_hold_are_refused(
     if code:
         assert reply.json()["errors"][0]["errors"][0]["code"] == code
         assert reply.json()["errors"][0]["row"] == 1
+
+
+@pytest.mark.parametrize("body", [b'{"rows":[' + b'{"a":1,"b":NaN},' * 9_000, HUGE])
+async def test_a_long_body_is_read_off_the_event_loop(
+    fleet: Fleet, settings: Settings, monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    await fleet.deploy(make_model(make_version(settings)))
+    threads: set[int] = set()
+    exactly = Signature.read_exactly
+
+    def watched(signature: Signature, body: bytes) -> Any:
+        threads.add(threading.get_ident())
+        return exactly(signature, body)
+
+    monkeypatch.setattr(Signature, "read_exactly", watched)
+    assert (await fleet.predict(body + b" " * (64 << 10))).status_code in {400, 422}
+    assert threads
+    assert threading.get_ident() not in threads
 
 
 async def test_who_may_not_ask_is_refused_before_it_is_told_what_exists(fleet: Fleet, settings: Settings) -> None:
