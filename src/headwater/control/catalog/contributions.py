@@ -9,7 +9,7 @@ from typing import Any
 
 from headwater.control.catalog.models import Activation, ContractVersion, Dataset, Endpoint, EndpointRevision
 from headwater.control.kit.contributions import EnvironmentRef, contribute
-from headwater.core.snapshot import DatasetSpec, EndpointSpec
+from headwater.core.snapshot import DatasetSpec
 
 _TAKES_ROWS = (ContractVersion.State.ACTIVE, ContractVersion.State.DEPRECATED)
 
@@ -42,7 +42,7 @@ def contribute_datasets(environment: EnvironmentRef) -> Mapping[str, Any]:
 
 
 def contribute_endpoints(environment: EnvironmentRef) -> Mapping[str, Any]:
-    """Return the newest revision of every endpoint that is not archived."""
+    """Return the newest revision of every endpoint that is not archived, as plain data: the compiler judges each."""
     revisions = (
         EndpointRevision.objects.for_org(environment.org_id)
         .filter(endpoint__environment_id=environment.id, endpoint__archived_at=None)
@@ -51,9 +51,7 @@ def contribute_endpoints(environment: EnvironmentRef) -> Mapping[str, Any]:
     )
     newest = {revision.endpoint.name: revision for revision in revisions}
     return {
-        name: EndpointSpec.model_validate(
-            revision.spec | {"id": revision.endpoint.public_id, "name": name, "revision": revision.number}
-        )
+        name: revision.spec | {"id": revision.endpoint.public_id, "name": name, "revision": revision.number}
         for name, revision in newest.items()
     }
 

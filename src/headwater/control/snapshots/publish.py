@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.contrib.auth import get_user_model
 from django.db import models, transaction
 from django.utils import timezone
+from pydantic import ValidationError
 
 from headwater.control import configuration
 from headwater.control.kit.context import bookkeeping
@@ -26,7 +27,9 @@ from headwater.control.snapshots.compiler import Compiled, compile_environment
 from headwater.control.snapshots.models import Snapshot
 from headwater.core import snapshot as core
 from headwater.core.errors import HeadwaterError
+from headwater.core.logging import get_logger
 
+_log = get_logger(__name__)
 KEPT: Final = 50
 """How many snapshots of an environment are kept."""
 
@@ -80,8 +83,7 @@ def publish(environment_id: uuid.UUID) -> Snapshot | None:
         Environment.unscoped.select_for_update().filter(pk=environment_id).first()
         environment: Environment = Environment.unscoped.select_related("project", "org").get(pk=environment_id)
         newest = Snapshot.unscoped.filter(environment_id=environment_id).order_by("-number").first()
-        previous = core.Snapshot.model_validate_json(newest.payload) if newest else None
-        compiled = compile_environment(environment, previous)
+        compiled = compile_environment(environment, _contents(newest))
         content = compiled.content_sha256()
         if newest is not None and newest.content_sha256 == content and newest.problems == compiled.problems:
             return None
@@ -92,6 +94,15 @@ def publish_all() -> list[Snapshot]:
     """Compile every environment and publish those that differ, for instance because a grant ran out."""
     ids = Environment.unscoped.order_by("id").values_list("id", flat=True)
     return [snapshot for environment_id in ids if (snapshot := publish(environment_id)) is not None]
+
+
+def _contents(row: Snapshot | None) -> core.Snapshot | None:
+    """Return what stands in for a broken part; nothing when an older release wrote what this one cannot read."""
+    try:
+        return core.Snapshot.model_validate_json(row.payload) if row else None
+    except ValidationError as error:
+        _log.error("previous_snapshot_unreadable", number=row and row.number, error=str(error)[:1_000])
+        return None
 
 
 def _store(environment: Environment, number: int, compiled: Compiled, content: str) -> Snapshot:

@@ -10,10 +10,13 @@ from tests.builders.control import make_account, make_environment, make_key, new
 
 from headwater.control import configuration
 from headwater.control.access.actions import create_service_account, revoke_key
+from headwater.control.catalog.actions import publish_endpoint
 from headwater.control.kit.actions import SYSTEM, Actor, action
 from headwater.control.kit.contributions import _contributions, contribute
 from headwater.control.orgs.actions import change_protection, create_environment
 from headwater.control.orgs.models import Environment
+from headwater.control.registry.actions import create_model, promote_version, register_version
+from headwater.control.registry.models import Model
 from headwater.control.snapshots import publish
 from headwater.control.snapshots.models import Snapshot
 from headwater.core.errors import HeadwaterError
@@ -152,6 +155,41 @@ def test_a_failing_query_of_an_app_leaves_the_transaction_usable(
     contribute("datasets", fail, models=())
     key, _ = make_key(environment)
     assert key.secret_sha256 in newest_snapshot(environment).keys
+
+
+def test_a_snapshot_that_this_release_cannot_read_holds_nothing_up(environment: Environment) -> None:
+    key, _ = make_key(environment)
+    Snapshot._base_manager.filter(pk=newest(environment).pk).update(payload='{"number": "from another time"}')
+    revoke_key(actor=SYSTEM, key=key)
+    assert key.secret_sha256 not in newest_snapshot(environment).keys
+
+
+def test_one_broken_endpoint_or_model_leaves_the_others_alone(environment: Environment) -> None:
+    good = {"sql": "SELECT 1", "tables": []}
+    for name in ("first", "second"):
+        publish_endpoint(actor=SYSTEM, environment=environment, name=name, spec=good, source="SELECT 1")
+        model = create_model(actor=SYSTEM, project=environment.project, name=name)
+        signature = {"framework": "onnx", "inputs": {"fields": []}, "outputs": [{"name": "y", "type": "number"}]}
+        version = register_version(actor=SYSTEM, model=model, signature=signature, artifact_sha256="0" * 64)
+        promote_version(actor=SYSTEM, version=version, environment=environment)
+    publish_endpoint(actor=SYSTEM, environment=environment, name="first", spec={"sql": "SELECT 2"}, source="SELECT 2")
+    version = register_version(
+        actor=SYSTEM,
+        model=Model.objects.for_org(environment.org).get(name="first"),
+        signature={"framework": "abacus", "inputs": {"fields": []}, "outputs": [{"name": "y", "type": "number"}]},
+        artifact_sha256="1" * 64,
+    )
+    promote_version(actor=SYSTEM, version=version, environment=environment)
+    publish_endpoint(
+        actor=SYSTEM, environment=environment, name="second", spec=good | {"sql": "SELECT 3"}, source="SELECT 3"
+    )
+    after = newest_snapshot(environment)
+    assert (after.endpoints["first"].sql, after.endpoints["second"].sql) == ("SELECT 1", "SELECT 3")
+    assert after.models["first"].routes[0].version == 1
+    assert [(item["section"], item["name"]) for item in newest(environment).problems] == [
+        ("endpoints", "first"),
+        ("models", "first"),
+    ]
 
 
 def test_only_the_newest_snapshots_are_kept(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
