@@ -9,7 +9,7 @@ import pytest
 from tests.builders.journal import STREAM, ipc
 
 from headwater.engines.journal.protocol import Block, Span, StoredBlock
-from headwater.jobs.segment import build_segment
+from headwater.jobs.segment import SYSTEM_COLUMNS, build_segment
 
 
 def stored(table: pa.Table, first_seq: int = 1, *, spans: tuple[Span, ...] = (), identity: int = 1) -> StoredBlock:
@@ -79,3 +79,9 @@ def test_a_segment_ends_before_its_rows_take_too_much_memory_but_always_has_a_bl
     rows, taken = build_segment(blocks, max_bytes=1 << 20)
     assert (rows.num_rows, taken) == (4, 1)
     assert build_segment(blocks)[1] == 5
+
+
+def test_the_system_columns_are_those_that_sql_knows() -> None:
+    from headwater.engines.query.tables import SYSTEM_COLUMNS as SHOWN
+
+    assert SHOWN.equals(SYSTEM_COLUMNS)

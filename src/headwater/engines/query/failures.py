@@ -28,10 +28,7 @@ def explain_failure(error: BaseException) -> HeadwaterError:
         return HeadwaterError(
             "sql_failed", "the query needs more memory than it may use", hint="aggregate or filter before sorting"
         )
-    if (
-        isinstance(error, duckdb.IOException | duckdb.InternalException | duckdb.FatalException)
-        or "IO Error" in message
-    ):
+    if isinstance(error, _OURS) or "IO Error" in message:
         _log.error("query_engine_failed", error=message)
         return HeadwaterError("internal", "the query engine could not read the tables")
     return HeadwaterError("sql_failed", scrub(message), hint="mend the query or its parameters")

@@ -13,7 +13,6 @@ from headwater.core.snapshot import ModelSpec, ModelVersionSpec, Snapshot
 from headwater.engines.blobs.protocol import BlobStore
 from headwater.services.inference.version import ServedVersion
 
-FULL_BPS: Final = 10_000
 ROUTE_NAMES: Final = {"primary": "champion", "canary": "canary", "shadow": "shadow"}
 
 _log = get_logger(__name__)
