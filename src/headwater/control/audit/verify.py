@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from headwater.control.audit.models import AuditEvent, AuditHead
 from headwater.control.audit.record import event_hash
+
+PAGE: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +28,11 @@ class ChainReport:
 
 
 def verify_chain(org_id: uuid.UUID) -> ChainReport:
-    """Recompute every hash of one organisation's chain, oldest first."""
-    number, previous = 0, ""
-    for event in AuditEvent.objects.filter(org_id=org_id).order_by("n").iterator(chunk_size=2_000):
+    """Recompute every hash of one organisation's chain, oldest first. Events may be added meanwhile."""
+    # The end is read first: what is appended while we read lies beyond it.
+    head = AuditHead.objects.filter(org_id=org_id).first() or AuditHead(org_id=org_id)
+    number, previous, end = 0, "", ""
+    for event in _events(org_id):
         if event.n != number + 1:
             return ChainReport(org_id, number, f"event {number + 1} is missing")
         if event.prev_hash != previous:
@@ -34,12 +40,21 @@ def verify_chain(org_id: uuid.UUID) -> ChainReport:
         if event_hash(event) != event.hash:
             return ChainReport(org_id, number, f"event {event.n} was altered")
         number, previous = event.n, event.hash
-    head = AuditHead.objects.filter(org_id=org_id).first()
-    if head is not None and head.n > number:
+        if number == head.n:
+            end = event.hash
+    if number < head.n:
         return ChainReport(org_id, number, f"the newest events are missing: {number + 1} to {head.n}")
-    if (head.n, head.hash) != (number, previous) if head else number:
-        return ChainReport(org_id, number, f"the chain's recorded end does not match event {number}")
+    if end != head.hash or (number and not AuditHead.objects.filter(org_id=org_id).exists()):
+        return ChainReport(org_id, number, f"the chain's recorded end does not match event {head.n}")
     return ChainReport(org_id, number)
+
+
+def _events(org_id: uuid.UUID) -> Iterator[AuditEvent]:
+    """Return an organisation's events in order, in pages: one long query would keep SQLite's writers waiting."""
+    after = -1
+    while page := list(AuditEvent.objects.filter(org_id=org_id, n__gt=after).order_by("n")[:PAGE]):
+        yield from page
+        after = page[-1].n
 
 
 def verify_all() -> list[ChainReport]:

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
 import pytest
 from django.db import DatabaseError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 from tests.builders.control import events, make_environment, make_key
 
 from headwater.control.access.actions import revoke_key
+from headwater.control.audit import verify
 from headwater.control.audit.models import AuditEvent, AuditHead
 from headwater.control.audit.record import PLATFORM
 from headwater.control.audit.verify import verify_all, verify_chain
@@ -41,6 +44,29 @@ def test_numbers_are_contiguous_in_each_organisation(environment: Environment) -
         assert [event.n for event in events(org)] == list(range(1, len(events(org)) + 1))
     assert all(report.is_whole for report in verify_all())
     assert {report.org_id for report in verify_all()} == {environment.org_id, other.org_id, PLATFORM}
+
+
+def test_a_long_chain_is_read_a_page_at_a_time(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "PAGE", 2)
+    with CaptureQueriesContext(connection) as asked:
+        report = verify_chain(environment.org_id)
+    assert report.is_whole
+    assert report.events == len(events(environment.org)) > 2
+    assert len(asked) > report.events // 2
+    assert all("LIMIT" in query["sql"] for query in asked)
+
+
+def test_events_that_join_while_a_chain_is_read_are_no_alarm(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = verify._events
+
+    def reading(org_id: uuid.UUID) -> Iterator[AuditEvent]:
+        yield from read(org_id)
+        make_key(environment)
+
+    monkeypatch.setattr(verify, "_events", reading)
+    assert verify_chain(environment.org_id).is_whole
 
 
 @pytest.mark.parametrize(
@@ -90,6 +116,8 @@ def test_verification_finds_that_the_newest_events_are_gone(unsealed: Environmen
     sql("DELETE FROM audit_auditevent WHERE org_id = %s AND n = %s", unsealed.org_id.hex, last)
     assert verify_chain(unsealed.org_id).problem == f"the newest events are missing: {last} to {last}"
     AuditHead.objects.filter(org_id=unsealed.org_id).update(n=last - 1)
+    assert "recorded end" in verify_chain(unsealed.org_id).problem
+    AuditHead.objects.filter(org_id=unsealed.org_id).delete()
     assert "recorded end" in verify_chain(unsealed.org_id).problem
 
 
