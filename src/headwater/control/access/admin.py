@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
+from django.db import transaction
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
@@ -171,11 +172,12 @@ class ServiceAccountAdmin(ConsoleModelAdmin):
 
         def run(values: dict[str, Any]) -> str:
             project, role, actor = values["project"], values["role"], acting(request)
-            account = create_service_account(
-                actor=actor, project=project, name=values["name"], description=values["description"]
-            )
-            if role is not None:
-                grant(actor=actor, scope=project, role=role, service_account=account)
+            with transaction.atomic():
+                account = create_service_account(
+                    actor=actor, project=project, name=values["name"], description=values["description"]
+                )
+                if role is not None:
+                    grant(actor=actor, scope=project, role=role, service_account=account)
             return f"{account} was made."
 
         form = AccountForm(request.POST or None).offered_to(request, "key.write")

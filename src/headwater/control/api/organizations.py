@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from django.contrib.auth import get_user_model
+from django.db import transaction
 from django.http import HttpRequest
 from ninja import Query, Router, Status
 
@@ -130,10 +131,11 @@ def patch_member(request: HttpRequest, org: str, member: str, body: MemberPatch)
     if row is None:
         raise HeadwaterError("not_found", f"there is no member {member!r}")
     check_revision(row, body.revision)
-    if body.role is not None:
-        change_role(actor=caller.actor, membership=row, role=get_role(body.role, home), reason=body.reason)
-    if body.status == "suspended":
-        suspend_member(actor=caller.actor, membership=row, reason=body.reason)
-    elif body.status == "active":
-        activate_member(actor=caller.actor, membership=row, reason=body.reason)
+    with transaction.atomic():
+        if body.role is not None:
+            change_role(actor=caller.actor, membership=row, role=get_role(body.role, home), reason=body.reason)
+        if body.status == "suspended":
+            suspend_member(actor=caller.actor, membership=row, reason=body.reason)
+        elif body.status == "active":
+            activate_member(actor=caller.actor, membership=row, reason=body.reason)
     return MemberOut.show(row)

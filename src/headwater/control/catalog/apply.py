@@ -38,6 +38,8 @@ def apply_project(*, actor: Actor, environment: Environment, resources: Resource
         HeadwaterError: ``project_invalid`` with every error of every file; then nothing was changed. ``forbidden``,
             ``conflict`` when somebody else changed the same resource meanwhile.
     """
+    if actor.kind != "system":
+        authorize(actor, "project.apply", environment)
     # Reading the files needs no lock on the database.
     project = read_project(resources)
     changes = _apply(actor=actor, environment=environment, project=project)

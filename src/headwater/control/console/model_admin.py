@@ -198,7 +198,7 @@ class ConsoleModelAdmin(ModelAdmin):  # type: ignore[misc]
             danger: whether it takes something away.
             original: the row concerned.
         """
-        form = form if form is not None else ReasonForm(request.POST or None)
+        form = form if form is not None else ReasonForm(request.POST if request.method == "POST" else None)
         if request.method == "POST" and form.is_valid():
             try:
                 result = run(form.cleaned_data)

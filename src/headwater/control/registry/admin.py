@@ -26,10 +26,9 @@ class PromoteForm(ReasonForm):
 
     def __init__(self, *args: Any, model: Model, **kwargs: Any) -> None:
         """Offer the environments of the model's project."""
-        self.base_fields["environment"].queryset = (  # type: ignore[attr-defined]
-            Environment.objects.for_org(model.org_id).filter(project_id=model.project_id).select_related("project")
-        )
         super().__init__(*args, **kwargs)
+        environments = Environment.objects.for_org(model.org_id).filter(project_id=model.project_id)
+        self.fields["environment"].queryset = environments.select_related("project")  # type: ignore[attr-defined]
 
 
 @admin.register(Model)

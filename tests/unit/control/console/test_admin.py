@@ -24,6 +24,7 @@ from tests.fakes.data_plane import FakeServices, no_services, quarantine_group, 
 
 from headwater.control import configuration
 from headwater.control.access.models import ApiKey, Grant, ServiceAccount
+from headwater.control.access.queries import get_role
 from headwater.control.audit.models import AuditEvent
 from headwater.control.catalog.apply import apply_project
 from headwater.control.catalog.models import ContractVersion, Dataset, Endpoint
@@ -31,6 +32,7 @@ from headwater.control.console.model_admin import ConsoleModelAdmin
 from headwater.control.identity.actions import change_staff
 from headwater.control.kit.actions import SYSTEM, Actor
 from headwater.control.orgs.models import Environment, Organization, Project
+from headwater.control.registry.admin import PromoteForm
 from headwater.control.registry.models import Model
 from headwater.control.snapshots.models import SnapshotAck
 from headwater.engines.blobs import open_blobs
@@ -230,6 +232,24 @@ def test_datasets_endpoints_and_models_are_decided_upon(operator: Client, stocke
         url = reverse("admin:registry_model_decide", args=[model.pk, 1, verb])
         text_of(operator, url)
         assert operator.post(url, {"reason": "", **values}).status_code == 302
+
+
+def test_an_account_is_made_with_its_role_or_not_at_all(environment: Environment) -> None:
+    client = staff_member(environment, "admin")
+    values = {"project": environment.project.pk, "name": "mighty", "role": get_role("owner").pk}
+    page = client.post(reverse("admin:access_serviceaccount_create"), values).content.decode()
+    assert "do not hold" in page
+    assert not ServiceAccount.objects.for_org(environment.org).filter(name="mighty").exists()
+
+
+def test_a_version_is_promoted_in_environments_of_its_own_project_alone(operator: Client, stocked: Environment) -> None:
+    other = make_environment("other")
+    model = Model.objects.for_org(stocked.org).get()
+    address = reverse("admin:registry_model_decide", args=[model.pk, 1, "promote"])
+    assert str(other.pk) not in text_of(operator, address)
+    assert "valid choice" in operator.post(address, {"environment": other.pk}).content.decode()
+    offered = PromoteForm.base_fields["environment"].queryset  # type: ignore[attr-defined]
+    assert not offered.exists(), "what one reader is offered is not kept for the next"
 
 
 def test_somebody_is_let_into_the_admin_and_out_again(operator: Client, environment: Environment) -> None:
