@@ -7,9 +7,11 @@ from tests.builders.control import events, make_member, newest_snapshot
 from tests.builders.onnx_models import linear
 from tests.builders.projects import DELAY_MODEL, WORST, flights, resources, small_project
 
+from headwater.contracts.spec import contract_to_spec
 from headwater.control import configuration
 from headwater.control.access.queries import actor_for_user
 from headwater.control.audit.models import AuditEvent
+from headwater.control.catalog import project
 from headwater.control.catalog.actions import archive_dataset, archive_endpoint
 from headwater.control.catalog.apply import apply_project, plan_project
 from headwater.control.catalog.models import ContractVersion, Dataset, Endpoint, EndpointRevision
@@ -214,6 +216,15 @@ def test_a_changed_endpoint_is_a_new_revision(environment: Environment, owner: A
     assert "revision 2; sql changed" in details(outcome, "worst")
     numbers = EndpointRevision.objects.for_org(environment.org).order_by("number").values_list("number", flat=True)
     assert list(numbers) == [1, 2]
+
+
+def test_a_release_that_writes_specs_otherwise_finds_its_contracts_unchanged(
+    environment: Environment, owner: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = resources({"datasets/flights.yaml": flights()})
+    apply_project(actor=owner, environment=environment, resources=files)
+    monkeypatch.setattr(project, "contract_to_spec", lambda contract: contract_to_spec(contract) | {"since": "later"})
+    assert verbs(apply_project(actor=owner, environment=environment, resources=files)) == {"flights": "unchanged"}
 
 
 def test_reserved_names_are_refused(environment: Environment, owner: Actor) -> None:
