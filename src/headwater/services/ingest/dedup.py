@@ -1,4 +1,7 @@
-"""Which rows of a segment are new: decided inside the transaction, where nobody can come in between."""
+"""Which rows of a segment are new: decided inside the transaction, where nobody can come in between.
+
+Rows that lack a part of their key are refused before: they would all be the same one.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from headwater.contracts.rows import RowKeys
+import numpy as np
+import pyarrow as pa
+
+from headwater.contracts.rows import Columns, FieldError, RowFault, RowKeys
+from headwater.core.errors import ROW_CODES
 from headwater.engines.journal.protocol import JournalTransaction
 from headwater.services.ingest.verdict import Refusal, Submission
 
@@ -42,6 +49,34 @@ class Choice:
     conflicts: list[int] = field(default_factory=list)
     settled: set[int] = field(default_factory=set)
     fresh: dict[bytes, bytes] = field(default_factory=dict)
+
+
+def require_keys(submissions: Sequence[Submission], columns: Columns) -> Columns:
+    """Return the columns with the rows among the faults that lack a part of the key they are told apart by."""
+    dedup = submissions[0].version.contract.dedup
+    lacking: dict[int, str] = {}
+    for name in dedup.key if dedup is not None else ():
+        column = columns.batch.column(name)
+        if column.null_count:
+            for index in np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)).tolist():
+                lacking.setdefault(index, name)
+    if not lacking:
+        return columns
+    positions: list[Sequence[int]] = []
+    faults: list[Sequence[RowFault]] = []
+    start = 0
+    for submission, rows, refused in zip(submissions, columns.positions, columns.faults, strict=True):
+        named = [(row, lacking.get(index)) for index, row in enumerate(rows, start)]
+        keyless = [submission.fault(int(row), _key_missing(name)) for row, name in named if name is not None]
+        positions.append([row for row, name in named if name is None])
+        faults.append(sorted((*refused, *keyless), key=lambda fault: fault.row))
+        start += len(rows)
+    kept = [index for index in range(columns.batch.num_rows) if index not in lacking]
+    return Columns(columns.batch.take(pa.array(kept, pa.int64())), tuple(positions), tuple(faults))
+
+
+def _key_missing(name: str) -> FieldError:
+    return FieldError("key_missing", f"/{name}", ROW_CODES["key_missing"])
 
 
 def choose(

@@ -10,7 +10,7 @@ import pyarrow as pa
 from headwater.contracts.rows import Columns, FieldError, RowKeys
 from headwater.core.errors import ROW_CODES
 from headwater.engines.journal.protocol import Block, Counts, IdempotencyRecord, JournalTransaction, Receipt, Span
-from headwater.services.ingest.dedup import REPLAYED, Choice, Part, choose
+from headwater.services.ingest.dedup import REPLAYED, Choice, Part, choose, require_keys
 from headwater.services.ingest.encoding import encode_batch
 from headwater.services.ingest.quarantine import Share, quarantine_block
 from headwater.services.ingest.reply import full_body, receipt_errors, stored_body
@@ -42,7 +42,7 @@ class Segment:
     def __init__(self, submissions: Sequence[Submission], columns: Columns) -> None:
         """Encode what most likely will be written: every row that the contract accepted."""
         self.verdicts: list[Verdict] = []
-        self.parts, self.batch = _divide(submissions, columns)
+        self.parts, self.batch = _divide(submissions, require_keys(submissions, columns))
         version = submissions[0].version
         self._contract = version.contract
         self._stream = submissions[0].dataset.stream
