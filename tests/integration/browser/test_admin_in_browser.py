@@ -158,6 +158,20 @@ def test_the_admin_is_readable_in_the_dark_and_on_a_phone(browser: Browser, cont
         assert visit.complaints == []
 
 
+def test_no_page_is_wider_than_the_screen(browser: Browser, control: Control) -> None:
+    with visiting(browser, control.url, viewport={"width": 360, "height": 800}) as visit:
+        sign_in(visit, control.email, control.password)
+        for model in ("catalog/contractversion", "catalog/endpoint", "snapshots/snapshot", "audit/auditevent"):
+            visit.open(f"/admin/{model}/")
+            visit.page.locator("#result_list tbody a").first.click()
+            visit.page.wait_for_load_state("networkidle")
+            assert visit.page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, model
+    with visiting(browser, control.url, viewport={"width": 1360, "height": 800}) as visit:
+        sign_in(visit, control.email, control.password)
+        wider = "found => found.map(table => table.scrollWidth - table.clientWidth)"
+        assert max(visit.page.locator(".hw-scroll").evaluate_all(wider)) <= 0
+
+
 def test_the_home_says_when_the_services_are_away(
     operator: Visit, services: FakeServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
