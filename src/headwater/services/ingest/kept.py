@@ -5,14 +5,17 @@ Everything here blocks and belongs in a thread.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import accumulate
 from typing import Any, Final
 
 import duckdb
 import pyarrow as pa
 
+from headwater.core.errors import HeadwaterError
 from headwater.core.ids import parse_id
 from headwater.engines.journal.protocol import Journal, JournalTransaction
 from headwater.engines.lake.protocol import TableStore
@@ -26,12 +29,20 @@ _UNSEALED_ROWS: Final = 50_000
 _UNSEALED_BYTES: Final = 64 << 20
 _LOOKUP_KEYS: Final = 5_000
 _THREADS: Final = 2
+# Rows come from outside and so does their size; nobody who looks at them may take the memory of those who send them.
+_DUCKDB_LIMITS: Final[dict[str, Any]] = {"threads": _THREADS, "memory_limit": "512MB", "temp_directory": ""}
+_DECODED_BYTES: Final = 256 << 20
+PAGE_BYTES: Final = 32 << 20
 _COLUMNS: Final = ", ".join(f'"{name}"' for name in SCHEMA.names)
 _GROUPS: Final = """
     SELECT fingerprint, dataset_id, arg_max(contract_version, quarantine_id), arg_max(first_code, quarantine_id),
         arg_max(first_path, quarantine_id), count(*), min(received_at), max(received_at),
         list(quarantine_id ORDER BY quarantine_id DESC)
-    FROM kept WHERE list_contains(?::VARCHAR[], dataset_id)
+    FROM (
+        SELECT DISTINCT ON (quarantine_id)
+            quarantine_id, dataset_id, contract_version, fingerprint, first_code, first_path, received_at
+        FROM copies WHERE list_contains(?::VARCHAR[], dataset_id)
+    )
     GROUP BY fingerprint, dataset_id ORDER BY max(received_at) DESC
 """
 
@@ -75,6 +86,14 @@ class Filter:
         return " AND ".join(parts), bindings
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Refused rows, and whether none follow them."""
+
+    rows: list[dict[str, Any]]
+    is_last: bool
+
+
 @dataclass(slots=True)
 class _Lookup:
     """A ``Commit`` that only asks which keys are known: in the transaction, so after all that was decided before."""
@@ -116,17 +135,23 @@ class KeptRows:
             )
         return groups
 
-    def page(self, where: Filter, *, limit: int, newest_first: bool) -> list[dict[str, Any]]:
-        """Return up to ``limit`` refused rows in the order of their identifiers, which is that of time."""
+    def page(self, where: Filter, *, limit: int, newest_first: bool) -> Page:
+        """Return up to ``limit`` refused rows in the order of their identifiers, which is that of time.
+
+        A page ends early, but never before its first row, where its rows would take more than ``PAGE_BYTES``.
+        """
         condition, bindings = where.condition()
         order = "DESC" if newest_first else "ASC"
         with self._connect() as connection:
-            relation = connection.execute(
-                f"SELECT {_COLUMNS} FROM kept WHERE {condition} ORDER BY quarantine_id {order} LIMIT {limit}",  # noqa: S608 - names and a number of ours; values are bound
+            found = connection.execute(
+                f"""SELECT DISTINCT quarantine_id FROM copies WHERE {condition}
+                ORDER BY quarantine_id {order} LIMIT {limit + 1}""",  # noqa: S608 - names and a number of ours; values are bound
                 bindings,
-            )
-            rows: list[dict[str, Any]] = relation.to_arrow_table().to_pylist()
-            return rows
+            ).fetchall()
+            ids = [quarantine_id for (quarantine_id,) in found]
+            chosen = self._fitting(connection, ids[:limit])
+            rows = {row["quarantine_id"]: row for row in self._rows(connection, chosen)}
+            return Page([rows[quarantine_id] for quarantine_id in chosen], is_last=len(chosen) == len(ids))
 
     def settled(self, quarantine_ids: Iterable[str]) -> dict[str, bytes]:
         """Return which rows have had their verdict; the first byte of the value says which."""
@@ -139,29 +164,57 @@ class KeptRows:
             settled |= {by_key[key]: state for key, state in lookup.found.items()}
         return settled
 
-    def _connect(self) -> duckdb.DuckDBPyConnection:
-        """Return a connection whose view ``kept`` holds each refused row once."""
+    @contextmanager
+    def _connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Lend a connection whose view ``copies`` has every refused row once, or twice while it is being sealed.
+
+        Raises:
+            HeadwaterError: ``result_too_large`` when there are more of them than can be looked at.
+        """
         # The journal first: what is sealed in between is then seen twice, rather than not at all.
         unsealed = self._unsealed()
         state = self._lake.state(self._stream)
-        connection = duckdb.connect(":memory:", config={"threads": _THREADS})
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.register("unsealed", unsealed)
         sources = [f"SELECT {_COLUMNS} FROM unsealed"]  # noqa: S608 - names of ours
         if state is not None and state.files:
             files = ", ".join("'" + file.replace("'", "''") + "'" for file in state.files)
             sources.append(f"SELECT {_COLUMNS} FROM read_parquet([{files}], union_by_name = true)")  # noqa: S608 - paths of our own table
-        union = " UNION ALL ".join(sources)
-        connection.execute(f"CREATE VIEW kept AS SELECT DISTINCT ON (quarantine_id) * FROM ({union})")  # noqa: S608 - as above
-        return connection
+        with duckdb.connect(":memory:", config=_DUCKDB_LIMITS) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            connection.register("unsealed", unsealed)
+            connection.execute(f"CREATE VIEW copies AS {' UNION ALL '.join(sources)}")
+            try:
+                yield connection
+            except duckdb.OutOfMemoryException as error:
+                raise HeadwaterError(
+                    "result_too_large",
+                    "there are too many quarantined rows to be looked at together",
+                    hint="ask for one group or for fewer rows, or discard what nobody needs",
+                ) from error
 
     def _unsealed(self) -> pa.Table:
-        blocks = self._journal.read(self._stream, max_rows=_UNSEALED_ROWS, max_bytes=_UNSEALED_BYTES)
-        return pa.concat_tables([SCHEMA.empty_table(), *(decode_block(stored.block.payload) for stored in blocks)])
+        """Return the rows that wait in the journal, the oldest first, as far as there is room for them."""
+        tables = [SCHEMA.empty_table()]
+        size = 0
+        for stored in self._journal.read(self._stream, max_rows=_UNSEALED_ROWS, max_bytes=_UNSEALED_BYTES):
+            tables.append(decode_block(stored.block.payload))
+            size += tables[-1].nbytes
+            if size > _DECODED_BYTES:
+                break  # the rest can be seen once it is sealed
+        return pa.concat_tables(tables)
+
+    def _fitting(self, connection: duckdb.DuckDBPyConnection, ids: Sequence[str]) -> list[str]:
+        """Return the first of these rows that are small enough together, at least one if there is any."""
+        statement = """SELECT quarantine_id, max(coalesce(octet_length(raw), 0)) FROM copies
+            WHERE list_contains(?::VARCHAR[], quarantine_id) GROUP BY quarantine_id"""
+        sizes: dict[str, int] = dict(connection.execute(statement, [list(ids)]).fetchall()) if ids else {}
+        totals = accumulate(sizes[quarantine_id] for quarantine_id in ids)
+        count = sum(total <= PAGE_BYTES for total in totals)
+        return list(ids[: max(count, 1)])
 
     def _rows(self, connection: duckdb.DuckDBPyConnection, ids: Sequence[str]) -> list[dict[str, Any]]:
         if not ids:
             return []
-        statement = f"SELECT {_COLUMNS} FROM kept WHERE list_contains(?::VARCHAR[], quarantine_id)"  # noqa: S608 - names of ours
+        statement = f"""SELECT DISTINCT ON (quarantine_id) {_COLUMNS} FROM copies
+            WHERE list_contains(?::VARCHAR[], quarantine_id)"""  # noqa: S608 - names of ours
         rows: list[dict[str, Any]] = connection.execute(statement, [list(ids)]).to_arrow_table().to_pylist()
         return rows

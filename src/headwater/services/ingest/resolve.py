@@ -104,11 +104,15 @@ class Resolver:
     def _open_rows(self, fingerprint: str | None) -> Iterator[list[dict[str, Any]]]:
         """Yield batches of open rows; those refused while this runs are left for another time."""
         where = Filter(self._dataset.spec.id, fingerprint, before=new_id(QUARANTINE_PREFIX))
-        while rows := self._kept.page(where, limit=BATCH_ROWS, newest_first=False):
-            where = replace(where, after=rows[-1]["quarantine_id"])
+        is_last = False
+        while not is_last:
+            page = self._kept.page(where, limit=BATCH_ROWS, newest_first=False)
+            rows, is_last = page.rows, page.is_last
             settled = self._kept.settled(row["quarantine_id"] for row in rows)
             if open_rows := [row for row in rows if row["quarantine_id"] not in settled]:
                 yield open_rows
+            if rows:
+                where = replace(where, after=rows[-1]["quarantine_id"])
 
     def _replay_batch(
         self, rows: Sequence[Mapping[str, Any]], form: Format, requester: Requester, resolution: Resolution

@@ -123,11 +123,11 @@ def _add_quarantine(router: APIRouter, access: Access) -> None:
         def read() -> dict[str, Any]:
             kept = _kept(access.runtime, found)
             where = Filter(found.spec.id, fingerprint, before=cursor)
-            rows = kept.page(where, limit=limit, newest_first=True)
-            settled = kept.settled(row["quarantine_id"] for row in rows)
+            page = kept.page(where, limit=limit, newest_first=True)
+            settled = kept.settled(row["quarantine_id"] for row in page.rows)
             return {
-                "rows": [overview.describe_kept(row, found, settled) for row in rows],
-                "next_cursor": rows[-1]["quarantine_id"] if len(rows) == limit else None,
+                "rows": [overview.describe_kept(row, found, settled) for row in page.rows],
+                "next_cursor": None if page.is_last else page.rows[-1]["quarantine_id"],
             }
 
         return _json(await asyncio.to_thread(read))

@@ -14,6 +14,7 @@ from tests.fakes.ingest import ENVIRONMENT, Ingest, ingesting
 
 from headwater.contracts.model import Constraints, Field, LogicalType
 from headwater.contracts.rows import FieldError
+from headwater.services.ingest import kept
 from headwater.services.ingest.quarantine import SCHEMA, fingerprint_of, kinds_of
 
 BAD = {"id": "b", "qty": -1}
@@ -236,6 +237,40 @@ async def test_pages_follow_each_other(ingest: Ingest) -> None:
     rest = (await ingest.get("/v1/datasets/orders/quarantine", limit="3", cursor=reply["next_cursor"])).json()
     assert [row["row_index"] for row in reply["rows"] + rest["rows"]] == [4, 3, 2, 1, 0]
     assert rest["next_cursor"] is None
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+async def test_large_rows_come_a_few_at_a_time(
+    ingest: Ingest, monkeypatch: pytest.MonkeyPatch, *, sealed: bool
+) -> None:
+    monkeypatch.setattr(kept, "PAGE_BYTES", 5_000)
+    await ingest.send(
+        [{"id": f"r{n}", "qty": -1, "meta": {"x": "y" * size}} for n, size in enumerate((9, 2_000, 9_000))]
+    )
+    if sealed:
+        await ingest.seal()
+    seen: list[int] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = (await ingest.get("/v1/datasets/orders/quarantine", limit="3", **cursor)).json()
+        seen += [row["row_index"] for row in page["rows"]]
+        if page["next_cursor"] is None:
+            break
+        cursor = {"cursor": page["next_cursor"]}
+    assert seen == [2, 1, 0]
+    loosen(ingest)
+    result = await ingest.resolve("replay", all=True)
+    assert (result["accepted"], len(result["receipts"])) == (3, 2)
+
+
+async def test_more_rows_than_can_be_looked_at_are_an_answer_and_no_end_of_the_process(
+    ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept, "_DUCKDB_LIMITS", kept._DUCKDB_LIMITS | {"memory_limit": "1MB"})
+    await ingest.send([{"id": f"r{n}", "qty": -1} for n in range(20_000)])
+    reply = await ingest.get("/v1/datasets/orders/quarantine/groups")
+    assert (reply.status_code, reply.json()["code"]) == (413, "result_too_large")
+    assert (await ingest.send([{"id": "a"}])).status_code == 200
 
 
 async def test_verdicts_need_the_permission_and_a_clear_wish(ingest: Ingest) -> None:
