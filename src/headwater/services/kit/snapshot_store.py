@@ -33,7 +33,8 @@ class SnapshotStore:
     def environments(self) -> list[str]:
         """Return the environments that have snapshots."""
         with contextlib.suppress(FileNotFoundError):
-            return sorted(entry.name for entry in self._root.iterdir() if entry.is_dir())
+            entries = [entry for entry in self._root.iterdir() if entry.is_dir()]
+            return sorted(entry.name for entry in entries if _ENVIRONMENT.fullmatch(entry.name))
         return []
 
     def save(self, signed: SignedSnapshot, snapshot: Snapshot) -> None:

@@ -63,6 +63,7 @@ async def test_what_was_in_force_serves_from_disk_while_control_is_away(tmp_path
         await until(lambda: sorted(path.name for path in kept.iterdir()) == ["3.json", "4.json", "5.json"])
     control.is_down = True
     (kept / "5.json").write_text("{}")
+    (kept.parent / "lost+found").mkdir()  # what is none of ours keeps nothing from starting
     async with running(tmp_path, control, FakeService) as process:
         assert number(process) == 4
         reply = await process.http.post("/v1/hot/x", headers=HEADERS)
