@@ -177,8 +177,15 @@ async def test_mistakes_are_answered_by_row_and_field_and_the_next_request_works
         ("/c", "unknown_field"),
     }
     assert reply.json()["errors"][0]["row"] == 1
-    for body in (b'{"rows": [{"a": NaN, "b": 1}]}', b'{"rows": [{"a": 1', b"", b"{}", b"x" * (9 << 20)):
-        assert 400 <= (await fleet.predict(body)).status_code < 500
+    for body, status, code in (
+        (b'{"rows": [{"a": NaN, "b": 1}]}', 422, "input_invalid"),
+        (b'{"rows": [{"a": 1', 400, "malformed_body"),
+        (b"", 400, "empty_body"),
+        (b"{}", 422, "input_invalid"),
+        (b"x" * (9 << 20), 413, "payload_too_large"),
+    ):
+        reply = await fleet.predict(body)
+        assert (reply.status_code, reply.json()["code"]) == (status, code)
     assert (await fleet.predict()).status_code == 200
 
 
