@@ -28,6 +28,7 @@ from headwater.control.access.queries import get_role
 from headwater.control.audit.models import AuditEvent
 from headwater.control.catalog.apply import apply_project
 from headwater.control.catalog.models import ContractVersion, Dataset, Endpoint
+from headwater.control.console import home
 from headwater.control.console.model_admin import ConsoleModelAdmin
 from headwater.control.identity.actions import change_staff
 from headwater.control.kit.actions import SYSTEM, Actor
@@ -330,6 +331,30 @@ def test_the_console_home_sends_staff_on_and_shows_others_their_organisations(
     page = text_of(client, "/")
     assert "acme" in page
     assert "/api/v1/docs" in page
+
+
+def test_pages_about_errors_are_ours_and_tell_nothing_of_the_inside(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Client(enforce_csrf_checks=True, raise_request_exception=False)
+
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("secret inside")
+
+    replies = [
+        client.get("/nowhere"),
+        client.post("/accounts/login/", {"login": "a"}),
+        client.get("/", headers={"Host": "evil.example"}),
+    ]
+    monkeypatch.setattr(home, "staff", fail)
+    client.force_login(make_user())
+    replies.append(client.get("/"))
+    assert [reply.status_code for reply in replies] == [404, 403, 400, 500]
+    for reply in replies:
+        page = reply.content.decode()
+        assert "headwater/console.css" in page
+        assert "<h1>" in page
+        assert "secret" not in page
+        assert "Traceback" not in page
+        assert "Content-Security-Policy" in reply.headers
 
 
 def test_the_login_page_is_ours(db: None) -> None:
