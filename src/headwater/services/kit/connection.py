@@ -26,7 +26,8 @@ class BoundedConnection(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         """Begin as uvicorn's protocol does."""
         super().__init__(*arguments, **options)
-        self._unclaimed = 0  # bytes since a head, a piece of a body or a message was complete
+        self._unclaimed = 0  # bytes since a head or a piece of a body was complete
+        self._heard: Any = None  # the request whose head was complete last
         self._patience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
@@ -43,32 +44,20 @@ class BoundedConnection(HttpToolsProtocol):
         """Parse what came, and give up when too much of it leads to nothing."""
         self._unclaimed += len(data)
         super().data_received(data)
-        if not self._unclaimed or self.transport.is_closing():
-            return
+        request: Any = self.cycle
+        if request is not self._heard:
+            self._heard = request
+            self._unclaimed = 0
+            self._stop_waiting()
         if self._unclaimed > MAX_HEAD_BYTES:
             self._give_up(f"the request line and headers are longer than {MAX_HEAD_BYTES:,} bytes")
-        elif self._patience is None:
-            self._expect_head()
-
-    def on_message_begin(self) -> None:
-        """Count what follows, also behind the end of another request."""
-        self._unclaimed = max(self._unclaimed, 1)
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        """Count anew."""
-        self._claim()
-        super().on_headers_complete()
+        elif self._patience is None and (request is None or request.scope is not self.scope):
+            self._expect_head()  # another one has begun
 
     def on_body(self, body: bytes) -> None:
         """Count anew."""
-        self._claim()
+        self._unclaimed = 0
         super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        """Count anew."""
-        self._claim()
-        super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP as every other error is answered, and close."""
@@ -79,13 +68,11 @@ class BoundedConnection(HttpToolsProtocol):
         self.transport.write(STATUS_LINE[HTTPStatus.BAD_REQUEST] + head + b"\r\n" + body)
         self.transport.close()
 
-    def _claim(self) -> None:
-        self._unclaimed = 0
-        self._stop_waiting()
-
     def _give_up(self, why: str) -> None:
         """Answer, unless another answer is under way, and close."""
         self._stop_waiting()
+        if self.transport.is_closing():
+            return
         if self.cycle and not self.cycle.response_complete:
             self.transport.close()
         else:
@@ -95,9 +82,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._patience = self.loop.call_later(HEAD_SECONDS, self._lose_patience)
 
     def _lose_patience(self) -> None:
-        self._patience = None
-        if not self.transport.is_closing():
-            self._give_up(f"no complete request came within {HEAD_SECONDS:g} s")
+        self._give_up(f"no complete request came within {HEAD_SECONDS:g} s")
 
     def _stop_waiting(self) -> None:
         if self._patience is not None:
