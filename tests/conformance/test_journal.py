@@ -175,6 +175,8 @@ class TestKeys:
         journal.write(lambda tx: tx.put_keys(STREAM, {a: b"1" * 16, b: b"2" * 16}, 1))
         journal.write(lambda tx: tx.put_keys(STREAM, {a: b"9" * 16}, 2))
         assert journal.write(lambda tx: tx.find_keys(STREAM, [a, c, b])) == {a: b"1" * 16, b: b"2" * 16}
+        assert journal.find_keys(STREAM, [a, c, b]) == {a: b"1" * 16, b: b"2" * 16}
+        assert journal.find_keys("e/other", [a]) == {}
 
     def test_keys_are_seen_within_their_own_transaction(self, journal: Journal) -> None:
         def change(tx: JournalTransaction) -> object:

@@ -86,6 +86,9 @@ class MemoryJournal:
     def find_idempotency(self, scope: bytes) -> IdempotencyRecord | None:
         return self._state.idempotency.get(scope)
 
+    def find_keys(self, stream: str, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
+        return MemoryTransaction(self._state).find_keys(stream, keys)
+
     def find_receipt(self, receipt_id: str) -> Receipt | None:
         return self._state.receipts.get(receipt_id)
 

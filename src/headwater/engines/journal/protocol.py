@@ -179,6 +179,10 @@ class Journal(Protocol):
         """Return the stored outcome for a scope."""
         ...
 
+    def find_keys(self, stream: str, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
+        """Return which row keys are known by now, as a transaction would; waits for no writer and no room."""
+        ...
+
     def find_receipt(self, receipt_id: str) -> Receipt | None:
         """Return a receipt."""
         ...

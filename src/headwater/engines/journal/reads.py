@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import apsw
@@ -53,6 +54,12 @@ def find_idempotency(connection: apsw.Connection, scope: bytes) -> IdempotencyRe
         SELECT scope, fingerprint, status, body, receipt_id, created_at_us FROM idempotency WHERE scope = ?"""
     rows = fetch(connection, statement, (scope,))
     return IdempotencyRecord(*rows[0]) if rows else None
+
+
+def find_keys(connection: apsw.Connection, stream_id: int, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+    """Return which row keys of a stream are known, with the content digest each was first seen with."""
+    statement = "SELECT key, digest FROM row_keys WHERE stream_id = ? AND key = ?"
+    return dict(connection.executemany(statement, [(stream_id, key) for key in keys]))
 
 
 def find_receipt(connection: apsw.Connection, receipt_id: str) -> Receipt | None:

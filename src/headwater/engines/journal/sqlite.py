@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -80,6 +80,12 @@ class SqliteJournal:
         """Return the stored outcome for a scope."""
         with self._reading() as connection:
             return reads.find_idempotency(connection, scope)
+
+    def find_keys(self, stream: str, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
+        """Return which row keys are known by now."""
+        with self._reading() as connection:
+            found = reads.fetch(connection, "SELECT id FROM streams WHERE name = ?", (stream,))
+            return reads.find_keys(connection, found[0][0], keys) if found else {}
 
     def find_receipt(self, receipt_id: str) -> Receipt | None:
         """Return a receipt."""

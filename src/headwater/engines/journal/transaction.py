@@ -12,7 +12,7 @@ import apsw
 import msgspec
 
 from headwater.engines.journal.protocol import Block, Counts, IdempotencyConflict, IdempotencyRecord, Receipt
-from headwater.engines.journal.reads import fetch, find_idempotency
+from headwater.engines.journal.reads import fetch, find_idempotency, find_keys
 
 _ZERO: Final = (0, 0, 0, 0, 0, 0)
 
@@ -85,11 +85,7 @@ class SqliteTransaction:
     def find_keys(self, stream: str, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
         """Return which row keys are known, with the content digest each was first seen with."""
         known = self._find_stream(stream)
-        if known is None:
-            return {}
-        statement = "SELECT key, digest FROM row_keys WHERE stream_id = ? AND key = ?"
-        stream_id = known.id
-        return dict(self._executemany(statement, [(stream_id, key) for key in keys]))
+        return {} if known is None else find_keys(self._connection, known.id, keys)
 
     def put_keys(self, stream: str, entries: Mapping[bytes, bytes], seen_at_us: int) -> None:
         """Remember row keys and content digests; keys already known keep their first digest."""

@@ -55,7 +55,7 @@ def _add_quarantine(router: APIRouter, runtime: Runtime) -> None:
     async def groups(environment_id: str, dataset: str | None = None) -> Response:
         catalog = _catalog(runtime, environment_id)
         wanted = [_dataset(runtime, environment_id, dataset)] if dataset else list(catalog.datasets.values())
-        kept = KeptRows(runtime.journal, runtime.lake, runtime.committer, catalog.quarantine_stream)
+        kept = KeptRows(runtime.journal, runtime.lake, catalog.quarantine_stream)
         found = await asyncio.to_thread(kept.groups, [dataset.spec.id for dataset in wanted])
         return _json({"groups": [overview.describe_group(group, catalog) for group in found]})
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate
 from typing import Any, Final
@@ -17,17 +17,15 @@ import pyarrow as pa
 
 from headwater.core.errors import HeadwaterError
 from headwater.core.ids import parse_id
-from headwater.engines.journal.protocol import Journal, JournalTransaction
+from headwater.engines.journal.protocol import Journal
 from headwater.engines.lake.protocol import TableStore
 from headwater.services.ingest.encoding import decode_block
 from headwater.services.ingest.quarantine import SCHEMA
 from headwater.services.ingest.verdict import QUARANTINE_PREFIX
-from headwater.services.kit.service import Committer
 
 SAMPLES: Final = 3
 _UNSEALED_ROWS: Final = 50_000
 _UNSEALED_BYTES: Final = 64 << 20
-_LOOKUP_KEYS: Final = 5_000
 _THREADS: Final = 2
 # Rows come from outside and so does their size; nobody who looks at them may take the memory of those who send them.
 _DUCKDB_LIMITS: Final[dict[str, Any]] = {"threads": _THREADS, "memory_limit": "512MB", "temp_directory": ""}
@@ -94,26 +92,13 @@ class Page:
     is_last: bool
 
 
-@dataclass(slots=True)
-class _Lookup:
-    """A ``Commit`` that only asks which keys are known: in the transaction, so after all that was decided before."""
-
-    stream: str
-    keys: Sequence[bytes]
-    found: dict[bytes, bytes] = field(default_factory=dict)
-
-    def apply(self, transaction: JournalTransaction) -> None:
-        self.found = dict(transaction.find_keys(self.stream, self.keys))
-
-
 class KeptRows:
     """The refused rows of one environment."""
 
-    def __init__(self, journal: Journal, lake: TableStore, committer: Committer, stream: str) -> None:
+    def __init__(self, journal: Journal, lake: TableStore, stream: str) -> None:
         """Read the quarantine ``stream``."""
         self._journal = journal
         self._lake = lake
-        self._committer = committer
         self._stream = stream
 
     def groups(self, dataset_ids: Collection[str], *, samples: int = SAMPLES) -> list[Group]:
@@ -154,15 +139,10 @@ class KeptRows:
             return Page([rows[quarantine_id] for quarantine_id in chosen], is_last=len(chosen) == len(ids))
 
     def settled(self, quarantine_ids: Iterable[str]) -> dict[str, bytes]:
-        """Return which rows have had their verdict; the first byte of the value says which."""
+        """Return which rows have had their verdict by now; the first byte of the value says which."""
         by_key = {parse_id(QUARANTINE_PREFIX, text).bytes: text for text in quarantine_ids}
-        keys = list(by_key)
-        settled: dict[str, bytes] = {}
-        for start in range(0, len(keys), _LOOKUP_KEYS):
-            lookup = _Lookup(self._stream, keys[start : start + _LOOKUP_KEYS])
-            self._committer.submit(lookup).result()
-            settled |= {by_key[key]: state for key, state in lookup.found.items()}
-        return settled
+        found = self._journal.find_keys(self._stream, list(by_key))
+        return {by_key[key]: state for key, state in found.items()}
 
     @contextmanager
     def _connect(self) -> Iterator[duckdb.DuckDBPyConnection]:

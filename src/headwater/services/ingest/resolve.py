@@ -62,7 +62,7 @@ class Resolver:
         """Work on ``dataset``."""
         self._runtime = runtime
         self._dataset = dataset
-        self._kept = KeptRows(runtime.journal, runtime.lake, runtime.committer, dataset.quarantine_stream)
+        self._kept = KeptRows(runtime.journal, runtime.lake, dataset.quarantine_stream)
 
     def replay(self, requester: Requester, *, fingerprint: str | None) -> Resolution:
         """Send the open rows of a group, or of the dataset, through the active contract version.

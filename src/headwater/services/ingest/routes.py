@@ -171,7 +171,7 @@ def _add_verdicts(router: APIRouter, access: Access) -> None:
 
 
 def _kept(runtime: Runtime, dataset: Dataset) -> KeptRows:
-    return KeptRows(runtime.journal, runtime.lake, runtime.committer, dataset.quarantine_stream)
+    return KeptRows(runtime.journal, runtime.lake, dataset.quarantine_stream)
 
 
 def _json(value: Any) -> Response:

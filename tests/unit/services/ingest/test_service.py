@@ -8,7 +8,7 @@ from tests.builders.datasets import make_contract, make_dataset
 from tests.fakes.ingest import ENVIRONMENT, ingesting
 
 from headwater.core.settings import Settings
-from headwater.engines.journal.faults import unavailable
+from headwater.engines.journal.faults import exhausted, unavailable
 from headwater.services.app import create_app
 
 
@@ -60,6 +60,22 @@ async def test_a_full_journal_makes_the_process_not_ready_and_reading_goes_on(
         monkeypatch.undo()
         ingest.service.admission.check()
         assert (await ingest.send([{"id": "a"}])).status_code == 200
+
+
+async def test_quarantined_rows_can_be_looked_at_while_nothing_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ingesting(tmp_path, make_dataset(make_contract())) as ingest:
+        await ingest.send([{"id": 1}])
+
+        def full(_change: object) -> None:
+            raise exhausted(tmp_path)
+
+        monkeypatch.setattr(ingest.runtime.journal, "write", full)
+        assert (await ingest.send([{"id": "a"}])).status_code == 503
+        assert (await ingest.groups())[0]["open"] == 1
+        (row,) = (await ingest.get("/v1/datasets/orders/quarantine")).json()["rows"]
+    assert row["state"] == "open"
 
 
 @pytest.mark.parametrize("path", ["datasets", "datasets/orders", "receipts/rcp_1", "datasets/orders/quarantine"])
