@@ -30,6 +30,7 @@ from headwater.control.catalog.apply import apply_project
 from headwater.control.catalog.models import ContractVersion, Dataset, Endpoint
 from headwater.control.console import home
 from headwater.control.console.model_admin import ConsoleModelAdmin
+from headwater.control.console.templatetags.visible import visible
 from headwater.control.identity.actions import change_staff
 from headwater.control.kit.actions import SYSTEM, Actor
 from headwater.control.orgs.models import Environment, Organization, Project
@@ -331,6 +332,20 @@ def test_the_console_home_sends_staff_on_and_shows_others_their_organisations(
     page = text_of(client, "/")
     assert "acme" in page
     assert "/api/v1/docs" in page
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        ('{"name": "\u202eevil\u202c"}', '{"name": "⟨U+202E⟩evil⟨U+202C⟩"}'),
+        ("a\x00b\x1bc\ufeff", "a⟨U+0000⟩b⟨U+001B⟩c⟨U+FEFF⟩"),
+        ("a\tb\r\nשמר 日本 👩\u200d🔬", "a\tb\r\nשמר 日本 👩\u200d🔬"),
+        ("", ""),
+        (None, None),
+    ],
+)
+def test_a_raw_row_reads_as_it_came(raw: str | None, shown: str | None) -> None:
+    assert visible(raw) == shown
 
 
 def test_pages_about_errors_are_ours_and_tell_nothing_of_the_inside(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
