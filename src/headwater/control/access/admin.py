@@ -228,15 +228,15 @@ class ApiKeyAdmin(ConsoleModelAdmin):
     """API keys, without their secrets."""
 
     view_permission: ClassVar[str | None] = "key.read"
-    list_display = ("name", "shown_prefix", "principal", "environment", "state", "expires_at", "last_used_at")
+    list_display = ("name", "shown_prefix", "principal", "environment", "state", "expires_at")
     list_select_related = ("environment__project", "service_account", "user")
     list_filter = (LiveFilter,)
     search_fields = ("name", "key_prefix")
     fields = (
         "name", "shown_prefix", "principal", "environment", "scopes", "state", "created_at", "expires_at",
-        "revoked_at", "last_used_at",
+        "revoked_at",
     )  # fmt: skip
-    readonly_fields = ("shown_prefix", "principal", "state", "created_at", "revoked_at", "last_used_at")
+    readonly_fields = ("shown_prefix", "principal", "state", "created_at", "revoked_at")
     actions_list = ("create",)
     actions_detail = ("revoke",)
 

@@ -156,7 +156,6 @@ class KeyOut(Schema):
     created_at: datetime
     expires_at: datetime
     revoked_at: datetime | None
-    last_used_at: datetime | None
     revision: int
 
     @classmethod
@@ -171,7 +170,6 @@ class KeyOut(Schema):
             created_at=row.created_at,
             expires_at=row.expires_at,
             revoked_at=row.revoked_at,
-            last_used_at=row.last_used_at,
             revision=row.revision,
         )
 

@@ -131,7 +131,7 @@ def is_bookkeeping() -> bool:
 
 @contextmanager
 def bookkeeping() -> Iterator[None]:
-    """Allow writes that nobody decided, such as when a key was last used; never a change of state."""
+    """Allow writes that nobody decided, such as how many rows wait in a group; never a change of state."""
     token = _bookkeeping.set(True)
     try:
         yield
