@@ -16,14 +16,14 @@ from headwater.cli.doctor import examine
 from headwater.cli.supervisor.banner import Banner
 from headwater.cli.supervisor.logs import LogStream
 from headwater.cli.supervisor.processes import identity
-from headwater.cli.supervisor.run import run
+from headwater.cli.supervisor.run import _Up, run
 from headwater.cli.supervisor.setup import SetUp, read_setup, write_setup
 from headwater.cli.supervisor.specs import process_specs
 from headwater.cli.supervisor.state import ProcessState, UpState
 from headwater.cli.valkey import find_program, valkey_spec
 from headwater.core.errors import HeadwaterError
 from headwater.core.home import Home
-from headwater.core.settings import CacheSettings, ControlSettings, ServicesSettings, Settings
+from headwater.core.settings import CacheSettings, ControlSettings, ServicesSettings, Settings, UpSettings
 
 
 @pytest.fixture
@@ -203,7 +203,72 @@ def test_a_log_goes_on_when_its_reader_has_gone(tmp_path: Path) -> None:
 
     stream = LogStream(Gone(), tmp_path / "up.log")
     stream.line("control", "hello")
-    stream.show("password")
+    stream.show("password", {})
     stream.close()
 
     assert (tmp_path / "up.log").read_text() == "control   │ hello\n"
+
+
+def test_a_log_for_machines_is_one_object_a_line_whoever_wrote_it(tmp_path: Path) -> None:
+    output = io.StringIO()
+    stream = LogStream(output, tmp_path / "up.log", as_json=True)
+    stream.line("services", '{"event": "listening", "process": "services", "n": 1}')
+    stream.line("valkey", "12769:M # WARNING \x1b[1m日本")
+    stream.line("worker", "")
+    stream.line("worker", "[1, 2]")
+    stream.say("stopping")
+    stream.show("  password  open sesame", {"password": "open sesame"})
+    stream.close()
+
+    lines = [json.loads(line) for line in output.getvalue().splitlines()]
+    assert lines[0] == {"event": "listening", "process": "services", "n": 1}
+    assert [line["process"] for line in lines] == ["services", "valkey", "worker", "worker", "headwater", "headwater"]
+    assert lines[1]["event"] == "12769:M # WARNING \x1b[1m日本"
+    assert lines[3]["event"] == "[1, 2]"
+    assert lines[-1]["password"] == "open sesame"
+    kept = (tmp_path / "up.log").read_text()
+    assert [json.loads(line) for line in kept.splitlines()] == lines[:-1]
+    assert "sesame" not in kept
+
+
+def test_a_terminal_without_our_letters_sees_every_line() -> None:
+    raw = io.BytesIO()
+    stream = LogStream(io.TextIOWrapper(raw, encoding="ascii"))
+    stream.line("control", "Zürich")
+
+    assert raw.getvalue() == b"control   \\u2502 Z\\xfcrich\n"
+
+
+@pytest.mark.parametrize(("variables", "colour"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)])
+def test_a_terminal_without_colours_gets_none(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], colour: bool
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    for name in ("NO_COLOR", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    terminal = Terminal()
+    LogStream(terminal).line("control", "hello")
+
+    assert ("\x1b[" in terminal.getvalue()) is colour
+
+
+async def test_a_command_of_the_project_that_cannot_be_run_stops_nothing(tmp_path: Path) -> None:
+    output = io.StringIO()
+    home = Home(tmp_path / "home")
+    home.prepare()
+    commands = ("echo 'unbalanced", "true", "no-such-command-anywhere")
+    settings = Settings(home=home.root, project=tmp_path, up=UpSettings(after_start=commands))
+    await _Up(settings, home, LogStream(output))._after_start()
+    gone = settings.model_copy(update={"project": tmp_path / "gone"})
+    await _Up(gone, home, LogStream(output))._after_start()
+
+    told = output.getvalue()
+    assert "`echo 'unbalanced` cannot be run: No closing quotation; everything else goes on" in told
+    assert "`true` failed" not in told
+    assert "`no-such-command-anywhere` failed with exit code 127" in told
+    assert "`true` cannot be run: [Errno 2]" in told

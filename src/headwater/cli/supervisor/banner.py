@@ -44,13 +44,31 @@ class Banner:
             shown = self.password or "(shown on the first start; `headwater users create-admin` makes another)"
             lines += [f"  login     {self.email}", f"  password  {shown}"]
         if self.api_key:
-            is_shown = self.password is not None or self.key_file is None
-            lines.append(f"  API key   {self.api_key if is_shown else f'in {self.key_file}'}")
-            if self.try_path:
-                key = self.api_key if is_shown else f"$(cat {shlex.quote(str(self.key_file))})"
-                curl = f"curl -H \"Authorization: Bearer {key}\" '{self.services_url}{self.try_path}'"
-                lines += ["  try it:", "", f"  {curl}", ""]
+            lines.append(f"  API key   {self.api_key if self._shows_key else f'in {self.key_file}'}")
+            if self._curl:
+                lines += ["  try it:", "", f"  {self._curl}", ""]
         return "\n".join(lines)
+
+    def private_facts(self) -> dict[str, str | None]:
+        """Return the same for machines; null is what is not to be shown."""
+        return {
+            "login": self.email,
+            "password": self.password,
+            "api_key": self.api_key if self._shows_key else None,
+            "api_key_file": str(self.key_file) if self.key_file else None,
+            "try_it": self._curl,
+        }
+
+    @property
+    def _shows_key(self) -> bool:
+        return self.password is not None or self.key_file is None
+
+    @property
+    def _curl(self) -> str | None:
+        if not self.api_key or not self.try_path:
+            return None
+        key = self.api_key if self._shows_key else f"$(cat {shlex.quote(str(self.key_file))})"
+        return f"curl -H \"Authorization: Bearer {key}\" '{self.services_url}{self.try_path}'"
 
 
 def _mib(size: int) -> str:

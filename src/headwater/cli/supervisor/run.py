@@ -41,7 +41,7 @@ def run(settings: Settings, output: TextIO) -> None:
     home = Home(settings.home)
     home.prepare()
     with hold_home(home):
-        stream = LogStream(output, home.logs / "up.log")
+        stream = LogStream(output, home.logs / "up.log", as_json=settings.log.format == "json")
         try:
             for ended in end_leftovers(home):
                 stream.say(f"ended {ended}, which a killed run had left behind")
@@ -176,7 +176,7 @@ class _Up:
             self._stream.say(line)
         if setup.problem:
             self._stream.say(f"the project was not applied: {setup.problem}")
-        self._stream.show(banner.private_text())
+        self._stream.show(banner.private_text(), banner.private_facts())
 
     async def _after_start(self) -> None:
         """Run the project's own commands; a failure is told and stops nothing."""
@@ -190,13 +190,12 @@ class _Up:
             environment["HEADWATER_API_KEY"] = self._home.demo_key.read_text(encoding="ascii").strip()
         for line in settings.up.after_start:
             self._stream.line("start", f"$ {line}")
-            spec = ChildSpec(
-                "start",
-                tuple(shlex.split(line)),
-                ready.always,
-                environment=environment,
-                directory=settings.project,
-            )
-            child = await self._supervisor.run_once(spec)
-            if child.returncode != 0:
-                self._stream.say(f"`{line}` failed with exit code {child.returncode}; everything else goes on")
+            try:
+                words = tuple(shlex.split(line))
+                spec = ChildSpec("start", words, ready.always, environment=environment, directory=settings.project)
+                code = (await self._supervisor.run_once(spec)).returncode
+            except (OSError, ValueError) as error:
+                self._stream.say(f"`{line}` cannot be run: {error}; everything else goes on")
+            else:
+                if code != 0:
+                    self._stream.say(f"`{line}` failed with exit code {code}; everything else goes on")
