@@ -66,7 +66,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 
 def _versions() -> Finding:
-    found = [f"{name} {metadata.version(name)}" for name in _PACKAGES]
+    found = [f"{name} {_version_of(name)}" for name in _PACKAGES]
     lines = [
         f"headwater {__version__}",
         f"Python {sys.version.split()[0]}",
@@ -74,6 +74,14 @@ def _versions() -> Finding:
         *found,
     ]
     return Finding("ok", "versions", ", ".join(lines))
+
+
+def _version_of(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        # Valkey may come from the system instead.
+        return "not installed"
 
 
 def _home(home: Home) -> Finding:

@@ -40,6 +40,15 @@ def _facts(error: Exception) -> dict[str, Any] | None:
         return {"code": "unreachable", "detail": str(error), "hint": "is it running? `headwater doctor` looks"}
     if isinstance(error, ClientError):
         return {"code": "input", "detail": str(error), "hint": None}
+    return _machine_facts(error)
+
+
+def _machine_facts(error: Exception) -> dict[str, Any] | None:
+    """Return the same for what files and databases raise."""
+    if type(error).__name__ == "OperationalError" and type(error).__module__ == "django.db.utils":
+        hint = "try again; if it stays so, check database.url and who else writes to it"
+        detail = f"the control database cannot be used now: {str(error).strip()}"
+        return {"code": "config_unavailable", "detail": detail, "hint": hint}
     if isinstance(error, OSError) and error.filename is not None:
         return {"code": "file", "detail": f"{os.fsdecode(error.filename)}: {error.strerror}", "hint": None}
     return None
@@ -47,7 +56,8 @@ def _facts(error: Exception) -> dict[str, Any] | None:
 
 def _in_words(facts: dict[str, Any]) -> str:
     lines = [f"error: {facts['detail']} ({facts['code']})"]
-    errors = facts.get("errors") or []
+    # What the sentence says already is not said again.
+    errors = [one for one in facts.get("errors") or () if str(one.get("message", one)) not in facts["detail"]]
     for one in errors[:_SHOWN_ERRORS]:
         place = ":".join(str(one[name]) for name in ("source", "path") if one.get(name))
         lines.append(f"  {place}: {one.get('message', one)}" if place else f"  {one.get('message', one)}")

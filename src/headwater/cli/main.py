@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 it did not work (the reason and the cure are on stderr), 2
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 from typing import Annotated, Final, NamedTuple, NoReturn
 
@@ -86,6 +87,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     for name, entry in COMMANDS.items():
         group.add_command(TyperCommand(name, help=entry.summary, rich_help_panel=entry.panel))
     arguments = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Where a terminal lacks a letter, its code is better than a failure.
+            stream.reconfigure(errors="backslashreplace")
     try:
         group.main(arguments, prog_name="headwater")
     except Exception as error:  # noqa: BLE001 - the one place where errors become words

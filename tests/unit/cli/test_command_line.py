@@ -76,6 +76,38 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"headwater {headwater.__version__}\n"
 
 
+def test_a_mistake_that_the_sentence_names_is_not_named_again(capsys: pytest.CaptureFixture[str]) -> None:
+    errors = [{"path": "email", "message": "Enter an address."}, {"path": "name", "message": "Too long."}]
+    error = HeadwaterError("invalid_parameter", "'x': Enter an address.", extra={"errors": errors})
+
+    assert explain(error, as_json=False) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "error: 'x': Enter an address. (invalid_parameter)",
+        "  name: Too long.",
+    ]
+
+
+def test_a_busy_database_is_no_bug(capsys: pytest.CaptureFixture[str]) -> None:
+    from django.db import OperationalError
+
+    assert explain(OperationalError("database is locked"), as_json=False) == 1
+    told = capsys.readouterr().err
+    assert "database is locked (config_unavailable)" in told
+    assert "Traceback" not in told
+
+
+def test_a_terminal_without_a_letter_gets_its_code(tmp_path: Path) -> None:
+    outcome = subprocess.run(
+        [sys.executable, "-m", "headwater", "contract", "check", str(tmp_path / "zürich.yaml")],
+        capture_output=True,
+        check=False,
+        env={"PYTHONIOENCODING": "ascii", "PATH": ""},
+    )
+    assert outcome.returncode == 1
+    assert b"z\\xfcrich.yaml: No such file" in outcome.stderr
+    assert b"Traceback" not in outcome.stderr
+
+
 @pytest.mark.parametrize(
     "arguments", [["nope"], ["serve"], ["serve", "nothing"], ["ingest", "d"], ["up", "--control-port", "70000"]]
 )

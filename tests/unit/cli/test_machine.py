@@ -153,6 +153,13 @@ def test_a_nearly_full_disk_fails(home: Home) -> None:
     assert findings(full)["disk"][0].status == "fail"
 
 
+def test_a_package_that_is_not_installed_is_told(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_PACKAGES", ("duckdb", "no-such-package"))
+
+    (finding,) = findings(settings_for(home))["versions"]
+    assert "no-such-package not installed" in finding.detail
+
+
 def test_what_is_secret_stays_off_the_logged_lines() -> None:
     banner = Banner(
         seconds=3.21,

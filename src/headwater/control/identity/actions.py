@@ -8,6 +8,7 @@ from django.core.exceptions import ValidationError
 from headwater.control.access.owners import keeping_an_owner
 from headwater.control.identity.models import User
 from headwater.control.kit.actions import Actor, action, note
+from headwater.control.kit.tenancy import listed_errors
 from headwater.core.errors import HeadwaterError
 
 
@@ -25,7 +26,7 @@ def create_user(
         raise HeadwaterError(
             "conflict" if taken else "invalid_parameter",
             f"{email!r}: {' '.join(error.messages)}",
-            extra={"errors": error.message_dict},
+            extra={"errors": listed_errors(error)},
         ) from error
     user.save()
     return user

@@ -194,4 +194,13 @@ def _validate(entity: Entity) -> None:
             for name, messages in problems.items()
         )
         code = "conflict" if unique else "invalid_parameter"
-        raise HeadwaterError(code, f"{entity._meta.verbose_name}: {text}", extra={"errors": problems}) from error
+        extra = {"errors": listed_errors(error)}
+        raise HeadwaterError(code, f"{entity._meta.verbose_name}: {text}", extra=extra) from error
+
+
+def listed_errors(error: ValidationError) -> list[dict[str, str]]:
+    """Return what Django found wrong as problem documents list it: the field, and what about it."""
+    return [
+        {"path": "" if name == NON_FIELD_ERRORS else name, "message": " ".join(messages)}
+        for name, messages in error.message_dict.items()
+    ]
