@@ -138,5 +138,6 @@ LANGUAGE_CODE = "en"
 FORMAT_MODULE_PATH = "headwater.control.console.formats"
 LOGGING_CONFIG = None
 
-# A project directory is applied in one request; artifacts are streamed and not counted.
+# A project directory is applied in one request; a model's artifact is put in one of its own.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 32 << 20
+MAX_ARTIFACT_BYTES = 512 << 20

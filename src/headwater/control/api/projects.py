@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from django.conf import settings
 from django.http import HttpRequest
 from ninja import Router, Schema
 
@@ -18,7 +19,6 @@ from headwater.core.errors import HeadwaterError
 from headwater.engines.blobs import open_blobs
 
 router = Router(tags=["Projects"])
-MAX_ARTIFACT_BYTES: Final = 512 << 20
 _CHUNK_BYTES: Final = 1 << 20
 
 
@@ -54,8 +54,9 @@ def put_artifact(request: HttpRequest, sha256: str) -> ArtifactOut:
     with tempfile.NamedTemporaryFile(prefix="headwater-artifact-") as file:
         while chunk := request.read(_CHUNK_BYTES):
             size += len(chunk)
-            if size > MAX_ARTIFACT_BYTES:
-                raise HeadwaterError("payload_too_large", f"an artifact has at most {MAX_ARTIFACT_BYTES >> 20} MiB")
+            if size > settings.MAX_ARTIFACT_BYTES:
+                limit = settings.MAX_ARTIFACT_BYTES >> 20
+                raise HeadwaterError("payload_too_large", f"an artifact has at most {limit} MiB")
             file.write(chunk)
         file.flush()
         if not size:
