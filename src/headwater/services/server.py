@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,8 @@ from headwater.core.settings import PREFIX, Settings, load_settings
 from headwater.services.app import check_services, create_app
 from headwater.services.kit.connection import BoundedConnection
 
+# The writer needs the interpreter some twenty times a commit, briefly; by default a busy loop lends it every 5 ms.
+SWITCH_SECONDS: Final = 0.000_5
 _FACTORY: Final = "headwater.services.server:application"
 _ONLY: Final = "_HEADWATER_SERVICES_ONLY"  # not a setting: how the parent tells its workers
 _GRACE_SECONDS: Final = 20
@@ -46,6 +49,7 @@ def serve(settings: Settings, only: Sequence[str] | None = None) -> None:
         SystemExit: the application could not start; its log says why.
     """
     configure_logging(settings.log, process="services")
+    sys.setswitchinterval(SWITCH_SECONDS)
     names = check_services(only)
     Home(settings.home).prepare()
     listener = _bind(settings.services.host, settings.services.port)
@@ -68,6 +72,7 @@ def application() -> ASGIApp:
     """Return the application of one of several workers, from what ``serve`` put into the environment."""
     settings = load_settings(file=Path(os.devnull))
     configure_logging(settings.log, process="services")
+    sys.setswitchinterval(SWITCH_SECONDS)
     return _build(settings, os.environ[_ONLY].split(","))
 
 
