@@ -10,9 +10,24 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.builders.system import clean, make_system
+from tests.builders.system import clean, make_system, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+
+
+def test_the_first_password_is_shown_before_everything_is_ready(tmp_path: Path) -> None:
+    system = make_system(tmp_path)
+    with system.log.open("wb") as log:
+        command = system.command("up", "--control-port", "0", "--services-port", "0")
+        system.process = subprocess.Popen(command, stdout=log, stderr=log, env=clean())
+    wait_for(lambda: "  password  " in system.log.read_text(), 60, "the password")
+    assert system.stop(signal.SIGINT) == 0
+    log_text = system.log.read_text()
+    assert "ready after" not in log_text
+    assert "shown on the first start" not in log_text
+    password = log_text.split("  password  ")[1].split()[0]
+    assert len(password) >= 16
+    assert password not in (system.home / "logs" / "up.log").read_text(), "no file may hold it"
 
 
 @pytest.mark.parametrize("phase", [0, 1, 2])

@@ -132,6 +132,10 @@ class _Up:
         self._supervisor.keep(specs["services"])
         self._supervisor.keep(specs["sealer"])
         setup = await self._set_up()
+        if setup.password is not None:
+            # At once: it is not to be had again, and who stops before everything is ready must have seen it.
+            shown = {"login": setup.email, "password": setup.password}
+            self._stream.show("\n".join(f"  {name:<9} {value}" for name, value in shown.items()), shown)
         self._supervisor.keep(specs["control"])
         self._supervisor.keep(specs["worker"])
         try:
