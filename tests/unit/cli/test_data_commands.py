@@ -16,6 +16,7 @@ from tests.fakes.peer import Peer
 
 from headwater.cli import main as entry
 from headwater.cli.resumable import BatchKeys
+from headwater.cli.tables import draw_table, open_console
 from headwater.client.framing import split
 
 
@@ -167,6 +168,17 @@ def test_a_table_shows_the_rows(peer: Peer, capsys: pytest.CaptureFixture[str]) 
     assert "carrier" in text
     assert "[b]" in text
     assert "2 rows" in text
+
+
+def test_data_does_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    evil = "\x1b]0;owned\x07\x1b[31m\u202egnp.exe"
+    draw_table(open_console(), [evil], [[evil], ["日本 é\nsecond line"], [None]])
+
+    text = capsys.readouterr().out
+    assert not set("\x1b\x07\u202e") & set(text)
+    assert "\\x1b]0;owned\\x07\\x1b[31m\\u202egnp.exe" in text
+    assert "日本 é" in text
+    assert "second line" in text
 
 
 def test_datasets_are_listed_with_their_counts(peer: Peer, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from headwater.cli.options import HomeOption, JsonOption, ProjectOption
 from headwater.cli.progress import LoadProgress, show_progress
 from headwater.cli.resumable import STDIN, BatchKeys, format_of, open_counted, size_of
 from headwater.cli.session import Session, open_session
-from headwater.cli.tables import draw_table
+from headwater.cli.tables import draw_table, shown
 from headwater.client import Client, ClientError, IngestReply, IngestSummary
 from headwater.client.calls import ingest as ingest_call
 from headwater.client.framing import BATCH_ROWS, Format, split
@@ -125,7 +125,8 @@ def _draw(console: Console, dataset: str, summary: IngestSummary, *, complete: b
         console.print(f"{summary.replayed_rows:,} of these rows had been sent before and were not stored again.")
     kinds = sorted(summary.error_summary.items(), key=lambda item: -item[1])
     for (code, path), count in kinds[:_SHOWN_KINDS]:
-        console.print(f"  {count:>9,} rows: {code} at {path}")
+        console.print(f"  {count:>9,} times {code} at {shown(path) or 'the row'}")
     for row in summary.errors[:_SHOWN_ROWS]:
         for error in row.get("errors", ())[:1]:
-            console.print(f"  row {row['row']}: {error.get('path')} {error.get('message')}")
+            place, message = error.get("path") or "the row", error.get("message")
+            console.print(f"  row {row['row']}: {shown(f'{place} {message}')}")
