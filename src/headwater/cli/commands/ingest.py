@@ -125,7 +125,7 @@ def _draw(console: Console, dataset: str, summary: IngestSummary, *, complete: b
         console.print(f"{summary.replayed_rows:,} of these rows had been sent before and were not stored again.")
     kinds = sorted(summary.error_summary.items(), key=lambda item: -item[1])
     for (code, path), count in kinds[:_SHOWN_KINDS]:
-        console.print(f"  {count:>9,} times {code} at {shown(path) or 'the row'}")
+        console.print(f"  {count:>9,} rows: {code} at {shown(path) or 'the row'}")
     for row in summary.errors[:_SHOWN_ROWS]:
         for error in row.get("errors", ())[:1]:
             place, message = error.get("path") or "the row", error.get("message")
