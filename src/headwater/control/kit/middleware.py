@@ -24,6 +24,8 @@ _log = get_logger(__name__)
 _MACHINES: Final = ("/livez", "/readyz", "/metrics", "/internal/", "/static/")
 _WORTH_A_LINE: Final = 400
 _DATA_POLICY: Final = "default-src 'none'; frame-ancestors 'none'"
+_RESET_KEY: Final = re.compile(r"(?<=/password/reset/key/)[^/]+")
+"""What the link in a mail carries: whoever reads it may set the password."""
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_.:-]{8,100}")
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
@@ -67,7 +69,7 @@ def _end(request: HttpRequest, response: HttpResponseBase, seconds: float) -> Ht
         logging.DEBUG if quiet else logging.INFO,
         "request",
         method=request.method,
-        path=request.path_info,
+        path=_RESET_KEY.sub("[redacted]", request.path_info),
         status=response.status_code,
         milliseconds=round(seconds * 1_000, 1),
     )

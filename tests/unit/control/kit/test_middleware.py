@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import pytest
+import structlog
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.test import Client, RequestFactory
 
@@ -48,6 +49,14 @@ def test_where_cookies_are_secure_browsers_are_told_to_stay_with_https(settings:
     assert "Strict-Transport-Security" not in respond("/", HttpResponse()).headers
     settings.SESSION_COOKIE_SECURE = True
     assert respond("/", HttpResponse()).headers["Strict-Transport-Security"] == "max-age=31536000"
+
+
+def test_the_key_that_resets_a_password_is_not_logged() -> None:
+    with structlog.testing.capture_logs() as lines:
+        respond("/accounts/password/reset/key/1-c0ffee-secret/", HttpResponse())
+        respond("/accounts/password/reset/", HttpResponse())
+    paths = [line["path"] for line in lines]
+    assert paths == ["/accounts/password/reset/key/[redacted]/", "/accounts/password/reset/"]
 
 
 def test_requests_are_counted(db: None) -> None:
