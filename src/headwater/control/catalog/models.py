@@ -89,11 +89,6 @@ class ContractVersion(TenantEntity):
         """Return what a grant on the dataset alone names."""
         return self.dataset.grant_resource
 
-    @property
-    def takes_rows(self) -> bool:
-        """Return whether rows may name this version."""
-        return self.state in (self.State.ACTIVE, self.State.DEPRECATED)
-
 
 class Activation(TenantEntity):
     """The one contract version that an environment holds rows of a dataset against by default."""

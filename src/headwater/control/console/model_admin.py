@@ -113,7 +113,6 @@ class ConsoleModelAdmin(ModelAdmin):  # type: ignore[misc]
         view_permission: what a member of staff who is no superuser needs in an organisation to see its rows; None:
             superusers alone see them.
         org_path: the look-up from a row to its organisation's primary key.
-        columns_first: the columns of the list.
     """
 
     view_permission: ClassVar[str | None] = None

@@ -14,7 +14,14 @@ from django.http import HttpRequest, HttpResponse
 from headwater.control.access.members import activate_member, change_role, invite_member, suspend_member
 from headwater.control.access.models import Role
 from headwater.control.console.model_admin import ActionForm, ConsoleModelAdmin, acting, button, operating
-from headwater.control.orgs.actions import create_environment, create_organization, create_project
+from headwater.control.orgs.actions import (
+    change_protection,
+    create_environment,
+    create_organization,
+    create_project,
+    reactivate_organization,
+    suspend_organization,
+)
 from headwater.control.orgs.models import Environment, Membership, Organization, Project
 from headwater.core.errors import HeadwaterError
 from headwater.core.settings import SLUG
@@ -67,6 +74,7 @@ class OrganizationAdmin(ConsoleModelAdmin):
     list_display = ("slug", "name", "status", "created_at")
     search_fields = ("slug", "name")
     actions_list = ("create",)
+    actions_detail = ("suspend", "reactivate")
 
     def belongs_to(self, orgs: list[uuid.UUID]) -> Q:
         """Return the organisations themselves."""
@@ -84,6 +92,34 @@ class OrganizationAdmin(ConsoleModelAdmin):
         return self.act(
             request, run, title="New organisation", submit="Create", back=self.link("changelist"), form=form
         )
+
+    @button("Suspend", path="suspend", icon="block")
+    def suspend(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Stop serving an organisation."""
+        org = self.row(request, object_id)
+
+        def run(values: dict[str, Any]) -> str:
+            suspend_organization(actor=operating(request), org=org, reason=values["reason"])
+            return f"{org} is suspended."
+
+        return self.act(
+            request, run, title=f"Suspend {org}", submit="Suspend", back=self.link("change", object_id), danger=True,
+            explanation="Within a second none of its keys opens anything. Its data stays.", original=org,
+        )  # fmt: skip
+
+    @button("Reactivate", path="reactivate", icon="check")
+    def reactivate(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Serve an organisation again."""
+        org = self.row(request, object_id)
+
+        def run(values: dict[str, Any]) -> str:
+            reactivate_organization(actor=operating(request), org=org, reason=values["reason"])
+            return f"{org} is served again."
+
+        return self.act(
+            request, run, title=f"Reactivate {org}", submit="Reactivate", back=self.link("change", object_id),
+            original=org,
+        )  # fmt: skip
 
 
 @admin.register(Project)
@@ -118,6 +154,7 @@ class EnvironmentAdmin(ConsoleModelAdmin):
     list_display = ("key", "project", "org", "protected", "identifier")
     list_select_related = ("project", "org")
     actions_list = ("create",)
+    actions_detail = ("protection",)
 
     @admin.display(description="identifier")
     def identifier(self, row: Environment) -> str:
@@ -136,6 +173,25 @@ class EnvironmentAdmin(ConsoleModelAdmin):
 
         form = EnvironmentForm(request.POST or None).offered_to(request, "organization.write")
         return self.act(request, run, title="New environment", submit="Create", back=self.link("changelist"), form=form)
+
+    @button("Protection", path="protection", icon="shield")
+    def protection(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Protect an environment, or cease to."""
+        environment = self.row(request, object_id)
+        protected = not environment.protected
+
+        def run(values: dict[str, Any]) -> str:
+            change_protection(
+                actor=acting(request), environment=environment, protected=protected, reason=values["reason"]
+            )
+            return f"{environment} is {'protected' if protected else 'not protected any more'}."
+
+        return self.act(
+            request, run, title=f"{'Protect' if protected else 'Cease to protect'} {environment}",
+            submit="Protect" if protected else "Cease to protect", back=self.link("change", object_id),
+            explanation="Protected environments serve approved model versions only.", danger=not protected,
+            original=environment,
+        )  # fmt: skip
 
 
 @admin.register(Membership)

@@ -254,6 +254,27 @@ def test_a_version_is_promoted_in_environments_of_its_own_project_alone(operator
     assert not offered.exists(), "what one reader is offered is not kept for the next"
 
 
+def test_an_organisation_is_suspended_and_served_again(operator: Client, stocked: Environment) -> None:
+    address = f"/admin/orgs/organization/{stocked.org.pk}/"
+    assert any(spec.allowances for spec in newest_snapshot(stocked).keys.values())
+    assert operator.post(f"{address}suspend/", {"reason": "unpaid"}).status_code == 302
+    assert not any(spec.allowances for spec in newest_snapshot(stocked).keys.values())
+    assert operator.post(f"{address}reactivate/", {"reason": "paid"}).status_code == 302
+    assert any(spec.allowances for spec in newest_snapshot(stocked).keys.values())
+    owner = staff_member(stocked, "owner")
+    assert "operate the platform" in owner.post(f"{address}suspend/", {"reason": ""}).content.decode()
+
+
+def test_an_environment_is_protected_by_those_who_may(stocked: Environment) -> None:
+    address = f"/admin/orgs/environment/{stocked.pk}/protection/"
+    assert (
+        "lacks organization.write" in staff_member(stocked, "developer").post(address, {"reason": ""}).content.decode()
+    )
+    assert not newest_snapshot(stocked).environment.protected
+    assert staff_member(stocked, "owner").post(address, {"reason": "production"}).status_code == 302
+    assert newest_snapshot(stocked).environment.protected
+
+
 def test_somebody_is_let_into_the_admin_and_out_again(operator: Client, environment: Environment) -> None:
     member = make_member(environment.org, "operator")
     client = Client()
