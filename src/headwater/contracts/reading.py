@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -31,6 +31,8 @@ from headwater.contracts.jsontext import (
 from headwater.contracts.model import Contract
 from headwater.contracts.record import RowCheck, Verdict
 from headwater.contracts.rows import FieldError, ReadLimits, RowFault
+
+_DECODED_BELOW_BYTES: Final = 64 << 10
 
 
 class Reading:
@@ -248,7 +250,9 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def is_utf8(body: bytes) -> bool:
-    """Return whether a whole body is valid UTF-8; Arrow looks without making text of it."""
+    """Return whether a whole body is valid UTF-8; Arrow looks at a large one without making text of it."""
+    if len(body) < _DECODED_BELOW_BYTES:
+        return _is_utf8(body)
     offsets = pa.py_buffer(np.array([0, len(body)], dtype=np.int64))
     try:
         pa.LargeBinaryArray.from_buffers(pa.large_binary(), 1, [None, offsets, pa.py_buffer(body)]).cast(

@@ -2,7 +2,8 @@
 
 The loop puts submissions into a queue; the encoder thread takes all that wait, makes one segment per dataset and
 contract version, and hands the segments to the group commit. While one round is being made durable the next one is
-encoded; never more, so that rounds grow with the load instead of queueing up.
+encoded; never more, so that rounds grow with the load instead of queueing up. A few rows are encoded in the loop
+itself as soon as the disk is free: that takes less time than two threads passing the interpreter to and fro.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Lock, Semaphore, Thread
 from typing import Final
@@ -25,6 +27,7 @@ from headwater.services.kit.service import Committer
 
 MAX_GROUP_ROWS: Final = 20_000
 OVERLAP_FROM_ROWS: Final = 512
+INLINE_BELOW_ROWS: Final = 64
 ROUNDS_AHEAD: Final = 1
 
 _log = get_logger(__name__)
@@ -38,6 +41,9 @@ class Pipeline:
         """Prepare; ``start`` begins."""
         self._committer = committer
         self._gathered: list[Submission] = []
+        self._gathered_rows = 0
+        self._with_encoder = 0  # submissions that the encoder thread has not put into a round yet
+        self._with_encoder_lock = Lock()
         self._queue: SimpleQueue[list[Submission] | None] = SimpleQueue()
         self._ahead = Semaphore(ROUNDS_AHEAD)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -59,7 +65,7 @@ class Pipeline:
         """Commit what waits and end the thread."""
         self._closed = True
         if self._thread is not None:
-            self._hand_over()
+            self._to_encoder()
             self._queue.put(None)
             await asyncio.to_thread(self._thread.join)
             self._thread = None
@@ -73,15 +79,35 @@ class Pipeline:
             raise HeadwaterError("overloaded", "the service is stopping", retry_after_seconds=1)
         submission.done = self._loop.create_future()
         self._gathered.append(submission)
-        if len(self._gathered) == 1:
+        self._gathered_rows += submission.received
+        if len(self._gathered) == 1 or self._gathered_rows >= INLINE_BELOW_ROWS:
             # Waking the encoder for every request would make two threads fight for the interpreter: once a turn does.
             self._loop.call_soon(self._hand_over)
         return submission.done
 
     def _hand_over(self) -> None:
+        """Send off what was gathered; a few rows wait for the round on its way, which calls again when it ends."""
+        if self._gathered_rows >= INLINE_BELOW_ROWS or self._with_encoder:
+            self._to_encoder()
+        elif self._gathered and self._ahead.acquire(blocking=False):
+            _Round(self._encode(self._take_gathered()), self._commit, self._round_ended)
+
+    def _to_encoder(self) -> None:
         if self._gathered:
-            self._queue.put(self._gathered)
-            self._gathered = []
+            submissions = self._take_gathered()
+            with self._with_encoder_lock:
+                self._with_encoder += len(submissions)
+            self._queue.put(submissions)
+
+    def _take_gathered(self) -> list[Submission]:
+        submissions, self._gathered, self._gathered_rows = self._gathered, [], 0
+        return submissions
+
+    def _round_ended(self) -> None:
+        self._ahead.release()
+        assert self._loop is not None
+        with suppress(RuntimeError):  # the loop was closed: the service has stopped and nothing is gathered
+            self._loop.call_soon_threadsafe(self._hand_over)
 
     def _run(self) -> None:
         waiting: list[Submission] = []
@@ -95,10 +121,13 @@ class Pipeline:
             if is_small:
                 self._ahead.acquire()
                 open_ = self._take(waiting) and open_
-            segments = self._encode(_cut(waiting))
+            round_ = _cut(waiting)
+            segments = self._encode(round_)
             if not is_small:
                 self._ahead.acquire()
-            _Round(segments, self._commit, self._ahead.release)
+            with self._with_encoder_lock:
+                self._with_encoder -= len(round_)
+            _Round(segments, self._commit, self._round_ended)
         # The last rounds are still on their way to the disk.
         for _ in range(ROUNDS_AHEAD):
             self._ahead.acquire()
@@ -197,7 +226,7 @@ class _Round:
 
 
 def make_segment(submissions: Sequence[Submission]) -> Segment:
-    """Return the segment of submissions to one dataset under one contract version. Blocks: not for the event loop."""
+    """Return the segment of submissions to one dataset under one contract version. Many rows take a while."""
     batches = [submission.batch for submission in submissions if submission.batch is not None]
     received = [submission.origin.received_at_us for submission in submissions]
     columns = submissions[0].version.validator.columnise(batches, received)
