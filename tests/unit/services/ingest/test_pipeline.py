@@ -132,6 +132,7 @@ async def test_a_request_that_cannot_be_encoded_fails_alone(ingest: Ingest, monk
 
 async def test_rounds_hold_about_as_many_rows_as_they_may(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "MAX_GROUP_ROWS", 10)
+    monkeypatch.setattr(pipeline, "INLINE_BELOW_ROWS", 1)
     sizes: list[int] = []
     make = pipeline.make_segment
 
@@ -144,6 +145,23 @@ async def test_rounds_hold_about_as_many_rows_as_they_may(ingest: Ingest, monkey
     assert (await ingest.send([{"id": f"{row}"} for row in range(50)])).status_code == 200
     assert sum(sizes) == 130
     assert max(sizes[:-1]) <= 10
+
+
+async def test_few_rows_gather_while_a_round_is_on_its_way_and_go_when_it_ends(
+    ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds: list[int] = []
+    make = pipeline.make_segment
+
+    def watch(submissions: Sequence[Submission]) -> Segment:
+        rounds.append(len(submissions))
+        return make(submissions)
+
+    monkeypatch.setattr(pipeline, "make_segment", watch)
+    replies = await asyncio.gather(*(ingest.send([{"id": f"{n}"}]) for n in range(200)))
+    assert [reply.status_code for reply in replies] == [200] * 200
+    assert sum(rounds) == 200
+    assert len(rounds) < 200
 
 
 async def test_a_stopping_service_commits_what_waits_and_takes_nothing_more(tmp_path: Path) -> None:
