@@ -6,6 +6,7 @@ Tasks are idempotent and short; what must not be lost waits in the outbox or the
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 from celery import Celery, signals
 from celery.schedules import crontab
@@ -19,7 +20,8 @@ from headwater.core.settings import Settings
 
 def broker_url(settings: Settings) -> str:
     """Return the broker: the one that is set, else the cache's server, else the embedded Valkey's socket."""
-    return settings.broker.url or settings.cache.url or f"redis+socket://{Home(settings.home).valkey_socket}"
+    socket = quote(str(Home(settings.home).valkey_socket))
+    return settings.broker.url or settings.cache.url or f"redis+socket://{socket}"
 
 
 setup(configuration.current())
@@ -44,6 +46,7 @@ app.conf.update(
         "sync-quarantine": {"task": "catalog.sync_quarantine", "schedule": 30.0, "options": {"expires": 30}},
         "verify-audit": {"task": "upkeep.verify_audit", "schedule": crontab(hour="3", minute="17")},
         "check-ledger": {"task": "upkeep.check_ledger", "schedule": crontab(hour="3", minute="37")},
+        "clear-outbox": {"task": "upkeep.clear_outbox", "schedule": crontab(hour="3", minute="57")},
         "clear-sessions": {"task": "upkeep.clear_sessions", "schedule": crontab(hour="4", minute="7")},
     },
 )

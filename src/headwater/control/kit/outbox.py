@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.db import connection, transaction
@@ -23,6 +23,12 @@ def put(*, topic: str, key: str, payload: dict[str, Any]) -> Outbox:
     if not connection.in_atomic_block:
         raise RuntimeError("outbox rows belong to the transaction that made them true")
     return Outbox.objects.create(id=new_uuid(), topic=topic, key=key, payload=payload)
+
+
+def forget(before: datetime) -> int:
+    """Delete the events that were published before an instant; return how many."""
+    deleted, _ = Outbox.objects.filter(published_at__lt=before).delete()
+    return deleted
 
 
 def relay(publish: Publisher, *, limit: int = BATCH) -> int:

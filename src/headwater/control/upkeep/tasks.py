@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import timedelta
+from typing import Any, Final
 
 from celery import shared_task
 from django.core.management import call_command
+from django.utils import timezone
 
 from headwater.control.audit.verify import verify_all
 from headwater.control.kit import outbox
@@ -17,6 +19,7 @@ from headwater.control.upkeep.actions import record_chain, record_ledger
 from headwater.control.upkeep.ledger import check_ledger as ask_ledger
 from headwater.core.logging import get_logger
 
+KEPT_EVENTS: Final = timedelta(days=30)
 _log = get_logger(__name__)
 
 
@@ -64,6 +67,12 @@ def check_ledger() -> dict[str, Any]:
             found[environment.public_id] = list(report.problems)
         record_ledger(actor=SYSTEM, environment=environment, report=report)
     return found
+
+
+@shared_task(name="upkeep.clear_outbox")
+def clear_outbox() -> int:
+    """Delete events that were published long ago; return how many. The audit log keeps what they tell of."""
+    return outbox.forget(timezone.now() - KEPT_EVENTS)
 
 
 @shared_task(name="upkeep.clear_sessions")

@@ -8,6 +8,7 @@ import httpx
 import pytest
 from django.db import connection
 from django.utils import timezone
+from kombu.utils.url import url_to_parts
 from tests.builders.control import events, make_account, make_key, newest_snapshot
 
 from headwater.control import configuration
@@ -119,6 +120,23 @@ def test_every_scheduled_task_exists() -> None:
     app.loader.import_default_modules()
     for entry in app.conf.beat_schedule.values():
         assert entry["task"] in app.tasks
+
+
+def test_the_brokers_socket_may_lie_in_a_home_of_any_name(tmp_path: Any) -> None:
+    settings = load_settings({"home": "/tmp/a#b ?ö 50%/h"}, environ={}, file=tmp_path / "none")
+    assert url_to_parts(broker_url(settings)).path == "/tmp/a#b ?ö 50%/h/run/valkey.sock".removeprefix("/")
+
+
+def test_published_events_are_kept_for_a_while_and_waiting_ones_until_they_are_out(environment: Environment) -> None:
+    month_ago = timezone.now() - timedelta(days=31)
+    waiting, old, fresh = list(Outbox.objects.order_by("id")[:3])
+    Outbox.objects.filter(pk=waiting.pk).update(created_at=month_ago)
+    Outbox.objects.filter(pk=old.pk).update(published_at=month_ago)
+    Outbox.objects.filter(pk=fresh.pk).update(published_at=timezone.now())
+    before = Outbox.objects.count()
+    assert tasks.clear_outbox() == 1
+    assert Outbox.objects.count() == before - 1
+    assert not Outbox.objects.filter(pk=old.pk).exists()
 
 
 @pytest.mark.parametrize(
