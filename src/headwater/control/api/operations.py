@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from django.http import HttpRequest
 from ninja import Field, Query, Router, Schema
+from pydantic import AwareDatetime
 
 from headwater.control.access.authority import Scope
 from headwater.control.api.auth import caller_of
@@ -79,8 +80,8 @@ class AuditQuery(PageQuery):
     action: str | None = Field(None, max_length=100, description="An action, or the beginning of some")
     actor: str | None = Field(None, max_length=254, description="Id or label of who acted")
     target: str | None = Field(None, max_length=100, description="Id of what was acted upon")
-    since: datetime | None = None
-    until: datetime | None = None
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = None
 
 
 class ChainOut(Schema):

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
-from django.db import OperationalError
+from django.db import DataError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, URLResolver
@@ -32,6 +32,7 @@ def install_handlers(api: NinjaAPI) -> None:
         (PermissionDenied, _on_denied),
         (RequestDataTooBig, _on_too_large),
         (OperationalError, _on_busy),
+        (DataError, _on_unstorable),
         (AuthenticationError, _on_unauthenticated),
         (HttpError, _on_http),
         (Exception, _on_surprise),
@@ -92,6 +93,12 @@ def _on_busy(request: HttpRequest, error: OperationalError) -> HttpResponse:
     _log.warning("control_database_busy", path=request.path, error=str(error).strip())
     problem = HeadwaterError("overloaded", "the control database is busy", retry_after_seconds=1)
     return _respond(request, problem)
+
+
+def _on_unstorable(request: HttpRequest, error: DataError) -> HttpResponse:
+    # PostgreSQL refuses what SQLite takes: a NUL in a text, a text longer than its column.
+    detail = f"the request holds what the database cannot: {str(error).strip().splitlines()[0]}"
+    return _respond(request, HeadwaterError("invalid_parameter", detail))
 
 
 def _on_unauthenticated(request: HttpRequest, error: AuthenticationError) -> HttpResponse:  # noqa: ARG001

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from ninja import Field, Schema
+from pydantic import AwareDatetime
 
 from headwater.control.access.models import ApiKey, Grant, ServiceAccount
 from headwater.control.audit.models import AuditEvent
@@ -185,8 +186,10 @@ class KeyIn(Schema):
 
     name: str = Field(min_length=1, max_length=100)
     service_account: str | None = Field(None, description="Its name")
-    scopes: list[str] = Field([], max_length=200, examples=[["dataset.ingest:flights"]])
-    expires_at: datetime | None = None
+    scopes: list[Annotated[str, Field(max_length=200)]] = Field(
+        [], max_length=200, examples=[["dataset.ingest:flights"]]
+    )
+    expires_at: AwareDatetime | None = None
 
 
 class ReasonIn(Schema):

@@ -184,6 +184,7 @@ def _validate(entity: Entity) -> None:
     """Hold the row against its own constraints, with errors that name the field."""
     try:
         entity.full_clean()
+        _refuse_nul(entity)
     except ValidationError as error:
         problems = error.message_dict
         unique = any(
@@ -196,6 +197,14 @@ def _validate(entity: Entity) -> None:
         code = "conflict" if unique else "invalid_parameter"
         extra = {"errors": listed_errors(error)}
         raise HeadwaterError(code, f"{entity._meta.verbose_name}: {text}", extra=extra) from error
+
+
+def _refuse_nul(entity: Entity) -> None:
+    """Refuse on every database what PostgreSQL cannot store."""
+    texts = {field.name: getattr(entity, field.attname) for field in entity._meta.concrete_fields}
+    bad = [name for name, text in texts.items() if isinstance(text, str) and "\x00" in text]
+    if bad:
+        raise ValidationError(dict.fromkeys(bad, "NUL characters are not allowed"))
 
 
 def listed_errors(error: ValidationError) -> list[dict[str, str]]:
