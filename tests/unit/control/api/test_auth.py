@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import DataError, OperationalError
 from django.test import Client
-from tests.builders.control import make_key, make_user
+from tests.builders.control import make_account, make_key, make_user
 from tests.builders.http import Api, environment_path, project_path, with_key, with_session
 
 from headwater.control.access.actions import revoke_key
@@ -95,6 +95,39 @@ def test_bad_json_and_bad_fields_are_named(environment: Environment) -> None:
     assert answer.body["errors"][0]["path"] == "query/limit"
     answer = api.get(path + "?cursor=nonsense")
     assert (answer.status, "cursor" in answer.body["detail"]) == (400, True)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"expires_at": "2027-01-01T00:00:00"}, "timezone"),
+        ({"name": "a\x00b"}, "NUL"),
+        ({"scopes": ["dataset.read:" + "x" * 200]}, "200"),
+    ],
+)
+def test_a_key_is_asked_for_properly(environment: Environment, wrong: dict[str, Any], named: str) -> None:
+    make_account(environment.project, "loader")
+    api = with_session(environment)
+    path = environment_path(environment, "keys")
+    answer = api.post(path, {"name": "k", "service_account": "loader"} | wrong)
+    assert (answer.status, answer.body["code"]) == (400, "invalid_parameter")
+    assert named in answer.body["detail"]
+    assert api.get(path).body["items"] == []
+
+
+def test_what_the_database_cannot_store_or_look_for_is_the_callers_mistake(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = with_session(environment)
+
+    def refuse(*_: object) -> None:
+        raise DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes\nCONTEXT: inside")
+
+    monkeypatch.setattr(Caller, "organizations", refuse)
+    answer = api.get("/organizations")
+    assert (answer.status, answer.body["code"]) == (400, "invalid_parameter")
+    assert "NUL" in answer.body["detail"]
+    assert "inside" not in answer.body["detail"]
 
 
 def test_a_body_that_is_too_large_and_a_busy_database_are_no_mystery(
