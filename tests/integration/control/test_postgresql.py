@@ -15,11 +15,14 @@ import pytest
 
 from headwater.core.home import Home
 
+# Debian keeps the server's programs off the PATH, one folder a major version.
+PLACES = [os.environ.get("PATH", ""), *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))]
+POSTGRES = shutil.which("postgres", path=os.pathsep.join(PLACES)) or ""
+INITDB = shutil.which("initdb", path=os.pathsep.join(PLACES)) or ""
 pytestmark = [
     pytest.mark.servers,
     pytest.mark.skipif(
-        shutil.which("postgres") is None or shutil.which("initdb") is None,
-        reason="PostgreSQL's postgres and initdb are not on the PATH",
+        not (POSTGRES and INITDB), reason="no PostgreSQL server on this machine (apt-get install postgresql)"
     ),
 ]
 
@@ -99,12 +102,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if account:
         shutil.chown(directory, "postgres")
     subprocess.run(
-        [*account, "initdb", "-D", f"{directory}/data", "-U", "hw", "-A", "trust", "-N"],
+        [*account, INITDB, "-D", f"{directory}/data", "-U", "hw", "-A", "trust", "-N"],
         check=True,
         capture_output=True,
     )
     process = subprocess.Popen(
-        [*account, "postgres", "-D", f"{directory}/data", "-k", str(directory), "-h", "", "-F"],
+        [*account, POSTGRES, "-D", f"{directory}/data", "-k", str(directory), "-h", "", "-F"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
