@@ -36,6 +36,8 @@ _REQUEST: Final[dict[str, Problem]] = {
     "not_found": Problem(404, "There is nothing at this address."),
     "dataset_not_found": Problem(404, "There is no such dataset."),
     "endpoint_not_found": Problem(404, "There is no such endpoint."),
+    "feature_view_not_found": Problem(404, "There is no such feature view."),
+    "job_not_found": Problem(404, "There is no such job."),
     "model_not_found": Problem(404, "There is no such model."),
     "receipt_not_found": Problem(404, "There is no such receipt."),
     "method_not_allowed": Problem(405, "This method is not allowed here."),
@@ -75,6 +77,8 @@ _REQUEST: Final[dict[str, Problem]] = {
     "config_unavailable": Problem(503, "The configuration is not available yet."),
     "model_unavailable": Problem(503, "The model is not ready."),
     "services_unavailable": Problem(503, "The data services do not answer."),
+    "features_unavailable": Problem(503, "The features cannot be read now."),
+    "model_timeout": Problem(504, "The model took longer than it may."),
     "query_timeout": Problem(504, "The query took longer than it may."),
     # on the machine rather than on the wire
     "home_unusable": Problem(500, "The home directory cannot be used."),
@@ -114,6 +118,8 @@ _ROW: Final[dict[str, str]] = {
     "duplicate_conflict": "a row with this key and other content exists",
     "reference_missing": "the referenced row does not exist",
     "tenant_mismatch": "the row belongs to another tenant",
+    "entity_missing": "nothing is known about the entity",
+    "feature_stale": "the feature's value is too old",
     "rule_failed": "a rule of the contract failed",
 }
 ROW_CODES: Final[Mapping[str, str]] = MappingProxyType(_ROW)

@@ -17,7 +17,7 @@ _UNFIT: Final = re.compile(r"[\[\]^|\\\x00-\x1f]|%[0-9A-Fa-f]{2}")
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Paths below one home directory. Nothing here touches the disk but ``prepare`` and ``write_secret``."""
+    """Paths below one home directory. The properties touch no disk."""
 
     root: Path
 
@@ -134,6 +134,13 @@ class Home:
                 raise PermissionError(13, "not writable", str(self.root))
         except OSError as error:
             raise self._unusable(error) from error
+
+    def kept_environments(self) -> list[str]:
+        """Return the environments that services keep a configuration of: those that were ever published here."""
+        try:
+            return sorted(entry.name for entry in self.snapshots.iterdir() if entry.name.startswith("env_"))
+        except OSError:
+            return []
 
     def write_secret(self, path: Path, content: bytes) -> None:
         """Write ``content`` so that only the owner can read it (mode 0600), atomically."""

@@ -27,6 +27,9 @@ PERMISSIONS: Final[Mapping[str, str]] = MappingProxyType(
         "model.read": "See a model and its versions",
         "model.invoke": "Ask a model for predictions",
         "model.write": "Push models and move aliases",
+        "outcome.write": "Report what became of predictions",
+        "feature.read": "Read features online and their history",
+        "feature.write": "Create and change feature views",
         "key.read": "See API keys (never their secrets)",
         "key.write": "Create and revoke API keys",
         "member.read": "See members and grants",
@@ -37,7 +40,9 @@ PERMISSIONS: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 
-_READ: Final = frozenset({"dataset.read", "endpoint.read", "endpoint.invoke", "model.read", "quarantine.read"})
+_READ: Final = frozenset(
+    {"dataset.read", "endpoint.read", "endpoint.invoke", "model.read", "quarantine.read", "feature.read"}
+)
 _DEVELOP: Final = _READ | {
     "dataset.ingest",
     "dataset.write",
@@ -45,6 +50,8 @@ _DEVELOP: Final = _READ | {
     "endpoint.write",
     "model.invoke",
     "model.write",
+    "outcome.write",
+    "feature.write",
     "project.apply",
     "key.read",
 }
@@ -56,7 +63,7 @@ BUILT_IN_ROLES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         "operator": _READ | {"quarantine.resolve", "key.read", "audit.read", "member.read"},
         "analyst": _READ,
         "producer": frozenset({"dataset.ingest"}),
-        "consumer": frozenset({"endpoint.invoke", "model.invoke", "dataset.read"}),
+        "consumer": frozenset({"endpoint.invoke", "model.invoke", "outcome.write", "feature.read", "dataset.read"}),
     }
 )
 

@@ -125,6 +125,26 @@ class QuerySettings(Section):
     sql_max_rows: int = Field(10_000, ge=1, description="Rows that an ad-hoc query returns at most")
 
 
+class InferenceSettings(Section):
+    """Models: what may be loaded, and what watches them."""
+
+    allow_pickle: bool = Field(
+        False,
+        description="Load joblib and pickle artifacts, which run code of whoever wrote them, in their own process",
+    )
+    allow_python: bool = Field(True, description="Load models that are Python classes of a project")
+    sidecar: bool = Field(True, description="Log and profile predictions in a process of their own beside each worker")
+    max_in_flight_bytes: int = Field(
+        256 << 20, ge=1 << 20, description="Of all bodies being worked on in one process; beyond it, 503"
+    )
+
+
+class OnlineSettings(Section):
+    """The online feature store."""
+
+    url: str | None = Field(None, description="redis://host:port/0; default: online/ in the home")
+
+
 class LogSettings(Section):
     """Log lines."""
 
@@ -163,6 +183,8 @@ class Settings(Section):
     artifacts: ArtifactsSettings = ArtifactsSettings()
     ingest: IngestSettings = IngestSettings()
     query: QuerySettings = QuerySettings()
+    inference: InferenceSettings = InferenceSettings()
+    online: OnlineSettings = OnlineSettings()
     log: LogSettings = LogSettings()
     target: TargetSettings = TargetSettings()
     up: UpSettings = UpSettings()

@@ -104,24 +104,139 @@ class OutputSpec(Spec):
     index: int | None = None
 
 
+class FeatureRefSpec(Spec):
+    """An input field of a model that is filled from a feature view unless the request gives it."""
+
+    field: str
+    view: str
+    feature: str
+
+
+class FeatureSpec(Spec):
+    """One feature of a view. ``kind`` says which members matter.
+
+    ``column`` is the newest value of a dataset's column; ``aggregate`` folds a column over the ``window_seconds``
+    before the instant asked about (``count`` needs no column); ``expression`` computes from features of the same view
+    and from what the request brings. A feature without a value has ``default``.
+    """
+
+    name: str
+    type: Literal["number", "integer", "string", "boolean"]
+    kind: Literal["column", "aggregate", "expression"]
+    column: str | None = None
+    aggregate: Literal["count", "sum", "mean", "min", "max", "last", "distinct"] | None = None
+    window_seconds: int | None = None
+    expression: str | None = None
+    default: Any = None
+    description: str = ""
+
+
+class FeatureViewSpec(Spec):
+    """Features of entities, computed from one dataset the same way for training and for serving.
+
+    ``entities`` are the dataset's columns that name one entity. A row counts from ``delay_seconds`` after its event
+    time, and with ``as_received`` not before it was received either. A value older than ``freshness_seconds`` is stale.
+    """
+
+    id: str
+    name: str
+    revision: int
+    dataset: str
+    entities: tuple[str, ...]
+    event_time: str
+    features: tuple[FeatureSpec, ...]
+    freshness_seconds: int | None = None
+    delay_seconds: int = 0
+    as_received: bool = False
+    online: bool = True
+    description: str = ""
+
+
 class ModelVersionSpec(Spec):
-    """An immutable model version. ``inputs`` is a plain contract spec: the fields of one row, in signature order."""
+    """An immutable model version. ``inputs`` is a plain contract spec: the fields of one row, in signature order.
+
+    ``options`` are the framework's own; ``profile_sha256`` names the reference profile that drift is measured against;
+    ``examples`` are rows by name that warm the version up.
+    """
 
     id: str
     number: int
-    framework: Literal["onnx"]
+    framework: Literal["onnx", "sklearn", "lightgbm", "xgboost", "python", "remote"]
     artifact_uri: str
     artifact_sha256: str
     inputs: dict[str, Any]
     outputs: tuple[OutputSpec, ...]
+    options: dict[str, Any] = {}
+    features: tuple[FeatureRefSpec, ...] = ()
+    examples: tuple[dict[str, Any], ...] = ()
+    profile_sha256: str | None = None
+    memory_bytes: int = 2 << 30
+    timeout_seconds: float = 30.0
 
 
 class RouteSpec(Spec):
-    """A share of a model's traffic, in basis points; shadow routes answer nobody."""
+    """A share of a model's traffic, in basis points. Shadow routes see as much of it and answer nobody."""
 
     version: int
     role: Literal["primary", "canary", "shadow"] = "primary"
     weight_bps: int = 10_000
+
+
+class RollbackSpec(Spec):
+    """When a canary, or a newly promoted version, loses its traffic.
+
+    It is judged over ``window_seconds`` once it has ``min_requests``; what is None is not judged.
+    """
+
+    max_error_bps: int | None = 500
+    max_p99_ms: float | None = None
+    min_requests: int = 50
+    window_seconds: int = 60
+
+
+class LogSpec(Spec):
+    """What is logged of predictions: the share, what happens when the log cannot keep up, and inputs left out."""
+
+    sample_bps: int = 10_000
+    on_full: Literal["drop", "block"] = "drop"
+    redact: tuple[str, ...] = ()
+
+
+class MonitorSpec(Spec):
+    """Thresholds of a model's monitoring.
+
+    An alert is raised after ``raise_after`` evaluations in a row beyond a threshold and cleared after ``clear_after``
+    within it. Evaluations look at ``window_minutes`` once these hold ``min_rows``.
+    """
+
+    window_minutes: int = 60
+    min_rows: int = 200
+    psi: float | None = 0.2
+    ks: float | None = None
+    js: float | None = None
+    null_rate: float | None = 0.1
+    out_of_range_rate: float | None = 0.1
+    error_rate: float | None = 0.05
+    p99_ms: float | None = None
+    raise_after: int = 2
+    clear_after: int = 3
+
+
+class ServingSpec(Spec):
+    """How a model is served. Zero ``cache_entries`` is no cache, zero ``batch_wait_us`` no wait.
+
+    ``sticky_input`` names the input that a canary's share is drawn by, where the request has no sticky key.
+    """
+
+    max_concurrency: int = 256
+    max_waiting_rows: int = 8_192
+    max_batch_rows: int = 1_024
+    batch_wait_us: int = 0
+    cache_entries: int = 0
+    sticky_input: str | None = None
+    log: LogSpec = LogSpec()
+    rollback: RollbackSpec | None = None
+    monitor: MonitorSpec = MonitorSpec()
 
 
 class ModelSpec(Spec):
@@ -132,6 +247,7 @@ class ModelSpec(Spec):
     versions: dict[int, ModelVersionSpec]
     routes: tuple[RouteSpec, ...]
     description: str = ""
+    serving: ServingSpec = ServingSpec()
 
 
 class KeySpec(Spec):
@@ -160,6 +276,7 @@ class Snapshot(Spec):
     datasets: dict[str, DatasetSpec] = {}
     endpoints: dict[str, EndpointSpec] = {}
     models: dict[str, ModelSpec] = {}
+    features: dict[str, FeatureViewSpec] = {}
     keys: dict[str, KeySpec] = {}
 
     def canonical_bytes(self) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 QUARANTINE: Final = "_hw_quarantine"
+OUTCOMES: Final = "prediction_outcomes"
 
 
 def stream_name(environment_id: str, dataset: str) -> str:

@@ -22,6 +22,7 @@ _SPECS: Final[Mapping[Section, type[BaseModel]]] = {
     "datasets": core.DatasetSpec,
     "endpoints": core.EndpointSpec,
     "models": core.ModelSpec,
+    "features": core.FeatureViewSpec,
     "keys": core.KeySpec,
 }
 

@@ -13,25 +13,9 @@ from numpy.typing import NDArray
 from headwater.core.ids import new_id
 from headwater.engines.journal.protocol import Block, Counts, JournalTransaction, Receipt, Span
 from headwater.engines.models.log_schema import OWN_FIELDS
-from headwater.services.inference.batcher import Share
-from headwater.services.inference.version import ServedVersion
-from headwater.services.kit.service import Caller
+from headwater.services.inference.observations import Entry
 
 PRINCIPAL: Final = "headwater:inference"
-
-
-@dataclass(slots=True)
-class Entry:
-    """What is logged of one request."""
-
-    version: ServedVersion
-    caller: Caller
-    request_id: str
-    route: str
-    ids: Sequence[str]
-    share: Share
-    predicted_at_us: int
-    latency_us: int
 
 
 @dataclass(frozen=True, slots=True)

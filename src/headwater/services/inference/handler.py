@@ -10,9 +10,9 @@ from typing import Any, Final
 from headwater.core.errors import HeadwaterError
 from headwater.core.ids import new_ids
 from headwater.services.inference.batcher import Doubtful, Share
-from headwater.services.inference.encoding import Entry
 from headwater.services.inference.log import PredictionLog
 from headwater.services.inference.models import CompiledModels, Route, ServedModel
+from headwater.services.inference.observations import Entry
 from headwater.services.inference.signature import Row
 from headwater.services.inference.version import ServedVersion
 from headwater.services.kit.request import authenticate, context_of, find_header, read_body

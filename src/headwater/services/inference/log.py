@@ -14,7 +14,8 @@ from typing import Final
 from headwater.core.errors import HeadwaterError
 from headwater.core.logging import get_logger
 from headwater.core.streams import prediction_log, stream_name
-from headwater.services.inference.encoding import Entry, LogBatch, encode_batch
+from headwater.services.inference.encoding import LogBatch, encode_batch
+from headwater.services.inference.observations import Entry
 from headwater.services.kit.metrics import Tally
 from headwater.services.kit.service import Committer
 
