@@ -11,12 +11,14 @@ import stat
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import apsw
 
@@ -27,6 +29,7 @@ from headwater.cli.supervisor.processes import identity, is_alive
 from headwater.cli.supervisor.state import UpState
 from headwater.core.errors import HeadwaterError
 from headwater.core.home import FORMAT_VERSION, Home
+from headwater.core.ids import format_id
 from headwater.core.settings import Settings
 
 Status = Literal["ok", "warn", "fail"]
@@ -54,6 +57,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     if not home.format_file.exists():
         return
     yield from _secrets(home)
+    yield from _control_database(settings, home)
     yield _disk(settings, home)
     state = UpState.read(home)
     if state is None or not state.is_current:
@@ -113,6 +117,30 @@ def _secrets(home: Home) -> Iterator[Finding]:
             yield Finding("fail", "secrets", f"{path} can be read by others (mode {mode:04o})", f"chmod 600 {path}")
     present = sum(path.exists() for path in files)
     yield Finding("ok" if present else "warn", "secrets", f"{present} of {len(files)} files made")
+
+
+def _control_database(settings: Settings, home: Home) -> Iterator[Finding]:
+    """Compare what services keep with what the embedded database knows: after its loss, data has no owner."""
+    kept = home.kept_environments()
+    if settings.database.url is not None or not kept:
+        return
+    cure = "stop, restore it from a backup, and start again; see `headwater restore`"
+    if not home.control_database.exists():
+        detail = f"{home.control_database} is gone, but there is data of {', '.join(kept)}"
+        yield Finding("fail", "database", detail, f"{cure}. `headwater up` would begin with an empty one")
+        return
+    try:
+        with closing(sqlite3.connect(f"{home.control_database.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            known = {format_id("env", UUID(row[0])) for row in connection.execute("SELECT id FROM orgs_environment")}
+    except (sqlite3.Error, ValueError) as error:
+        yield Finding("fail", "database", f"{home.control_database} cannot be read: {error}", cure)
+        return
+    strangers = [environment for environment in kept if environment not in known]
+    if strangers:
+        detail = f"{home.control_database} does not know {', '.join(strangers)}, of which there is data"
+        yield Finding("fail", "database", detail, cure)
+    else:
+        yield Finding("ok", "database", f"it knows the {len(kept)} environments that there is data of")
 
 
 def _disk(settings: Settings, home: Home) -> Finding:

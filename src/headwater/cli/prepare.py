@@ -48,6 +48,7 @@ def prepare(settings: Settings) -> SetUp:
         api_key=home.demo_key.read_text(encoding="ascii").strip(),
         try_path=try_path(project),
         problem=problem,
+        strangers=list(first.strangers),
     )
 
 

@@ -32,7 +32,10 @@ _MIGRATION_LOCK: Final = 0x6865_6164_7761_7465
 
 @dataclass(frozen=True, slots=True)
 class FirstStart:
-    """What a start found or made. Password and key are there only when this very call made them."""
+    """What a start found or made. Password and key are there only when this very call made them.
+
+    ``strangers`` are environments that services here keep a configuration of and the control database does not know.
+    """
 
     organization: str
     project: str
@@ -42,6 +45,7 @@ class FirstStart:
     admin_password: str | None
     demo_key: str | None
     created: bool
+    strangers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ def ensure_target(settings: Settings) -> FirstStart:
         admin_password=password,
         demo_key=key,
         created=created,
+        strangers=_strangers(),
     )
 
 
@@ -104,6 +105,12 @@ def create_admin(settings: Settings, email: str, password: str | None) -> Create
         if not Membership.objects.for_org(environment.org).filter(user=user).exists():
             add_member(actor=SYSTEM, org=environment.org, user=user, role=get_role("owner"))
     return CreatedAdmin(user.email, generated, created)
+
+
+def _strangers() -> tuple[str, ...]:
+    """Return the environments of this home that the database does not know: another database made them."""
+    known = {environment.public_id for environment in Environment.unscoped.only("id")}
+    return tuple(kept for kept in configuration.home().kept_environments() if kept not in known)
 
 
 def _ensure_environment(settings: Settings) -> tuple[Environment, bool]:

@@ -6,6 +6,8 @@ import io
 import json
 import os
 import socket
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from headwater.cli.supervisor.state import ProcessState, UpState
 from headwater.cli.valkey import find_program, valkey_spec
 from headwater.core.errors import HeadwaterError
 from headwater.core.home import Home
+from headwater.core.ids import format_id, new_uuid
 from headwater.core.settings import CacheSettings, ControlSettings, ServicesSettings, Settings, UpSettings
 
 
@@ -122,6 +125,26 @@ def test_a_home_of_another_format_fails(home: Home) -> None:
     assert findings(settings_for(home))["home"][0].status == "fail"
 
 
+def test_a_control_database_that_was_lost_or_replaced_is_found(home: Home) -> None:
+    made = new_uuid()
+    (home.snapshots / format_id("env", made)).mkdir()
+    (gone,) = findings(settings_for(home))["database"]
+    with closing(sqlite3.connect(home.control_database)) as connection:
+        connection.execute("CREATE TABLE orgs_environment (id char(32))")
+        connection.commit()
+        (replaced,) = findings(settings_for(home))["database"]
+        connection.execute("INSERT INTO orgs_environment VALUES (?)", (made.hex,))
+        connection.commit()
+        (well,) = findings(settings_for(home))["database"]
+    home.control_database.write_bytes(b"no database at all")
+    (broken,) = findings(settings_for(home))["database"]
+
+    assert (gone.status, replaced.status, well.status, broken.status) == ("fail", "fail", "ok", "fail")
+    assert "is gone" in gone.detail
+    assert format_id("env", made) in replaced.detail
+    assert "backup" in replaced.cure
+
+
 def test_a_process_that_is_gone_and_a_sealer_that_lags_are_found(home: Home) -> None:
     settings = settings_for(home)
     state = UpState(os.getpid(), identity(os.getpid()), settings.control_url, settings.services_url, ready=True)
@@ -198,7 +221,7 @@ def test_a_later_start_names_the_file_of_the_key_instead_of_the_key(tmp_path: Pa
 
 
 def test_the_set_up_answers_what_was_written() -> None:
-    setup = SetUp(email="a@b", password="p", problem="why")
+    setup = SetUp(email="a@b", password="p", problem="why", strangers=["env_1"])
 
     assert read_setup(write_setup(setup).encode()) == setup
 

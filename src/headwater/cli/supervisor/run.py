@@ -180,6 +180,12 @@ class _Up:
             self._stream.say(line)
         if setup.problem:
             self._stream.say(f"the project was not applied: {setup.problem}")
+        if setup.strangers:
+            self._stream.say(
+                f"WARNING: this home holds data of {', '.join(setup.strangers)}, which the control database does not "
+                "know: it was lost or replaced. Services go on with the configuration they kept. Stop, restore "
+                f"{self._home.control_database.name} from a backup, and start again"
+            )
         self._stream.show(banner.private_text(), banner.private_facts())
 
     async def _after_start(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from headwater.cli.supervisor import ready
 from headwater.cli.supervisor.child import ChildSpec
@@ -25,6 +25,7 @@ class SetUp:
         api_key: the key for commands on this machine.
         try_path: a path of the services that answers a GET with that key.
         problem: why the project was not applied, if it was not.
+        strangers: environments with data in this home that the control database does not know.
     """
 
     email: str | None = None
@@ -32,6 +33,7 @@ class SetUp:
     api_key: str | None = None
     try_path: str | None = None
     problem: str | None = None
+    strangers: list[str] = field(default_factory=list)
 
 
 def setup_spec(settings: Settings) -> ChildSpec:

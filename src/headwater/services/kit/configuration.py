@@ -21,12 +21,16 @@ _log = get_logger(__name__)
 
 @dataclass(slots=True)
 class _Entry:
-    """What is known of one environment beside what is in force: digests in force and last seen, the last refusal."""
+    """What is known of one environment beside what is in force.
+
+    Digests in force and last seen, the last refusal, and whether control has stopped listing it.
+    """
 
     lock: asyncio.Lock
     sha256: str | None = None
     seen_sha256: str | None = None
     error: str | None = None
+    is_missed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,20 +99,19 @@ class Configuration:
                 raise
             await self._keep(signed, snapshot)
 
-    async def forget(self, environment_id: str) -> None:
-        """Stop serving an environment that control no longer has, and delete what is kept of it."""
-        async with self._entry(environment_id).lock:
-            forgotten = self._runtime.forget(environment_id)
-            if forgotten is not None:
-                self._release(forgotten)
-            self._entries.pop(environment_id, None)
-            await asyncio.to_thread(self._store.forget, environment_id)
-        _log.info("environment_forgotten", environment=environment_id)
+    def miss(self, environment_id: str) -> None:
+        """Note that control does not list an environment; what is in force and on disk stays."""
+        entry = self._entry(environment_id)
+        if not entry.is_missed:
+            entry.is_missed = True
+            _log.error("environment_unknown_to_control", environment=environment_id)
 
     def confirm(self, environment_id: str, sha256: str) -> None:
         """Note that control says ``sha256`` is the newest; counts only when it is what is in force."""
+        entry = self._entry(environment_id)
+        entry.is_missed = False
         environment = self._runtime.environments.get(environment_id)
-        if environment is not None and self._entry(environment_id).sha256 == sha256:
+        if environment is not None and entry.sha256 == sha256:
             environment.contact.confirm()
 
     def seen(self, environment_id: str) -> str | None:
@@ -122,15 +125,23 @@ class Configuration:
     def status(self, environment_id: str) -> EnvironmentStatus:
         """Return what an environment runs."""
         entry = self._entry(environment_id)
+        error = self._unknown_to_control(environment_id) if entry.is_missed else entry.error
         environment = self._runtime.environments.get(environment_id)
         if environment is None:
-            return EnvironmentStatus(environment_id, None, None, entry.error, None)
+            return EnvironmentStatus(environment_id, None, None, error, None)
         age = environment.contact.age_seconds
-        return EnvironmentStatus(environment_id, environment.snapshot.number, entry.sha256, entry.error, age)
+        return EnvironmentStatus(environment_id, environment.snapshot.number, entry.sha256, error, age)
 
     def statuses(self) -> list[EnvironmentStatus]:
         """Return what every known environment runs."""
         return [self.status(environment_id) for environment_id in self.known()]
+
+    def _unknown_to_control(self, environment_id: str) -> str:
+        kept = self._runtime.home.snapshots / environment_id
+        return (
+            "control does not know it, so its database was reset or is another one: restore that from a backup; "
+            f"to give the environment up, stop services, delete {kept} and start them"
+        )
 
     async def _load(self, environment_id: str) -> None:
         entry = self._entry(environment_id)

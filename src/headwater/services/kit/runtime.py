@@ -93,13 +93,6 @@ class ProcessRuntime:
         self._loaded = True
         return previous
 
-    def forget(self, environment_id: str) -> Environment | None:
-        """Take an environment and its keys out of force; return it."""
-        remaining = dict(self._environments)
-        forgotten = remaining.pop(environment_id, None)
-        self._replace(remaining)
-        return forgotten
-
     def close(self) -> None:
         """Make durable what waits and release the journal."""
         self._committer.close()

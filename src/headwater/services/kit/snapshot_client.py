@@ -155,10 +155,14 @@ class SnapshotClient:
         return msgspec.json.decode(response.content, type=_Listing).environments
 
     async def _reconcile(self, listed: list[_Listed]) -> None:
-        """Follow what is listed, forget what is not, and acknowledge what changed."""
+        """Follow what is listed and acknowledge what changed.
+
+        Control never removes an environment. One that it does not list was lost with its database, so what is in force
+        stays, also on disk: it may be all that still knows the keys and contracts of the data here.
+        """
         ids = {item.id for item in listed}
-        for gone in [known for known in {*self._configuration.known(), *self._followers} if known not in ids]:
-            await self._unfollow(gone)
+        for missing in [known for known in {*self._configuration.known(), *self._followers} if known not in ids]:
+            await self._unfollow(missing)
         for item in listed:
             self._configuration.confirm(item.id, item.sha256)
             follower = self._followers.get(item.id)
@@ -172,7 +176,7 @@ class SnapshotClient:
             follower.cancel()
             await asyncio.gather(follower, return_exceptions=True)
         self._acknowledged.pop(environment_id, None)
-        await self._configuration.forget(environment_id)
+        self._configuration.miss(environment_id)
 
     async def _follow(self, environment_id: str) -> None:
         """Long-poll one environment until control says that it does not exist."""
@@ -187,7 +191,7 @@ class SnapshotClient:
                     backoff.reset()
                     continue
                 response.raise_for_status()
-                # Shielded: who stops following waits in ``forget`` for this to end, rather than racing its last write.
+                # Shielded: a swap under way ends whole, also when following stops meanwhile.
                 await asyncio.shield(self._configuration.offer(environment_id, SignedSnapshot.parse(response.content)))
                 backoff.reset()
             except (httpx.HTTPError, HeadwaterError, OSError) as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import threading
 from pathlib import Path
 from typing import Final
@@ -67,10 +66,6 @@ class SnapshotStore:
             if snapshot.environment.id == environment_id:
                 found.append((signed, snapshot))
         return found
-
-    def forget(self, environment_id: str) -> None:
-        """Delete what is kept of an environment, so that its keys cannot come back with a restart."""
-        shutil.rmtree(self._directory(environment_id), ignore_errors=True)
 
     def _directory(self, environment_id: str) -> Path:
         if not _ENVIRONMENT.fullmatch(environment_id):

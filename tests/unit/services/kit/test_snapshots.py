@@ -40,18 +40,32 @@ async def test_a_published_change_is_in_force_within_a_second(tmp_path: Path, co
         assert process.runtime.environments["env_1"].compiled == {"fake": (1, 2)}
 
 
-async def test_environments_come_and_go_with_what_control_lists(tmp_path: Path, control: FakeControl) -> None:
+async def test_environments_that_control_has_lost_are_served_on_and_told(tmp_path: Path, control: FakeControl) -> None:
     control.publish(make_snapshot())
     async with running(tmp_path, control, FakeService) as process:
         await until(lambda: number(process) == 1)
         control.publish(make_snapshot(environment="env_2", keys={"hw_b": make_key()}))
         await until(lambda: number(process, "env_2") == 1)
-        del control.published["env_1"]
-        await until(lambda: number(process) is None)
-        assert (await process.http.post("/v1/hot/x", headers=HEADERS)).status_code == 401
-        assert (await process.http.post("/v1/hot/x", headers={"authorization": "Bearer hw_b"})).status_code == 200
+        lost = control.published.copy()
+        control.published.clear()  # a control whose database was reset
+        control.publish(make_snapshot(environment="env_3", keys={"hw_c": make_key()}))
+        await until(lambda: number(process, "env_3") == 1)
+
+        for key in (KEY, "hw_b", "hw_c"):
+            reply = await process.http.post("/v1/hot/x", headers={"authorization": f"Bearer {key}"})
+            assert reply.status_code == 200
+        ready = await process.http.get("/readyz")
+        assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+        told = [line for line in ready.json()["degraded"] if "control does not know it" in line]
+        assert [line.split()[1] for line in told] == ["env_1", "env_2"]
+        assert all("restore that from a backup" in line for line in told)
         kept = process.runtime.home.snapshots
-        await until(lambda: [path.name for path in kept.iterdir()] == ["env_2"])
+        await until(lambda: sorted(path.name for path in kept.iterdir()) == ["env_1", "env_2", "env_3"])
+
+        control.published |= lost
+        control.publish(make_snapshot(2))
+        await until(lambda: number(process) == 2)
+        assert (await process.http.get("/readyz")).json()["status"] == "ready"
 
 
 async def test_what_was_in_force_serves_from_disk_while_control_is_away(tmp_path: Path, control: FakeControl) -> None:
