@@ -22,6 +22,7 @@ from headwater.services.query.cache import Flights, ResultCache
 from headwater.services.query.catalog import CompiledEndpoint, CompiledQueries
 from headwater.services.query.execution import Execution, QueryRunner
 from headwater.services.query.formats import MEDIA_TYPES, ResultFormat, split_suffix
+from headwater.services.query.holding import send_body
 from headwater.services.query.listening import ClientGone, listening, or_gone
 from headwater.services.query.request import Receive, choose_format, read_json_parameters, read_query_string
 from headwater.services.query.result import BATCH_ROWS, Shape
@@ -87,7 +88,7 @@ class EndpointHandler:
             body = self._cache.find(question.tag)
             if body is not None:
                 self.answers.add((name, "cached"))
-                await _send_whole(question, headers, body, send)
+                await self._send_whole(question, headers, body, send)
                 return
         try:
             async with listening(receive) as gone:
@@ -140,10 +141,17 @@ class EndpointHandler:
         if body is not None:
             if is_cacheable:
                 self._cache.put(question.tag, body)
-            await _send_whole(question, headers, body, send)
+            await self._send_whole(question, headers, body, send)
             return
         with contextlib.closing(execution):
             await _send_chunks(question, headers, execution, gone, send)
+
+    async def _send_whole(self, question: Question, headers: Headers, body: bytes, send: Send) -> None:
+        length = (b"content-length", str(len(body)).encode())
+        with self._runner.holding.take(len(body)):
+            start = {"type": "http.response.start", "status": 200}
+            await send({**start, "headers": [*headers, _CONTENT_TYPES[question.format], length]})
+            await send_body(body, send)
 
     async def _execute(self, question: Question) -> Execution:
         endpoint = question.endpoint
@@ -230,13 +238,6 @@ def _meta(question: Question) -> dict[str, Any]:
 def _timing(execution: Execution) -> tuple[bytes, bytes]:
     queue, query = execution.queue_seconds * 1_000, execution.query_seconds * 1_000
     return b"server-timing", f"queue;dur={queue:.2f}, query;dur={query:.2f}".encode()
-
-
-async def _send_whole(question: Question, headers: Headers, body: bytes, send: Send) -> None:
-    length = (b"content-length", str(len(body)).encode())
-    start = {"type": "http.response.start", "status": 200}
-    await send({**start, "headers": [*headers, _CONTENT_TYPES[question.format], length]})
-    await send({"type": "http.response.body", "body": body})
 
 
 async def _send_chunks(

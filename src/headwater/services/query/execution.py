@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 from headwater.core.errors import HeadwaterError
 from headwater.engines.query.protocol import Reading
 from headwater.services.query.admission import Admission, Slot
+from headwater.services.query.holding import Hold, Holding
 from headwater.services.query.result import Result, Shape, read_result
 
 T = TypeVar("T")
@@ -29,14 +30,22 @@ class Execution:
         self._reading = reading
         self._slot = slot
         self._deadline = deadline
+        self._hold: Hold | None = None
         self.result: Result | None = None
         self.queue_seconds = 0.0
         self.query_seconds = 0.0
 
     async def run(self, shape: Shape) -> Result:
-        """Read the head of the result; raises ``query_timeout`` and whatever the query fails with."""
+        """Read the head of the result.
+
+        Raises:
+            HeadwaterError: ``query_timeout``, ``overloaded`` when slow readers hold too much, and whatever the query
+                fails with.
+        """
         began = time.monotonic()
-        self.result = result = await self._within(lambda: read_result(self._reading, shape))
+        result = await self._within(lambda: read_result(self._reading, shape))
+        self._hold = self._runner.holding.take(result.held_bytes) if result.held_bytes else None
+        self.result = result
         self.query_seconds = time.monotonic() - began
         if result.is_live:
             self._deadline = max(self._deadline, time.monotonic() + STREAM_SECONDS)
@@ -57,8 +66,10 @@ class Execution:
                 yield chunk
 
     def close(self) -> None:
-        """Give back the connection and the slot."""
+        """Give back the connection, the slot and what is held in memory."""
         self._release()
+        if self._hold is not None:
+            self._hold.release()
 
     async def _within(self, work: Callable[[], T]) -> T:
         """Run ``work`` in a thread; interrupt the query when its time is up or the caller is cancelled."""
@@ -96,6 +107,7 @@ class QueryRunner:
     def __init__(self, concurrency: int) -> None:
         """Run ``concurrency`` queries at once."""
         self.admission = Admission(concurrency)
+        self.holding = Holding()
         # One more than there are slots: large results that need no query any more are encoded here too.
         self.threads = ThreadPoolExecutor(concurrency + 1, thread_name_prefix="query")
 

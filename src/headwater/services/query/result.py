@@ -25,12 +25,16 @@ WHOLE_BYTES: Final = 1 << 20
 
 @dataclass(slots=True)
 class Result:
-    """A query's answer: ``body`` when it is small, else ``chunks`` to be taken in threads, one at a time."""
+    """A query's answer: ``body`` when it is small, else ``chunks`` to be taken in threads, one at a time.
+
+    ``held_bytes`` are kept in memory until the last chunk of a result that is not live was taken.
+    """
 
     rows: int
     body: bytes | None
     chunks: Iterator[bytes] = field(default_factory=lambda: iter(()))
     is_live: bool = False
+    held_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ def read_result(reading: Reading, shape: Shape) -> Result:
     if size <= WHOLE_BYTES:
         return Result(rows, b"".join(_encode(encoder, meta, iter(batches))))
     stream = _bounded(batches, rest, rows, shape.max_rows) if is_live else iter(batches)
-    return Result(rows, None, _encode(encoder, meta, stream), is_live)
+    return Result(rows, None, _encode(encoder, meta, stream), is_live, 0 if is_live else size)
 
 
 def too_many_rows(max_rows: int) -> HeadwaterError:

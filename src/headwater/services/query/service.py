@@ -33,7 +33,7 @@ class QueryService:
         self._runner = QueryRunner(runtime.settings.query.concurrency)
         self._versions = TableVersions(runtime.lake)
         self._endpoints = EndpointHandler(runtime, self._engine, self._runner, self._versions, self.name)
-        self._sql = SqlHandler(runtime, self._sandbox, self._versions, self.name)
+        self._sql = SqlHandler(runtime, self._sandbox, self._versions, self._runner.holding, self.name)
 
     def compile(self, snapshot: Snapshot, previous: Any | None) -> CompiledQueries:
         """Check the endpoints of a snapshot, keeping those that did not change."""

@@ -14,6 +14,7 @@ from headwater.services.kit.service import ASGIScope, Caller, Runtime
 from headwater.services.query.catalog import NO_POLICY, CompiledQueries, QueryTable
 from headwater.services.query.encoding import make_encoder
 from headwater.services.query.formats import MEDIA_TYPES, ResultFormat, accepted_format
+from headwater.services.query.holding import Holding, send_body
 from headwater.services.query.listening import ClientGone, listening, or_gone
 from headwater.services.query.request import MAX_BODY_BYTES, Receive, read_json_object
 from headwater.services.query.versions import States, TableVersions
@@ -25,8 +26,11 @@ _MEMBERS = frozenset({"sql", "params"})
 class SqlHandler:
     """Runs ad-hoc SQL for callers with ``sql.run``, over the datasets they may read."""
 
-    def __init__(self, runtime: Runtime, sandbox: Sandbox, versions: TableVersions, service: str) -> None:
+    def __init__(
+        self, runtime: Runtime, sandbox: Sandbox, versions: TableVersions, holding: Holding, service: str
+    ) -> None:
         """Run SQL in ``sandbox`` over the tables that ``service`` compiled."""
+        self._holding = holding
         self._runtime = runtime
         self._sandbox = sandbox
         self._versions = versions
@@ -78,15 +82,18 @@ class SqlHandler:
             timeout_seconds=self._settings.sql_timeout_seconds,
         )
         meta = _meta(result, tables, states)
-        body = await asyncio.to_thread(_encode, result, form, meta)
+        with self._holding.take(result.rows.nbytes):
+            body = await asyncio.to_thread(_encode, result, form, meta)
         headers = [
             (b"content-type", MEDIA_TYPES[form].encode()),
             (b"content-length", str(len(body)).encode()),
             (b"hw-truncated", b"true" if result.is_truncated else b"false"),
             (b"cache-control", b"no-store"),
         ]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        del result
+        with self._holding.take(len(body)):
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send_body(body, send)
 
 
 def _read(document: dict[str, Any]) -> tuple[str, dict[str, Any]]:

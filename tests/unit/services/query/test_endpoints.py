@@ -15,6 +15,7 @@ from tests.fakes.process import until
 from tests.fakes.query_process import AUTHORIZED, BY_CARRIER, ENVIRONMENT, Asked, asking, endpoint, flights
 
 from headwater.core.settings import QuerySettings
+from headwater.services.query.holding import PIECE_BYTES, send_body
 
 SLOW = "/* timeout_seconds: {seconds} */ SELECT count(*) AS n FROM range(100000000000) a, range(1000) b"
 
@@ -280,6 +281,53 @@ async def test_a_slow_reader_may_take_his_time_over_a_result_that_is_ready(tmp_p
         await asked.door({**scope, "headers": headers}, receive, send)  # type: ignore[arg-type] # as servers do
         assert len(chunks) > 5
         assert b"".join(chunks).count(b"\n") == 60_001
+
+
+async def test_results_that_slow_readers_leave_lying_have_a_bound_over_all(tmp_path: Path) -> None:
+    header = "/*\nmax_rows: 300000\nparameters: {x: {type: integer}}\n*/"
+    large = endpoint("large", f"{header} select i, $x as x, 'x' || i as s from range(60000) r(i)")
+    async with asking(tmp_path, large, endpoint("n", "select 1 as n")) as asked:
+        holding = asked.service._runner.holding
+        holding._max_bytes = 4 << 20
+        taken = asyncio.Event()
+
+        async def read_slowly(number: int) -> None:
+            async def receive() -> dict[str, Any]:
+                await asyncio.Event().wait()
+                raise AssertionError
+
+            async def send(_message: dict[str, Any]) -> None:
+                await taken.wait()
+
+            headers = [(name.lower().encode(), value.encode()) for name, value in AUTHORIZED.items()]
+            scope = {"type": "http", "method": "GET", "path": "/v1/endpoints/large.csv", "headers": headers}
+            await asked.door({**scope, "query_string": f"x={number}".encode()}, receive, send)  # type: ignore[arg-type] # as servers do
+
+        readers = [asyncio.create_task(read_slowly(number)) for number in range(2)]
+        await until(lambda: holding.bytes > 2 << 20 and asked.service._runner.admission.running == 0)
+        reply = await asked.get("/v1/endpoints/large.csv?x=9")
+        problem(reply, 503, "overloaded")
+        assert reply.headers["retry-after"] == "1"
+        assert (await asked.get("/v1/endpoints/n")).status_code == 200
+        taken.set()
+        await asyncio.gather(*readers)
+        assert holding.bytes == 0
+        assert (await asked.get("/v1/endpoints/large.csv?x=9")).status_code == 200
+
+
+@pytest.mark.parametrize("size", [0, 1, PIECE_BYTES, PIECE_BYTES + 1, 3 * PIECE_BYTES])
+async def test_a_whole_body_arrives_whole_in_pieces(size: int) -> None:
+    body = bytes(range(256)) * (size // 256 + 1)
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    await send_body(body[:size], send)
+
+    assert b"".join(message["body"] for message in sent) == body[:size]
+    assert [bool(message.get("more_body")) for message in sent] == [True] * (len(sent) - 1) + [False]
+    assert max(len(message["body"]) for message in sent) <= PIECE_BYTES
 
 
 async def test_the_same_question_asked_by_many_runs_once(tmp_path: Path) -> None:
