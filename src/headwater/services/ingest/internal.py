@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -18,6 +19,7 @@ from headwater.services.ingest.reply import counts_of, to_json
 from headwater.services.ingest.resolve import Requester, Resolver
 from headwater.services.kit.request import context_of, read_document
 from headwater.services.kit.service import Runtime
+from headwater.services.kit.threads import Threads
 
 
 class Ruling(BaseModel):
@@ -27,11 +29,11 @@ class Ruling(BaseModel):
     requested_by: str = Field(min_length=1, max_length=200)
 
 
-def make_internal_router(runtime: Runtime) -> APIRouter:
-    """Return the routes below ``/internal/v1``."""
+def make_internal_router(runtime: Runtime, kept: Threads, verdicts: Threads) -> APIRouter:
+    """Return the routes below ``/internal/v1``; ``kept`` look at refused rows, ``verdicts`` rule on them."""
     router = APIRouter()
     _add_datasets(router, runtime)
-    _add_quarantine(router, runtime)
+    _add_quarantine(router, runtime, kept, verdicts)
     _add_ledger(router, runtime)
     return router
 
@@ -50,13 +52,13 @@ def _add_datasets(router: APIRouter, runtime: Runtime) -> None:
         return _json({"receipts": await asyncio.to_thread(overview.list_receipts, runtime, stream, limit)})
 
 
-def _add_quarantine(router: APIRouter, runtime: Runtime) -> None:
+def _add_quarantine(router: APIRouter, runtime: Runtime, looking: Threads, verdicts: Threads) -> None:
     @router.get("/quarantine/{environment_id}/groups")
     async def groups(environment_id: str, dataset: str | None = None) -> Response:
         catalog = _catalog(runtime, environment_id)
         wanted = [_dataset(runtime, environment_id, dataset)] if dataset else list(catalog.datasets.values())
         kept = KeptRows(runtime.journal, runtime.lake, catalog.quarantine_stream)
-        found = await asyncio.to_thread(kept.groups, [dataset.spec.id for dataset in wanted])
+        found = await looking.run(partial(kept.groups, [dataset.spec.id for dataset in wanted]))
         return _json({"groups": [overview.describe_group(group, catalog) for group in found]})
 
     @router.post("/quarantine/{environment_id}/{dataset}/{verdict}")
@@ -69,7 +71,7 @@ def _add_quarantine(router: APIRouter, runtime: Runtime) -> None:
         requester = Requester(ruling.requested_by, context_of(request.scope).request_id, number)
         resolver = Resolver(runtime, found)
         work = resolver.replay if verdict == "replay" else resolver.discard
-        resolution = await asyncio.to_thread(work, requester, fingerprint=ruling.fingerprint)
+        resolution = await verdicts.run(partial(work, requester, fingerprint=ruling.fingerprint))
         return _json(resolution.to_dict())
 
 

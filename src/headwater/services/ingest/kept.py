@@ -5,10 +5,12 @@ Everything here blocks and belongs in a thread.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from heapq import nlargest
 from itertools import accumulate
 from typing import Any, Final
 
@@ -29,19 +31,22 @@ _UNSEALED_BYTES: Final = 64 << 20
 _THREADS: Final = 2
 # Rows come from outside and so does their size; nobody who looks at them may take the memory of those who send them.
 _DUCKDB_LIMITS: Final[dict[str, Any]] = {"threads": _THREADS, "memory_limit": "512MB", "temp_directory": ""}
+_MEMBERS_AT_ONCE: Final = 20_000
 _DECODED_BYTES: Final = 256 << 20
 PAGE_BYTES: Final = 32 << 20
 _COLUMNS: Final = ", ".join(f'"{name}"' for name in SCHEMA.names)
 _GROUPS: Final = """
     SELECT fingerprint, dataset_id, arg_max(contract_version, quarantine_id), arg_max(first_code, quarantine_id),
-        arg_max(first_path, quarantine_id), count(*), min(received_at), max(received_at),
-        list(quarantine_id ORDER BY quarantine_id DESC)
+        arg_max(first_path, quarantine_id), count(*), min(received_at), max(received_at)
     FROM (
         SELECT DISTINCT ON (quarantine_id)
             quarantine_id, dataset_id, contract_version, fingerprint, first_code, first_path, received_at
         FROM copies WHERE list_contains(?::VARCHAR[], dataset_id)
     )
     GROUP BY fingerprint, dataset_id ORDER BY max(received_at) DESC
+"""
+_MEMBERS: Final = """
+    SELECT DISTINCT fingerprint, dataset_id, quarantine_id FROM copies WHERE list_contains(?::VARCHAR[], dataset_id)
 """
 
 
@@ -59,6 +64,14 @@ class Group:
     first_at: datetime
     last_at: datetime
     samples: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """The rows of a group that have had no verdict: how many, and the identifiers of the newest."""
+
+    count: int = 0
+    newest: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,20 +118,40 @@ class KeptRows:
         """Return the groups of these datasets, the most recent first."""
         with self._connect() as connection:
             found = connection.execute(_GROUPS, [sorted(dataset_ids)]).fetchall()
-            settled = self.settled({quarantine_id for group in found for quarantine_id in group[-1]})
-            waiting = {
-                (group[0], group[1]): [identity for identity in group[-1] if identity not in settled] for group in found
-            }
-            wanted = [identity for ids in waiting.values() for identity in ids[:samples]]
+            waiting = self._waiting(connection, dataset_ids, samples)
+            wanted = [identity for group in waiting.values() for identity in group.newest]
             rows = {row["quarantine_id"]: row for row in self._rows(connection, wanted)}
         groups: list[Group] = []
-        for fingerprint, dataset_id, contract_version, code, path, count, first_at, last_at, _ in found:
-            ids = waiting[fingerprint, dataset_id]
-            shown = [rows[identity] for identity in ids[:samples]]
+        for fingerprint, dataset_id, contract_version, code, path, count, first_at, last_at in found:
+            open_ = waiting[fingerprint, dataset_id]
+            shown = [rows[identity] for identity in open_.newest]
             groups.append(
-                Group(fingerprint, dataset_id, contract_version, code, path, count, len(ids), first_at, last_at, shown)
+                Group(
+                    fingerprint, dataset_id, contract_version, code, path, count, open_.count, first_at, last_at, shown
+                )
             )
         return groups
+
+    def _waiting(
+        self, connection: duckdb.DuckDBPyConnection, dataset_ids: Collection[str], samples: int
+    ) -> Mapping[tuple[str, str], _Waiting]:
+        """Return of each group how many rows wait for a verdict, and the newest of them.
+
+        The journal knows the verdicts, DuckDB the rows: they meet here, some thousand rows at a time.
+        """
+        waiting: dict[tuple[str, str], _Waiting] = defaultdict(_Waiting)
+        members = connection.execute(_MEMBERS, [sorted(dataset_ids)]).to_arrow_reader(_MEMBERS_AT_ONCE)
+        for batch in members:
+            fingerprints, datasets, ids = (column.to_pylist() for column in batch.columns)
+            settled = self.settled(ids)
+            open_ids: dict[tuple[str, str], list[str]] = defaultdict(list)
+            for fingerprint, dataset_id, identity in zip(fingerprints, datasets, ids, strict=True):
+                if identity not in settled:
+                    open_ids[fingerprint, dataset_id].append(identity)
+            for group, more in open_ids.items():
+                waiting[group].count += len(more)
+                waiting[group].newest = nlargest(samples, [*waiting[group].newest, *more])
+        return waiting
 
     def page(self, where: Filter, *, limit: int, newest_first: bool) -> Page:
         """Return up to ``limit`` refused rows in the order of their identifiers, which is that of time.

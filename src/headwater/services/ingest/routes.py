@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -19,6 +20,7 @@ from headwater.services.ingest.resolve import Requester, Resolver
 from headwater.services.kit.asgi import HandlerResponse
 from headwater.services.kit.request import authenticate, context_of, document_of, read_document
 from headwater.services.kit.service import Caller, Runtime
+from headwater.services.kit.threads import Threads
 
 Name = Annotated[str, Path(description="The dataset's name", examples=["flights"])]
 Fingerprint = Annotated[str | None, Query(description="Only this group", pattern="^[0-9a-f]{16}$")]
@@ -51,15 +53,15 @@ class Access:
         return caller, find_dataset(caller, name, permission)
 
 
-def make_router(runtime: Runtime, intake: Intake) -> APIRouter:
-    """Return the public routes."""
+def make_router(runtime: Runtime, intake: Intake, kept: Threads, verdicts: Threads) -> APIRouter:
+    """Return the public routes; threads of ``kept`` look at refused rows, those of ``verdicts`` rule on them."""
     router = APIRouter(prefix="/v1")
     access = Access(runtime)
     _add_rows(router, intake)
     _add_datasets(router, access)
     _add_receipts(router, access)
-    _add_quarantine(router, access)
-    _add_verdicts(router, access)
+    _add_quarantine(router, access, kept)
+    _add_verdicts(router, access, verdicts)
     return router
 
 
@@ -107,7 +109,7 @@ def _add_receipts(router: APIRouter, access: Access) -> None:
         return _json(await asyncio.to_thread(overview.describe_receipt, access.runtime, found))
 
 
-def _add_quarantine(router: APIRouter, access: Access) -> None:
+def _add_quarantine(router: APIRouter, access: Access, threads: Threads) -> None:
     @router.get("/datasets/{dataset}/quarantine", tags=["quarantine"], operation_id="list_quarantine")
     async def list_quarantine(
         request: Request,
@@ -130,18 +132,18 @@ def _add_quarantine(router: APIRouter, access: Access) -> None:
                 "next_cursor": None if page.is_last else page.rows[-1]["quarantine_id"],
             }
 
-        return _json(await asyncio.to_thread(read))
+        return _json(await threads.run(read))
 
     @router.get("/datasets/{dataset}/quarantine/groups", tags=["quarantine"], operation_id="list_quarantine_groups")
     async def list_groups(request: Request, dataset: Name) -> Response:
         """Return refused rows grouped by what was wrong with them, with samples."""
         caller, found = access.dataset(request, dataset, "quarantine.read")
-        groups = await asyncio.to_thread(_kept(access.runtime, found).groups, [found.spec.id])
+        groups = await threads.run(partial(_kept(access.runtime, found).groups, [found.spec.id]))
         catalog = catalog_of(caller)
         return _json({"groups": [overview.describe_group(group, catalog) for group in groups]})
 
 
-def _add_verdicts(router: APIRouter, access: Access) -> None:
+def _add_verdicts(router: APIRouter, access: Access, threads: Threads) -> None:
     async def resolve(request: Request, name: str, verdict: Literal["replay", "discard"]) -> Response:
         caller, found = access.dataset(request, name, "quarantine.resolve")
         what = await read_document(request, Resolve)
@@ -154,7 +156,7 @@ def _add_verdicts(router: APIRouter, access: Access) -> None:
         )
         resolver = Resolver(access.runtime, found)
         work = resolver.replay if verdict == "replay" else resolver.discard
-        resolution = await asyncio.to_thread(work, requester, fingerprint=what.fingerprint)
+        resolution = await threads.run(partial(work, requester, fingerprint=what.fingerprint))
         return _json(resolution.to_dict())
 
     documented: dict[str, Any] = {"tags": ["quarantine"], "openapi_extra": document_of(Resolve)}

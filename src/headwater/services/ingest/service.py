@@ -15,6 +15,7 @@ from headwater.services.ingest.internal import make_internal_router
 from headwater.services.ingest.pipeline import Pipeline
 from headwater.services.ingest.routes import make_router
 from headwater.services.kit.service import HotHandler, Runtime
+from headwater.services.kit.threads import Threads
 
 ROWS = "/v1/datasets/{dataset}/rows"
 VALIDATE = "/v1/datasets/{dataset}/rows/validate"
@@ -29,6 +30,8 @@ class IngestService:
         self.pipeline = Pipeline(runtime.committer)
         self.admission = Admission(runtime.settings, runtime.journal, runtime.home.root)
         self.intake = Intake(runtime, self.pipeline, self.admission)
+        self._kept = Threads("quarantine", workers=2, waiting=16)
+        self._verdicts = Threads("verdicts", workers=2, waiting=8)
         self._started = False
 
     @property
@@ -42,7 +45,7 @@ class IngestService:
 
     def router(self) -> APIRouter:
         """Return the documented routes."""
-        return make_router(self.runtime, self.intake)
+        return make_router(self.runtime, self.intake, self._kept, self._verdicts)
 
     def hot_routes(self) -> Mapping[tuple[str, str], HotHandler]:
         """Return the raw handlers that spare a request the way through FastAPI."""
@@ -50,7 +53,7 @@ class IngestService:
 
     def internal_router(self) -> APIRouter:
         """Return what control asks."""
-        return make_internal_router(self.runtime)
+        return make_internal_router(self.runtime, self._kept, self._verdicts)
 
     async def start(self) -> None:
         """Start the encoder thread and look at journal and disk."""
@@ -61,6 +64,8 @@ class IngestService:
     async def stop(self) -> None:
         """Commit what waits, then stop."""
         self._started = False
+        self._kept.close()
+        self._verdicts.close()
         await self.pipeline.stop()
         await self.admission.stop()
 

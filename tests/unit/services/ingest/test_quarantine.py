@@ -104,6 +104,33 @@ async def test_rows_in_journal_and_table_are_grouped_together_and_counted_once(i
     assert groups["out_of_range", "/qty"]["samples"][0]["raw"] == '{"id": "z", "qty": 5000}'
 
 
+async def test_groups_are_counted_a_few_rows_at_a_time(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "_MEMBERS_AT_ONCE", 1_000)
+    asked: list[int] = []
+    find_keys = ingest.runtime.journal.find_keys
+
+    def counted(stream: str, keys: list[bytes]) -> Any:
+        asked.append(len(keys))
+        return find_keys(stream, keys)
+
+    await ingest.send([{"id": f"r{n}", "qty": -1} for n in range(5_000)])
+    await ingest.send([{"id": f"r{n}", "qty": "x"} for n in range(10)])
+    fingerprint = next(group["fingerprint"] for group in await ingest.groups() if group["count"] == 5_000)
+    await ingest.resolve("discard", fingerprint=fingerprint)
+    await ingest.send([{"id": f"r{n}", "qty": -1} for n in range(5)])
+    newest = [row["quarantine_id"] for row in (await listed(ingest, limit="3"))]
+    monkeypatch.setattr(ingest.runtime.journal, "find_keys", counted)
+
+    groups = {group["code"]: group for group in await ingest.groups()}
+
+    assert {code: (group["count"], group["open"]) for code, group in groups.items()} == {
+        "out_of_range": (5_005, 5),
+        "type_mismatch": (10, 10),
+    }
+    assert [sample["quarantine_id"] for sample in groups["out_of_range"]["samples"]] == newest
+    assert max(asked) <= 2_048  # one of DuckDB's own vectors is the least it hands over
+
+
 async def test_groups_are_of_one_dataset(ingest: Ingest) -> None:
     await ingest.send([BAD])
     assert await ingest.groups("events") == []
