@@ -43,6 +43,11 @@ app.conf.update(
         # A beat that was late leaves no queue behind: each run does all there is to do.
         "relay-outbox": {"task": "upkeep.relay_outbox", "schedule": 2.0, "options": {"expires": 2}},
         "reconcile-snapshots": {"task": "upkeep.reconcile_snapshots", "schedule": 10.0, "options": {"expires": 10}},
+        "report-failed-logins": {
+            "task": "upkeep.report_failed_logins",
+            "schedule": 60.0,
+            "options": {"expires": 60},
+        },
         "sync-quarantine": {"task": "catalog.sync_quarantine", "schedule": 30.0, "options": {"expires": 30}},
         "verify-audit": {"task": "upkeep.verify_audit", "schedule": crontab(hour="3", minute="17")},
         "check-ledger": {"task": "upkeep.check_ledger", "schedule": crontab(hour="3", minute="37")},

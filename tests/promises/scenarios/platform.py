@@ -13,6 +13,7 @@ from headwater.control.access.models import Grant, Role
 from headwater.control.access.queries import get_role
 from headwater.control.audit.verify import verify_chain
 from headwater.control.identity import actions as identity
+from headwater.control.identity.failures import note_failure
 from headwater.control.kit.actions import SYSTEM
 from headwater.control.kit.context import bookkeeping
 from headwater.control.orgs import actions as orgs
@@ -86,6 +87,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         actor=SYSTEM, user=make_user(), password="another long password"
     ),
     "identity.user.logged_in": lambda _: identity.record_login(actor=SYSTEM, user=make_user()),
+    "identity.user.login_failed": lambda _: note_failure(make_user()),
     "identity.user.made_admin": lambda _: identity.make_admin(actor=SYSTEM, user=make_user()),
     "identity.user.staff_changed": lambda _: identity.change_staff(actor=SYSTEM, user=make_user(), is_staff=True),
     "identity.user.deactivated": lambda _: identity.deactivate_user(actor=SYSTEM, user=make_user(), reason="left"),

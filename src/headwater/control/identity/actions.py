@@ -6,7 +6,7 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 
 from headwater.control.access.owners import keeping_an_owner
-from headwater.control.identity.models import User
+from headwater.control.identity.models import FailedLogins, User
 from headwater.control.kit.actions import Actor, action, note
 from headwater.control.kit.tenancy import listed_errors
 from headwater.core.errors import HeadwaterError
@@ -54,6 +54,12 @@ def change_own_password(*, actor: Actor, user: User, password: str) -> User:
 def record_login(*, actor: Actor, user: User) -> None:
     """Note that somebody logged in."""
     note(user, logged_in=True)
+
+
+@action("identity.user.login_failed", permission=None)
+def record_failed_logins(*, actor: Actor, about: User | FailedLogins, failures: int, addresses: list[str]) -> None:
+    """Note that somebody failed to log in as a user, or as one who does not exist: how often, and from where."""
+    note(about, failures=failures, addresses=addresses)
 
 
 @action("identity.user.made_admin", permission=None)

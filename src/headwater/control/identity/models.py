@@ -74,3 +74,28 @@ class User(AbstractBaseUser, PermissionsMixin):
         context = current_action()
         if new and context is not None:
             context.note_created(self, {"email": self.email, "name": self.name, "is_staff": self.is_staff})
+
+
+class FailedLogins(models.Model):
+    """Failed sign-ins of one account, or of all that do not exist, which no audit row tells of yet."""
+
+    UNKNOWN: ClassVar[str] = "unknown"
+    audit_kind: ClassVar[str] = "identity.failed_logins"
+
+    account = models.CharField(primary_key=True, max_length=40, help_text="A user's id, or 'unknown'.")
+    count = models.PositiveIntegerField(default=0)
+    addresses = models.JSONField(default=list)
+    reported_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return "accounts that do not exist" if self.account == self.UNKNOWN else self.account
+
+    @property
+    def public_id(self) -> str:
+        """Return the id of the account."""
+        return self.account
+
+    @property
+    def tenant_id(self) -> None:
+        """Return None: users belong to the platform."""
+        return

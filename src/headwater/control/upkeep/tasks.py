@@ -10,6 +10,7 @@ from django.core.management import call_command
 from django.utils import timezone
 
 from headwater.control.audit.verify import verify_all
+from headwater.control.identity.failures import report_failures
 from headwater.control.kit import outbox
 from headwater.control.kit.actions import SYSTEM
 from headwater.control.kit.models import Outbox
@@ -42,6 +43,12 @@ def relay_outbox() -> int:
 def reconcile_snapshots() -> int:
     """Publish every environment that differs from its newest snapshot, for instance because a grant ran out."""
     return len(publish_all())
+
+
+@shared_task(name="upkeep.report_failed_logins")
+def report_failed_logins() -> int:
+    """Audit the failed logins that were only counted so far; return how many rows that made."""
+    return report_failures()
 
 
 @shared_task(name="upkeep.verify_audit")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -8,13 +9,15 @@ from django.core import mail
 from django.db import IntegrityError, transaction
 from django.test import Client
 from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
 from tests.builders.control import PASSWORD, make_environment, make_member, make_owner, make_user
 
 from headwater.control.access.authority import has_permission
 from headwater.control.audit.models import AuditEvent
 from headwater.control.audit.record import PLATFORM
 from headwater.control.identity.actions import create_user, deactivate_user, set_password
-from headwater.control.identity.models import User
+from headwater.control.identity.failures import note_failure, report_failures
+from headwater.control.identity.models import FailedLogins, User
 from headwater.control.kit.actions import SYSTEM
 from headwater.core.errors import HeadwaterError
 
@@ -73,6 +76,53 @@ def test_logging_in_works_by_e_mail_alone_and_is_audited(browser: Client, ada: U
     assert log_in(browser, "Ada@Example.com", PASSWORD).status_code == 302
     event = last_event()
     assert (event.action, event.actor_label, event.ip) == ("identity.user.logged_in", "ada@example.com", "127.0.0.1")
+
+
+def failures() -> list[AuditEvent]:
+    return list(AuditEvent.objects.filter(action="identity.user.login_failed").order_by("n"))
+
+
+def test_failed_logins_are_audited_once_a_minute_with_their_number(
+    browser: Client, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(4):
+        log_in(browser, "Ada@example.com", "wrong password")
+    (first,) = failures()
+    assert (first.target_id, first.target_label, first.ip) == (ada.public_id, "ada@example.com", "127.0.0.1")
+    assert first.after == {"failures": 1, "addresses": ["127.0.0.1"]}
+    assert report_failures() == 0
+
+    later = timezone.now() + timedelta(seconds=61)
+    monkeypatch.setattr(timezone, "now", lambda: later)
+    assert report_failures() == 1
+    assert report_failures() == 0
+    assert [event.after["failures"] for event in failures()] == [1, 3]
+
+
+def test_the_next_failure_reports_those_before_it(ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(3):
+        note_failure(ada)
+    later = timezone.now() + timedelta(seconds=61)
+    monkeypatch.setattr(timezone, "now", lambda: later)
+    note_failure(ada)
+    assert [event.after["failures"] for event in failures()] == [1, 3]
+
+
+def test_tries_at_accounts_that_do_not_exist_share_one_row_and_keep_nothing_typed(browser: Client, ada: User) -> None:
+    for number in range(4):
+        log_in(browser, f"my-secret-{number}@example.com", "wrong password")
+    (event,) = failures()
+    assert (event.target_id, event.after["failures"]) == ("unknown", 1)
+    assert not any("my-secret" in str(vars(one)) for one in AuditEvent.objects.all())
+    assert FailedLogins.objects.get().count == 3
+
+
+def test_counts_that_are_reported_and_old_are_let_go(ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    note_failure(ada)
+    later = timezone.now() + timedelta(days=2)
+    monkeypatch.setattr(timezone, "now", lambda: later)
+    assert report_failures() == 0
+    assert not FailedLogins.objects.exists()
 
 
 def test_who_is_deactivated_cannot_log_in(browser: Client, ada: User) -> None:
