@@ -240,7 +240,11 @@ class ServingSpec(Spec):
 
 
 class ModelSpec(Spec):
-    """A model with the versions that may be served and the routes among them."""
+    """A model with the versions that may be served and the routes among them.
+
+    Versions without a route are pinned: they answer where the path names them. ``fallback`` is one of them, the
+    champion before this one, kept for models with rollback rules: it answers when the primary route is tripped.
+    """
 
     id: str
     name: str
@@ -248,6 +252,7 @@ class ModelSpec(Spec):
     routes: tuple[RouteSpec, ...]
     description: str = ""
     serving: ServingSpec = ServingSpec()
+    fallback: int | None = None
 
 
 class KeySpec(Spec):
