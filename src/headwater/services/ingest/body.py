@@ -20,6 +20,7 @@ from headwater.services.ingest.admission import Ticket
 from headwater.services.ingest.options import Encoding
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
+TakeBody = Callable[[], bytes | None]
 
 # A few kilobytes of repetitive rows may well compress better than the ratio allows; they harm nobody.
 RATIO_FLOOR_BYTES: Final = 64 << 10
@@ -41,7 +42,9 @@ def check_length(declared: int | None, limits: IngestSettings) -> None:
         raise _too_large(limits.max_body_bytes)
 
 
-async def receive_body(receive: Receive, *, declared: int | None, limits: IngestSettings, ticket: Ticket) -> bytes:
+async def receive_body(
+    receive: Receive, *, declared: int | None, limits: IngestSettings, ticket: Ticket, take: TakeBody | None = None
+) -> bytes:
     """Return the body as sent.
 
     Args:
@@ -49,12 +52,20 @@ async def receive_body(receive: Receive, *, declared: int | None, limits: Ingest
         declared: the Content-Length, which the ticket holds already; without it the ticket grows as the body comes.
         limits: for the size and for the longest silence between two chunks.
         ticket: the request's share of the bytes in flight.
+        take: takes the body at once if all of it is there.
 
     Raises:
         HeadwaterError: ``payload_too_large``, ``request_timeout``, ``overloaded``.
         ClientGone: the connection closed.
     """
     check_length(declared, limits)
+    whole = take() if take is not None else None
+    if whole is not None:
+        if len(whole) > limits.max_body_bytes:
+            raise _too_large(limits.max_body_bytes)
+        if declared is None:
+            ticket.grow(len(whole))
+        return whole
     loop = asyncio.get_running_loop()
     chunks: list[bytes] = []
     size = 0

@@ -43,6 +43,7 @@ from headwater.services.ingest.reply import (
 )
 from headwater.services.ingest.segment import Segment, Survey
 from headwater.services.ingest.verdict import Origin, Submission, Verdict
+from headwater.services.kit.exchange import TAKE_BODY
 from headwater.services.kit.request import authenticate, context_of
 from headwater.services.kit.service import ASGIScope, Caller, Runtime
 
@@ -122,7 +123,7 @@ class Intake:
             )
         ticket = self._enter(asked)
         try:
-            body, fingerprint = await self._read_body(receive, asked, ticket, want_fingerprint=key is not None)
+            body, fingerprint = await self._read_body(scope, receive, asked, ticket, want_fingerprint=key is not None)
             if key is None:
                 return await self._settle(request, body, None)
             caller = request.caller
@@ -137,7 +138,7 @@ class Intake:
         request = self._let_in(scope)
         ticket = self._enter(request.asked)
         try:
-            body, _ = await self._read_body(receive, request.asked, ticket, want_fingerprint=False)
+            body, _ = await self._read_body(scope, receive, request.asked, ticket, want_fingerprint=False)
             submission = await self._read_rows(request, body, None)
         finally:
             ticket.close()
@@ -168,10 +169,16 @@ class Intake:
         return self._admission.enter(asked.content_length or 0)
 
     async def _read_body(
-        self, receive: Receive, asked: Headers, ticket: Ticket, *, want_fingerprint: bool
+        self, scope: ASGIScope, receive: Receive, asked: Headers, ticket: Ticket, *, want_fingerprint: bool
     ) -> tuple[bytes, bytes]:
         """Return the decompressed body and, if wanted, the request's fingerprint."""
-        raw = await receive_body(receive, declared=asked.content_length, limits=self._limits, ticket=ticket)
+        raw = await receive_body(
+            receive,
+            declared=asked.content_length,
+            limits=self._limits,
+            ticket=ticket,
+            take=scope.get(TAKE_BODY),
+        )
 
         def unpack() -> tuple[bytes, bytes]:
             if asked.content_digest is not None:

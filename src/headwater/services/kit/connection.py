@@ -10,56 +10,15 @@ import asyncio
 from http import HTTPStatus
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from headwater.core.errors import HeadwaterError
 from headwater.core.ids import new_id
+from headwater.services.kit.exchange import Exchange
 from headwater.services.kit.problem import problem_body, problem_headers
 
 MAX_HEAD_BYTES: Final = 64 << 10
 HEAD_SECONDS: Final = 30.0
-_HEAD: Final = b"HTTP/1.1 "
-_JOINED_BYTES: Final = 64 << 10  # a larger body is not worth copying
-
-
-class JoinedWrites:
-    """A transport that holds the head of a reply until its body, so that both leave in one system call.
-
-    A reply whose body takes longer than this turn of the event loop does not wait: its head goes first.
-    """
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        """Write to ``transport``."""
-        self._transport = transport
-        self._loop = loop
-        self._held = b""
-
-    def write(self, data: bytes) -> None:
-        """Hold a head; send anything else behind what is held."""
-        if self._held and len(data) <= _JOINED_BYTES:
-            held, self._held = self._held, b""
-            self._transport.write(held + data)
-        elif self._held:
-            self._flush()
-            self._transport.write(data)
-        elif data.startswith(_HEAD):
-            self._held = data
-            self._loop.call_soon(self._flush)
-        else:
-            self._transport.write(data)
-
-    def close(self) -> None:
-        """Send what is held, then close."""
-        self._flush()
-        self._transport.close()
-
-    def _flush(self) -> None:
-        if self._held:
-            held, self._held = self._held, b""
-            self._transport.write(held)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
 
 
 class BoundedConnection(HttpToolsProtocol):
@@ -74,8 +33,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         """Wait for the first request, but not for ever."""
-        joined: Any = JoinedWrites(transport, self.loop)
-        super().connection_made(joined)
+        super().connection_made(transport)
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -110,6 +68,9 @@ class BoundedConnection(HttpToolsProtocol):
         head = b"".join(b"%b: %b\r\n" % header for header in headers)
         self.transport.write(STATUS_LINE[HTTPStatus.BAD_REQUEST] + head + b"\r\n" + body)
         self.transport.close()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        super()._start_asgi_task(cycle, Exchange(cycle, app))  # type: ignore[arg-type] # it is an ASGI application
 
     def _give_up(self, why: str) -> None:
         """Answer, unless another answer is under way, and close."""

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from headwater.core.errors import HeadwaterError
 from headwater.core.ids import new_id
+from headwater.services.kit.exchange import TAKE_BODY
 from headwater.services.kit.service import ASGIScope, Caller, Runtime
 
 CONTEXT: Final = "headwater"
@@ -100,6 +101,11 @@ async def read_body(
     length = declared_length(scope)
     if length is not None and length > max_bytes:
         raise _too_large(max_bytes)
+    take = scope.get(TAKE_BODY)
+    if take is not None and (whole := take()) is not None:
+        if len(whole) > max_bytes:
+            raise _too_large(max_bytes)
+        return bytes(whole)
     chunks: list[bytes] = []
     size = 0
     while True:
