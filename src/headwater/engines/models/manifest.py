@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from headwater.contracts.model import Contract
 from headwater.contracts.odcs_fields import FieldReader
@@ -15,11 +15,41 @@ from headwater.contracts.sections import Problems
 from headwater.contracts.soundness import find_defects
 from headwater.contracts.yamltree import Document, YamlFault, load
 from headwater.core.errors import HeadwaterError
-from headwater.core.snapshot import OutputSpec
+from headwater.core.snapshot import FeatureRefSpec, OutputSpec, ServingSpec
+from headwater.engines.models.manifest_consistency import check_consistency
+from headwater.engines.models.manifest_document import Framework, ManifestDocument
 from headwater.engines.models.protocol import INPUT_TYPES
 
 FILE_NAME: Final = "model.yaml"
 MAX_ARTIFACT_BYTES: Final = 512 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A golden row: inputs by name and, where they are known, the outputs within ``tolerance`` of what they must be."""
+
+    inputs: Mapping[str, Any]
+    outputs: Mapping[str, Any] | None = None
+    tolerance: float = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What a model was trained on: a dataset, its table version, the code (a commit or address), the number of rows."""
+
+    dataset: str
+    version: int | None = None
+    code: str | None = None
+    rows: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """What a version must hold before it may be approved; what is None is not asked."""
+
+    max_latency_ms: float | None = None
+    max_size_mb: float | None = None
+    min_metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,43 +60,39 @@ class ModelManifest:
         name: the model's name.
         inputs: one row of the model's input, in the order of the signature.
         outputs: what it answers, named.
-        artifact: the artifact's file name, in the directory.
+        artifact: the artifact's file name, in the directory (a directory too for Python code); None when it is remote.
         framework: what runs it.
-        metrics: numbers of its evaluation, for people.
+        options: the framework's own.
+        features: inputs that are filled from feature views.
+        examples: golden rows.
+        training: what it was trained on.
+        metrics: numbers of its evaluation.
+        license: of the model, as SPDX writes it.
+        reference: the file name of a sample of its training data, with inputs and outputs by name.
+        memory_bytes: what its process may use beyond what the runtime itself takes.
+        timeout_seconds: how long one run may take.
+        serving: limits, cache, log and monitoring.
+        checks: what it must hold before it is approved.
         card: Markdown about the model, for people.
     """
 
     name: str
     inputs: Contract
     outputs: tuple[OutputSpec, ...]
-    artifact: str
-    framework: str = "onnx"
+    artifact: str | None
+    framework: Framework = "onnx"
     description: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    features: tuple[FeatureRefSpec, ...] = ()
+    examples: tuple[Example, ...] = ()
+    training: Training | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
-    card: str = ""
-
-
-class _Output(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")
-    type: str = Field(pattern="^(number|integer|string|boolean)$")
-    shape: tuple[int, ...] = Field((), max_length=3)
-    description: str = ""
-    source: str | None = None
-    index: int | None = Field(None, ge=0)
-
-
-class _Document(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")
-    description: str = ""
-    framework: str = Field("onnx", pattern="^onnx$")
-    artifact: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,200}$")
-    inputs: list[dict[str, Any]] = Field(min_length=1)
-    outputs: list[_Output] = Field(min_length=1)
-    metrics: dict[str, float] = {}
+    license: str | None = None
+    reference: str | None = None
+    memory_bytes: int = 2 << 30
+    timeout_seconds: float = 30.0
+    serving: ServingSpec = field(default_factory=ServingSpec)
+    checks: Checks = Checks()
     card: str = ""
 
 
@@ -84,13 +110,9 @@ def read_manifest(directory: Path) -> ModelManifest:
             str(path), f"it cannot be read: {error}", "Put a model.yaml into the model's directory."
         ) from error
     manifest = parse_manifest(text, source=str(path))
-    artifact = directory / manifest.artifact
-    if not artifact.is_file():
-        raise _invalid(str(path), f"there is no file {artifact}", "Train the model, or mend artifact.", "artifact")
-    if artifact.stat().st_size > MAX_ARTIFACT_BYTES:
-        raise _invalid(
-            str(path), f"{artifact} has more than {MAX_ARTIFACT_BYTES} bytes", "Make it smaller.", "artifact"
-        )
+    for member, name in (("artifact", manifest.artifact), ("reference", manifest.reference)):
+        if name is not None:
+            _require_file(path, member, directory / name, may_be_directory=manifest.framework == "python")
     return manifest
 
 
@@ -112,28 +134,42 @@ def parse_manifest(text: str, *, source: str) -> ModelManifest:
     problems = Problems(source, tree)
     document = _read_document(tree, problems)
     inputs = _read_inputs(document, problems)
-    outputs = tuple(OutputSpec.model_validate(output.model_dump()) for output in document.outputs)
-    _check_outputs(outputs, problems)
+    check_consistency(document, inputs, problems)
     _raise_any(problems)
+    return _manifest(document, inputs)
+
+
+def _manifest(document: ManifestDocument, inputs: Contract) -> ModelManifest:
+    training = document.training
     return ModelManifest(
         name=document.name,
         inputs=inputs,
-        outputs=outputs,
+        outputs=tuple(OutputSpec.model_validate(output.model_dump()) for output in document.outputs),
         artifact=document.artifact,
         framework=document.framework,
         description=document.description,
+        options=document.options,
+        features=tuple(FeatureRefSpec.model_validate(feature.model_dump()) for feature in document.features),
+        examples=tuple(Example(**example.model_dump()) for example in document.examples),
+        training=Training(**training.model_dump()) if training is not None else None,
         metrics=document.metrics,
+        license=document.license,
+        reference=document.reference,
+        memory_bytes=document.resources.memory_mb << 20,
+        timeout_seconds=document.resources.timeout_seconds,
+        serving=document.serving.to_spec(),
+        checks=Checks(**document.checks.model_dump()),
         card=document.card,
     )
 
 
-def _read_document(tree: Document, problems: Problems) -> _Document:
+def _read_document(tree: Document, problems: Problems) -> ManifestDocument:
     """Return the manifest's members; inputs are only known to be mappings."""
     if not isinstance(tree.data, dict):
         problems.add("", "must be a mapping", "Begin with a line such as name: delay.")
         _raise_any(problems)
     try:
-        return _Document.model_validate(tree.data)
+        return ManifestDocument.model_validate(tree.data)
     except ValidationError as error:
         for item in error.errors():
             path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"]).lstrip(".")
@@ -148,7 +184,7 @@ def _read_document(tree: Document, problems: Problems) -> _Document:
         raise
 
 
-def _read_inputs(document: _Document, problems: Problems) -> Contract:
+def _read_inputs(document: ManifestDocument, problems: Problems) -> Contract:
     """Return the inputs as a contract that refuses unknown fields, and bad rows as a whole."""
     reader = FieldReader(problems)
     contract = Contract(
@@ -169,17 +205,13 @@ def _read_inputs(document: _Document, problems: Problems) -> Contract:
     return contract
 
 
-def _check_outputs(outputs: Iterable[OutputSpec], problems: Problems) -> None:
-    seen: dict[str, int] = {}
-    for position, output in enumerate(outputs):
-        path = f"outputs[{position}]"
-        first = seen.setdefault(output.name, position)
-        if first != position:
-            problems.add(f"{path}.name", f"{output.name!r} is the name of outputs[{first}] too", "Rename one.")
-        if output.index is not None and output.shape:
-            problems.add(f"{path}.index", "an index picks a scalar, and the output has a shape", "Drop one of them.")
-        if any(size < 1 for size in output.shape):
-            problems.add(f"{path}.shape", "every size must be at least 1", "Leave the axis of the rows out.")
+def _require_file(manifest: Path, member: str, path: Path, *, may_be_directory: bool) -> None:
+    if may_be_directory and member == "artifact" and path.is_dir():
+        return
+    if not path.is_file():
+        raise _invalid(str(manifest), f"there is no file {path}", f"Train the model, or mend {member}.", member)
+    if path.stat().st_size > MAX_ARTIFACT_BYTES:
+        raise _invalid(str(manifest), f"{path} has more than {MAX_ARTIFACT_BYTES} bytes", "Make it smaller.", member)
 
 
 def _raise_any(problems: Problems) -> None:

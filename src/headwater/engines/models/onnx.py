@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from headwater.contracts.model import Field, LogicalType
 from headwater.core.errors import HeadwaterError
 from headwater.core.snapshot import OutputSpec
+from headwater.engines.models.samples import SampleRows
 
 _DTYPES: Final[dict[str, np.dtype[Any]]] = {
     "tensor(float)": np.dtype(np.float32),
@@ -29,14 +30,21 @@ _WARM_UP_ROWS: Final = (1, 2, 16)
 class OnnxExecutor:
     """An ``Executor`` for one ONNX artifact, checked against its signature and warmed up."""
 
-    def __init__(self, artifact: bytes, fields: Sequence[Field], outputs: Sequence[OutputSpec]) -> None:
-        """Load the artifact.
+    def __init__(
+        self,
+        artifact: bytes,
+        fields: Sequence[Field],
+        outputs: Sequence[OutputSpec],
+        examples: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        """Load the artifact and warm it up on ``examples``, or on rows of ones where there are none.
 
         Raises:
             HeadwaterError: ``model_unavailable`` naming what of the artifact does not fit the signature.
         """
         self._fields = tuple(fields)
         self._outputs = tuple(outputs)
+        self._samples = SampleRows(self._fields, examples)
         self._session = _open_session(artifact)
         self._inputs: list[tuple[str, np.dtype[Any], int]] = [_input(node) for node in self._session.get_inputs()]
         self.takes_matrix = self._is_matrix()
@@ -76,7 +84,7 @@ class OnnxExecutor:
 
     def _flatten_single_columns(self) -> None:
         """Take the one column of a rows-by-one output whose signature is a scalar: regressors answer in that shape."""
-        for position, (array, output) in enumerate(zip(self._run_ones(1), self._outputs, strict=True)):
+        for position, (array, output) in enumerate(zip(self._run_samples(1), self._outputs, strict=True)):
             if not output.shape and np.shape(array) == (1, 1):
                 self._picks[position] = (self._picks[position][0], 0)
 
@@ -139,24 +147,23 @@ class OnnxExecutor:
         )
 
     def _warm_up(self) -> None:
-        """Run rows of ones: what does not fit shows now, and the first request does not pay for allocations."""
+        """Run a few rows: what does not fit shows now, and the first request does not pay for allocations."""
         try:
             self._flatten_single_columns()
             for rows in _WARM_UP_ROWS:
-                for array, output in zip(self._run_ones(rows), self._outputs, strict=True):
+                for array, output in zip(self._run_samples(rows), self._outputs, strict=True):
                     self._check_output(array, output, rows)
         except HeadwaterError as error:
             if error.code == "model_failed":
                 raise _misfit(error.detail, "check the artifact with onnxruntime") from error
             raise
 
-    def _run_ones(self, rows: int) -> list[NDArray[Any]]:
+    def _run_samples(self, rows: int) -> list[NDArray[Any]]:
         try:
             if self.takes_matrix:
-                return self.run_matrix(np.ones((rows, len(self._fields)), dtype=self.dtype))
-            ones = [["1" if field.type is LogicalType.STRING else 1] * rows for field in self._fields]
-            return self.run_columns(ones)
-        except (IndexError, TypeError, AttributeError) as error:
+                return self.run_matrix(self._samples.matrix(rows, self.dtype))
+            return self.run_columns(self._samples.columns(rows))
+        except (IndexError, TypeError, ValueError, AttributeError) as error:
             raise HeadwaterError("model_failed", f"an output is no tensor, or has no such column: {error}") from error
 
     def _check_output(self, array: NDArray[Any], output: OutputSpec, rows: int) -> None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, cast
 
 import pyarrow as pa
 
 from headwater.contracts.rows import FieldError
 from headwater.contracts.spec import contract_from_spec
+from headwater.core.settings import InferenceSettings
 from headwater.core.snapshot import ModelVersionSpec
 from headwater.engines.blobs.protocol import BlobStore
 from headwater.engines.models import open_executor
 from headwater.engines.models.log_schema import log_schema
+from headwater.engines.models.protocol import Executor
 from headwater.services.inference.batcher import MicroBatcher, Share
 from headwater.services.inference.faults import input_invalid
 from headwater.services.inference.signature import Row, Signature
@@ -34,7 +36,9 @@ class ServedVersion:
         self.spec = spec
         contract = contract_from_spec(spec.inputs)
         self.signature = Signature(contract)
-        self.executor = open_executor(spec.framework, blobs.read(spec.artifact_sha256), contract.fields, spec.outputs)
+        artifact = None if spec.framework == "remote" else blobs.path(spec.artifact_sha256)
+        loaded = open_executor(spec, artifact, contract.fields, settings=InferenceSettings())
+        self.executor = cast("Executor", loaded)  # what runs in this process; no other kind is opened yet
         self.batcher = MicroBatcher(self.executor)
         self.log_schema: pa.Schema = log_schema(contract.fields, spec.outputs)
         members = ",".join(json.dumps(output.name).replace("%", "%%") + ":%b" for output in spec.outputs)

@@ -6,8 +6,8 @@ import pytest
 
 from headwater.contracts.model import LogicalType
 from headwater.core.errors import HeadwaterError
-from headwater.core.snapshot import OutputSpec
-from headwater.engines.models.manifest import parse_manifest, read_manifest
+from headwater.core.snapshot import FeatureRefSpec, LogSpec, OutputSpec, RollbackSpec
+from headwater.engines.models.manifest import Checks, Example, Training, parse_manifest, read_manifest
 
 GOOD = """
 name: departure-delay
@@ -78,6 +78,98 @@ def test_a_mistake_names_the_file_the_place_and_the_cure(old: str, new: str, com
     assert complaint in shown
     assert refused.value.code == "project_invalid"
     assert refused.value.hint
+
+
+FULL = """
+name: delay
+framework: sklearn
+artifact: model.skops
+license: Apache-2.0
+options: {method: predict_proba}
+inputs:
+  - {name: hour, logicalType: integer, required: true, logicalTypeOptions: {minimum: 0, maximum: 23}}
+  - {name: wind, logicalType: number, required: true}
+outputs:
+  - {name: late, type: number, index: 1}
+features:
+  - {field: wind, view: origin_weather, feature: wind}
+examples:
+  - {inputs: {hour: 5, wind: 1.5}, outputs: {late: 0.25}, tolerance: 0.01}
+  - {inputs: {hour: 23, wind: 0}}
+training: {dataset: flights, version: 12, code: 3f2a1b, rows: 1000}
+metrics: {auc: 0.71}
+reference: reference.parquet
+resources: {memory_mb: 1024, timeout_seconds: 5}
+serving:
+  max_concurrency: 8
+  sticky_input: hour
+  cache_entries: 100
+  log: {sample_bps: 5000, on_full: block, redact: [wind]}
+  rollback: {max_error_bps: 100, max_p99_ms: 50}
+  monitor: {psi: 0.1}
+checks: {max_latency_ms: 5, max_size_mb: 10, min_metrics: {auc: 0.6}}
+"""
+
+
+def test_a_manifest_may_say_all_there_is_to_a_model() -> None:
+    manifest = parse_manifest(FULL, source="model.yaml")
+    assert (manifest.framework, manifest.options, manifest.license) == (
+        "sklearn",
+        {"method": "predict_proba"},
+        "Apache-2.0",
+    )
+    assert manifest.features == (FeatureRefSpec(field="wind", view="origin_weather", feature="wind"),)
+    assert manifest.examples == (
+        Example({"hour": 5, "wind": 1.5}, {"late": 0.25}, 0.01),
+        Example({"hour": 23, "wind": 0}),
+    )
+    assert manifest.training == Training("flights", 12, "3f2a1b", 1000)
+    assert (manifest.memory_bytes, manifest.timeout_seconds, manifest.reference) == (1 << 30, 5, "reference.parquet")
+    assert manifest.serving.log == LogSpec(sample_bps=5000, on_full="block", redact=("wind",))
+    assert manifest.serving.rollback == RollbackSpec(max_error_bps=100, max_p99_ms=50)
+    assert (manifest.serving.monitor.psi, manifest.serving.monitor.js) == (0.1, None)
+    assert manifest.checks == Checks(5, 10, {"auc": 0.6})
+    remote = FULL.replace("sklearn", "remote").replace("artifact: model.skops\n", "")
+    remote = remote.replace("{method: predict_proba}", "{url: 'http://models:8080', model: delay}")
+    assert parse_manifest(remote, source="model.yaml").artifact is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("artifact: model.skops\n", "", "artifact: is missing"),
+        ("framework: sklearn", "framework: remote", "artifact: a remote model has no artifact"),
+        ("framework: sklearn", "framework: remote", "options.url: is missing"),
+        ("framework: sklearn", "framework: lightgbm", "options.method: lightgbm has no such option"),
+        ("framework: sklearn", "framework: python", "options.method: python has no such option"),
+        ("method: predict_proba", "method: 5", "options.method: "),
+        ("field: wind", "field: rain", "features[0].field: there is no input 'rain'"),
+        ("features:", "features:\n  - {field: wind, view: v, feature: f}", "features[1].field: the input 'wind' is"),
+        ("hour: 5", "hour: 24", "examples[0].inputs.hour: must be <= 23"),
+        ("hour: 5", "hour: x", "examples[0].inputs.hour"),
+        ("{hour: 23, wind: 0}", "{hour: 23}", "examples[1].inputs.wind"),
+        ("{hour: 23, wind: 0}", "{hour: 23, wind: 0, rain: 1}", "examples[1].inputs.rain"),
+        ("{late: 0.25}", "{early: 0.25}", "examples[0].outputs.early: there is no output 'early'"),
+        ("tolerance: 0.01", "tolerance: -1", "examples[0].tolerance"),
+        ("sticky_input: hour", "sticky_input: day", "serving.sticky_input: there is no input 'day'"),
+        ("redact: [wind]", "redact: [rain]", "serving.log.redact[0]: there is no input 'rain'"),
+        ("sample_bps: 5000", "sample_bps: 50000", "serving.log.sample_bps"),
+        ("max_concurrency: 8", "max_concurrency: 0", "serving.max_concurrency"),
+        ("max_concurrency: 8", "concurrency: 8", "serving.concurrency: there is no such entry"),
+        ("{psi: 0.1}", "{psi: 0.1, hellinger: 1}", "serving.monitor.hellinger: there is no such entry"),
+        ("memory_mb: 1024", "memory_mb: 1", "resources.memory_mb"),
+        ("timeout_seconds: 5", "timeout_seconds: .inf", "resources.timeout_seconds"),
+        ("reference: reference.parquet", "reference: ../x.csv", "reference: "),
+        ("dataset: flights, ", "", "training.dataset: is missing"),
+        ("max_latency_ms: 5", "max_latency_ms: -5", "checks.max_latency_ms"),
+    ],
+)
+def test_members_that_do_not_go_together_are_told_apart(old: str, new: str, complaint: str) -> None:
+    assert old in FULL
+    with pytest.raises(HeadwaterError) as refused:
+        parse_manifest(FULL.replace(old, new), source="model.yaml")
+    errors = [f"{error['path']}: {error['message']}" for error in refused.value.extra["errors"]]
+    assert any(complaint in error for error in errors), errors
 
 
 def test_all_mistakes_of_a_kind_are_listed_with_their_lines() -> None:

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from tests.builders.executors import open_file, spec_of
 from tests.builders.onnx_models import by_field, linear, two_columns
 
 from headwater.contracts.model import Field, LogicalType
 from headwater.core.errors import HeadwaterError
 from headwater.core.snapshot import OutputSpec
-from headwater.engines.models import open_executor
 from headwater.engines.models.onnx import OnnxExecutor
 
 NUMBER, INTEGER, STRING = LogicalType.NUMBER, LogicalType.INTEGER, LogicalType.STRING
@@ -67,15 +69,17 @@ def test_a_model_may_take_one_input_for_each_field_in_any_order() -> None:
     ],
 )
 def test_an_artifact_that_does_not_fit_says_where(
-    artifact: bytes, fields: list[Field], outputs: list[OutputSpec], complaint: str
+    tmp_path: Path, artifact: bytes, fields: list[Field], outputs: list[OutputSpec], complaint: str
 ) -> None:
+    (tmp_path / "model.onnx").write_bytes(artifact)
     with pytest.raises(HeadwaterError) as refused:
-        open_executor("onnx", artifact, fields, outputs)
+        open_file(spec_of("onnx", fields, outputs), tmp_path / "model.onnx", fields)
     assert refused.value.code == "model_unavailable"
     assert complaint in refused.value.detail
     assert refused.value.hint
 
 
-def test_another_framework_is_refused() -> None:
-    with pytest.raises(HeadwaterError, match="pickle"):
-        open_executor("pickle", b"", [A], [SCORE])
+def test_examples_warm_a_version_up_instead_of_ones() -> None:
+    with pytest.raises(HeadwaterError, match="does not fit"):
+        OnnxExecutor(by_field(), [AMOUNT, COUNT, NAME], [TOTAL], [{"amount": "much", "count": 1, "name": "x"}])
+    OnnxExecutor(by_field(), [AMOUNT, COUNT, NAME], [TOTAL], [{"amount": 2.5, "count": 1, "name": "x"}])
