@@ -14,7 +14,7 @@ from msgspec import Raw
 
 from headwater.contracts.framing import Rows, malformed
 from headwater.contracts.jsontext import MAX_DEPTH, UNREADABLE, decode_any, encode, is_too_deep, pointer
-from headwater.contracts.model import Field, LogicalType
+from headwater.contracts.model import MAX_FIELDS, Field, LogicalType
 from headwater.contracts.record import StructCheck
 from headwater.contracts.rows import CsvDialect, FieldError
 from headwater.contracts.textchecks import EPOCH_UNITS
@@ -119,8 +119,8 @@ def split_csv(body: bytes, start: int, dialect: CsvDialect, struct: StructCheck)
         struct: the contract's fields; without a header the columns are these, in order.
 
     Raises:
-        HeadwaterError: ``malformed_body``: a column named twice, a header that is no text, a quote that never closes;
-            ``invalid_parameter``: a dialect that cannot be.
+        HeadwaterError: ``malformed_body``: a column named twice, a header that is no text or too wide, a quote that never
+            closes; ``invalid_parameter``: a dialect that cannot be.
     """
     records = RecordSplitter(dialect).split(body, start)
     headings = [Heading.of(member.field) for member in struct.members]
@@ -208,6 +208,8 @@ def _read_header(body: bytes, record: Record, dialect: CsvDialect, struct: Struc
         names = _texts(body, record, dialect.delimiter)
     except UnicodeDecodeError as error:
         raise malformed("the header is not valid UTF-8") from error
+    if len(names) > MAX_FIELDS:
+        raise malformed(f"the header names {len(names):,} columns, more than {MAX_FIELDS:,}", columns=len(names))
     headings: list[Heading] = []
     for name in names:
         member = struct.named.get(name)

@@ -8,7 +8,7 @@ import pytest
 from tests.builders.contracts import make_every_type
 
 from headwater.contracts.assembly import CHUNK_ROWS
-from headwater.contracts.model import Constraints, Contract, Dedup, Field, Lateness, LogicalType
+from headwater.contracts.model import MAX_FIELDS, Constraints, Contract, Dedup, Field, Lateness, LogicalType
 from headwater.contracts.rows import Columns, CsvDialect, Format, ReadLimits, RowFault
 from headwater.contracts.types import arrow_schema, duckdb_type
 from headwater.contracts.validate import compile_contract
@@ -200,6 +200,15 @@ def test_csv_columns_may_come_in_any_order_and_under_other_names() -> None:
         {"a": 1, "b": "hello", "_extra": '{"new":"x"}'},
         {"a": 2, "b": None, "_extra": None},
     ]
+
+
+def test_a_csv_header_wider_than_any_contract_is_refused_at_once() -> None:
+    made = contract(Field("a", T.INTEGER))
+    wide = ",".join(["a", *(f"x{n}" for n in range(MAX_FIELDS - 1))])
+    assert validate(made, f"{wide}\n1{',' * (MAX_FIELDS - 1)}\n".encode(), Format.CSV).batch.num_rows == 1
+    with pytest.raises(HeadwaterError, match="2,049 columns") as caught:
+        validate(made, f"{wide},y\n".encode(), Format.CSV)
+    assert caught.value.code == "malformed_body"
 
 
 def test_a_csv_column_named_twice_is_named_in_the_error() -> None:

@@ -34,7 +34,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from headwater.core.errors import HeadwaterError
 from headwater.core.snapshot import ParameterSpec
-from headwater.engines.query.parameters import ParameterFault, duckdb_types, read_value, to_plain
+from headwater.engines.query.parameters import (
+    ParameterFault,
+    compile_pattern,
+    duckdb_types,
+    read_value,
+    to_plain,
+)
 from headwater.engines.query.walk import CheckedQuery, check_query
 
 NAME: Final = r"^[a-z][a-z0-9_]{0,62}$"
@@ -228,9 +234,9 @@ def _misfit(spec: ParameterSpec) -> str | None:
         return "a required parameter has no default"
     if spec.pattern is not None:
         try:
-            re.compile(spec.pattern)
-        except re.error as error:
-            return f"the pattern is not a regular expression: {error}"
+            compile_pattern(spec.pattern)
+        except ParameterFault as fault:
+            return str(fault)
     return None
 
 

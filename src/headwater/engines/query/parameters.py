@@ -11,9 +11,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final
 
+from headwater.contracts.grammar import TextPattern
 from headwater.core.errors import HeadwaterError
 from headwater.core.snapshot import ParameterSpec
 
@@ -47,6 +49,19 @@ class ParameterFault(ValueError):
 def duckdb_types(specs: Sequence[ParameterSpec]) -> dict[str, str | None]:
     """Return the type each parameter is cast to where it stands in the SQL."""
     return {spec.name: DUCKDB_TYPES[spec.type] for spec in specs}
+
+
+@lru_cache(maxsize=1_024)
+def compile_pattern(pattern: str) -> TextPattern:
+    """Return a parameter's pattern in RE2 syntax, which takes linear time whatever a caller sends.
+
+    Raises:
+        ParameterFault: it is no such pattern.
+    """
+    try:
+        return TextPattern(pattern)
+    except ValueError as error:
+        raise ParameterFault(f"the pattern is not a regular expression in RE2 syntax: {error}") from error
 
 
 def read_value(spec: ParameterSpec, raw: Any, *, is_text: bool) -> Any:
@@ -139,7 +154,7 @@ def _check_bounds(spec: ParameterSpec, value: Any) -> None:
         raise ParameterFault(f"must be at most {spec.le:g}")
     if spec.max_length is not None and len(value) > spec.max_length:
         raise ParameterFault(f"may have {spec.max_length} characters")
-    if spec.pattern is not None and re.fullmatch(spec.pattern, value) is None:
+    if spec.pattern is not None and not compile_pattern(spec.pattern).matches(value):
         raise ParameterFault(f"must match {spec.pattern}")
 
 

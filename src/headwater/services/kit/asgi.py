@@ -68,6 +68,7 @@ class Door:
             route, scope["path_params"] = matched
             handler = route.handler
         try:
+            _refuse_transfer_codings(scope)
             await handler(scope, receive, reply.send)
         except Exception as error:  # noqa: BLE001 - this is where every error becomes an answer
             await _answer(scope, reply, error)
@@ -78,6 +79,17 @@ class Door:
             _log_request(scope, reply, template, seconds)
         elif _stdlib_log.isEnabledFor(logging.DEBUG):
             _log_request(scope, reply, template, seconds, level=logging.DEBUG)
+
+
+def _refuse_transfer_codings(scope: Scope) -> None:
+    """Refuse a body in a transfer coding besides chunked: the server passes it on still encoded (RFC 9112 §6.1)."""
+    for name, value in scope["headers"]:
+        if name == b"transfer-encoding" and value.strip().lower() != b"chunked":
+            raise HeadwaterError(
+                "transfer_coding_unsupported",
+                f"Transfer-Encoding {value[:40].decode('latin-1')!r}: only chunked is understood",
+                hint="name a compression in Content-Encoding instead",
+            )
 
 
 class _Reply:

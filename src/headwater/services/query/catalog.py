@@ -17,7 +17,7 @@ from headwater.core.snapshot import DatasetSpec, EndpointSpec, ModelSpec, Parame
 from headwater.core.streams import prediction_log, stream_name
 from headwater.engines.lake.protocol import TableState
 from headwater.engines.models.log_schema import log_schema
-from headwater.engines.query.parameters import ParameterFault, duckdb_types, typed_defaults
+from headwater.engines.query.parameters import ParameterFault, compile_pattern, duckdb_types, typed_defaults
 from headwater.engines.query.protocol import TableSource
 from headwater.engines.query.tables import SYSTEM_COLUMNS, duckdb_columns, table_source
 from headwater.engines.query.walk import CheckedQuery, check_query
@@ -121,6 +121,9 @@ def _compile_endpoint(spec: EndpointSpec, tables: Mapping[str, QueryTable], engi
     try:
         query = check_query(spec.sql, tables=tables.keys(), parameter_types=duckdb_types(spec.parameters))
         defaults = typed_defaults(spec.parameters)
+        for parameter in spec.parameters:
+            if parameter.pattern is not None:
+                compile_pattern(parameter.pattern)
         undeclared = sorted(set(query.parameters) - set(parameters))
     except (HeadwaterError, ParameterFault) as error:
         return _faulty(spec, error.detail if isinstance(error, HeadwaterError) else str(error))

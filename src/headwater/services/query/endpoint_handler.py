@@ -34,6 +34,7 @@ Headers = list[tuple[bytes, bytes]]
 _VARY: Final = (b"vary", b"Authorization, Accept")
 _REVALIDATE: Final = (b"cache-control", b"private, no-cache, must-revalidate")
 _NO_STORE: Final = (b"cache-control", b"no-store")
+_CONDITIONAL: Final = frozenset({"GET", "HEAD"})
 _CONTENT_TYPES: Final = {form: (b"content-type", media.encode()) for form, media in MEDIA_TYPES.items()}
 
 
@@ -82,6 +83,12 @@ class EndpointHandler:
         if is_cacheable:
             if _is_known(find_header(scope, b"if-none-match"), question.tag):
                 self.answers.add((name, "not_modified"))
+                if scope["method"] not in _CONDITIONAL:
+                    raise HeadwaterError(
+                        "precondition_failed",
+                        "If-None-Match names what this would answer, and a POST cannot say that nothing changed",
+                        hint="send a GET, or no If-None-Match",
+                    )
                 await send({"type": "http.response.start", "status": 304, "headers": headers})
                 await send({"type": "http.response.body", "body": b""})
                 return

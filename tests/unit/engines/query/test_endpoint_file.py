@@ -78,6 +78,7 @@ def test_the_header_names_the_endpoint_where_the_file_does_not() -> None:
         ("required: true", "required: true, default: 2013-01-01", "parameters.since", None, "no default"),
         ("max_length: 2", "ge: 2", "parameters.carrier", None, "for numbers"),
         ("max_length: 2", "pattern: '['", "parameters.carrier", None, "not a regular expression"),
+        ("max_length: 2", "pattern: '(?=a)'", "parameters.carrier", None, "RE2"),
         ("default: 1.5", "default: much", "parameters.factor", None, "default"),
         ("roles: [analyst]", "role: [analyst]", "role", None, "no such member"),
         ("timeout_seconds: 5", "timeout_seconds: 5000", "timeout_seconds", None, "300"),

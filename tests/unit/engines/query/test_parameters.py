@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -95,6 +96,20 @@ def test_bounds_hold() -> None:
     with pytest.raises(ParameterFault, match="must match"):
         read_value(spec("string", pattern="[a-z]+"), "a1", is_text=True)
     assert read_value(spec("date", values=("2026-01-01",)), "2026-01-01", is_text=True) == date(2026, 1, 1)
+
+
+def test_a_pattern_takes_no_longer_than_its_text() -> None:
+    began = time.process_time()
+    for pattern in ("(a+)+", "(a|aa)+", "(.*a){12}"):
+        with pytest.raises(ParameterFault, match="must match"):
+            read_value(spec("string", pattern=pattern), "a" * 5_000 + "!", is_text=True)
+    assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize("text", ["ab\n", "\nab", "abc"])
+def test_a_pattern_covers_the_whole_text(text: str) -> None:
+    with pytest.raises(ParameterFault, match="must match"):
+        read_value(spec("string", pattern="ab"), text, is_text=True)
 
 
 def test_every_fault_of_a_request_is_listed_by_name() -> None:

@@ -74,6 +74,15 @@ async def test_every_error_is_a_problem_document_without_secrets(
     assert "hunter2" not in reply.text
 
 
+@pytest.mark.parametrize("coding", ["gzip, chunked", "gzip", "identity", "chunked, chunked"])
+async def test_a_body_in_a_transfer_coding_nobody_undoes_is_refused(process: Process, coding: str) -> None:
+    headers = [(b"authorization", HEADERS["authorization"].encode()), (b"transfer-encoding", coding.encode())]
+    reply = await process.http.post("/v1/hot/x", headers=headers)
+    assert (reply.status_code, reply.json()["code"]) == (501, "transfer_coding_unsupported")
+    headers[1] = (b"transfer-encoding", b"Chunked")
+    assert (await process.http.post("/v1/hot/x", headers=headers)).status_code == 200
+
+
 async def test_a_refused_key_is_told_how_to_authenticate(process: Process) -> None:
     reply = await process.http.post("/v1/hot/x", headers={"authorization": "Bearer no"})
     assert reply.status_code == 401

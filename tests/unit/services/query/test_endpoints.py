@@ -173,6 +173,9 @@ async def test_what_is_known_already_is_not_sent_again(tmp_path: Path) -> None:
             assert (again.status_code, again.content) == (304, b"")
             assert again.headers["etag"] == tag
             assert again.headers["vary"] == "Authorization, Accept"
+        headers = {"If-None-Match": tag}
+        problem(await asked.http.post("/v1/endpoints/by_carrier", json={}, headers=headers), 412, "precondition_failed")
+        assert (await asked.http.post("/v1/endpoints/by_carrier", json={})).status_code == 200
         asked.seal("flights", flights(30, 30))
         await asyncio.sleep(0.01)
         changed = await asked.get("/v1/endpoints/by_carrier", headers={"If-None-Match": tag})
