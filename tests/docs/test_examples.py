@@ -97,7 +97,7 @@ def test_yaml_is_what_its_reader_takes(block: Block) -> None:
 
 def contract_around(entries: list[dict[str, Any]]) -> dict[str, Any]:
     """Return a contract that holds properties, or custom properties, shown without the rest."""
-    columns = [{"name": name, "logicalType": "string"} for name in ("origin", "time_hour")]
+    columns = [{"name": name, "logicalType": "string", "required": True} for name in ("origin", "time_hour")]
     table = {"name": "example", "logicalType": "object", "properties": columns}
     if "property" in entries[0]:
         return FRAME | {"schema": [table], "customProperties": entries}

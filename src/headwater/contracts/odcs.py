@@ -22,7 +22,7 @@ from headwater.contracts.sections import (
     load_rest,
     take_custom,
 )
-from headwater.contracts.soundness import find_defects
+from headwater.contracts.soundness import find_defects, find_loose_keys
 from headwater.contracts.yamltree import Document, YamlFault, load
 
 API_VERSION: Final = "v3.1.0"
@@ -107,7 +107,7 @@ def parse_contract(text: str, *, source: str) -> Contract:
     problems = Problems(source, document)
     contract, reader = _read(document, problems)
     problems.raise_any()
-    for defect in find_defects(contract):
+    for defect in (*find_defects(contract), *find_loose_keys(contract)):
         problems.add(reader.places.get(defect.path, _PLACES.get(defect.path, "")), defect.message, defect.cure)
     problems.raise_any()
     return contract

@@ -65,6 +65,19 @@ def find_defects(contract: Contract) -> Iterator[Defect]:
     yield from _find_in_keys(contract)
 
 
+def find_loose_keys(contract: Contract) -> Iterator[Defect]:
+    """Yield the fields of the key that a row may lack, which no new contract may have.
+
+    Rows without them would all be one, or no two the same: either way something is lost or doubled. Versions that were
+    applied before this was asked for still compile, and rows that lack a part of their key are refused one by one.
+    """
+    fields = {field.name: field for field in contract.fields}
+    for field in (fields[name] for name in (contract.dedup.key if contract.dedup else ()) if name in fields):
+        if field.nullable or not (field.required or field.has_default):
+            message = f"{field.name!r} may be missing, so it cannot be part of the key"
+            yield Defect("dedup", message, f"Make {field.name} required, or leave it out of the key.")
+
+
 def count_fields(fields: tuple[Field, ...]) -> int:
     """Return how many fields there are, those within others included."""
     return sum(1 + count_fields(f.fields) + (count_fields((f.items,)) if f.items else 0) for f in fields)

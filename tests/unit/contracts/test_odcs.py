@@ -9,6 +9,7 @@ from tests.builders.contracts import make_every_type
 
 from headwater.contracts.model import Constraints, Contract, Dedup, Field, Lateness, LogicalType
 from headwater.contracts.odcs import export_contract, parse_contract
+from headwater.contracts.validate import compile_contract
 from headwater.core.errors import HeadwaterError
 
 HEAD = """\
@@ -143,13 +144,38 @@ def test_what_is_not_understood_comes_back_as_it_was() -> None:
             require_idempotency_key=True,
         ),
         Contract("plain", "2", (Field("a", LogicalType.STRING, nullable=True, has_default=True, default=None),)),
-        Contract("keyed", "2.1.3", (Field("a", LogicalType.DATE, required=False),), dedup=Dedup(("a",))),
+        Contract("keyed", "2.1.3", (Field("a", LogicalType.DATE),), dedup=Dedup(("a",))),
     ],
     ids=["every type", "every policy", "a null default", "a key"],
 )
 def test_a_contract_survives_export_and_import(contract: Contract) -> None:
     text = yaml.safe_dump(export_contract(contract), allow_unicode=True)
     assert parse_contract(text, source="x.yaml") == contract
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        Field("a", LogicalType.DATE, required=False),
+        Field("a", LogicalType.DATE, nullable=True),
+        Field("a", LogicalType.DATE, nullable=True, has_default=True, default=None),
+    ],
+    ids=["optional", "nullable", "null by default"],
+)
+def test_a_key_of_what_may_be_missing_is_refused_with_the_cure(field: Field) -> None:
+    keyed = Contract("keyed", "1", (Field("id", LogicalType.STRING), field), dedup=Dedup(("id", "a")))
+    text = yaml.safe_dump(export_contract(keyed))
+    with pytest.raises(HeadwaterError, match="'a' may be missing") as caught:
+        parse_contract(text, source="x.yaml")
+    (error,) = caught.value.extra["errors"]
+    assert error["cure"] == "Make a required, or leave it out of the key."
+    assert compile_contract(keyed) is not None  # what was applied before goes on, refusing such rows
+
+
+def test_a_field_with_a_default_may_be_part_of_the_key() -> None:
+    field = Field("a", LogicalType.STRING, required=False, has_default=True, default="x")
+    keyed = Contract("keyed", "1", (field,), dedup=Dedup(("a",)))
+    assert parse_contract(yaml.safe_dump(export_contract(keyed)), source="x.yaml") == keyed
 
 
 def test_yaml_follows_its_newer_rules() -> None:
