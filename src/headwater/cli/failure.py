@@ -56,8 +56,10 @@ def _machine_facts(error: Exception) -> dict[str, Any] | None:
 
 def _in_words(facts: dict[str, Any]) -> str:
     lines = [f"error: {facts['detail']} ({facts['code']})"]
-    # What the sentence says already is not said again.
-    errors = [one for one in facts.get("errors") or () if str(one.get("message", one)) not in facts["detail"]]
+    errors = list(facts.get("errors") or ())
+    # The one that the sentence says already is not said again; others may read the same elsewhere.
+    if (told := next((one for one in errors if str(one.get("message", one)) in facts["detail"]), None)) is not None:
+        errors.remove(told)
     for one in errors[:_SHOWN_ERRORS]:
         place = ":".join(str(one[name]) for name in ("source", "path") if one.get(name))
         lines.append(f"  {place}: {one.get('message', one)}" if place else f"  {one.get('message', one)}")

@@ -87,6 +87,15 @@ def test_a_mistake_that_the_sentence_names_is_not_named_again(capsys: pytest.Cap
     ]
 
 
+def test_the_same_mistake_in_other_places_is_named_for_each(capsys: pytest.CaptureFixture[str]) -> None:
+    errors = [{"path": path, "message": "'integr' is no type."} for path in ("year", "month", "day")]
+    error = HeadwaterError("contract_invalid", "year: 'integr' is no type. (and 2 more)", extra={"errors": errors})
+
+    explain(error, as_json=False)
+
+    assert capsys.readouterr().err.splitlines()[1:] == ["  month: 'integr' is no type.", "  day: 'integr' is no type."]
+
+
 def test_a_busy_database_is_no_bug(capsys: pytest.CaptureFixture[str]) -> None:
     from django.db import OperationalError
 

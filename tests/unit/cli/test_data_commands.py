@@ -60,6 +60,7 @@ def test_bad_rows_are_shown_and_make_the_exit_code_1(
 
     text = capsys.readouterr().out
     assert "type_mismatch at /n" in text
+    assert "1 row: type_mismatch" in text
     assert "row 0: /n another type" in text
     assert peer.requests[0].path.endswith("?null=NA")
 
@@ -117,9 +118,29 @@ def test_a_refusal_in_the_middle_tells_what_was_done_before(
     assert run("ingest", "events", str(path), "--batch-rows", "10") == 1
 
     captured = capsys.readouterr()
-    assert "not finished" in captured.out
+    assert "not finished: mend what the error says" in captured.out
     assert "10" in captured.out
     assert "send fewer rows" in captured.err
+
+
+def test_a_row_that_is_bad_as_a_whole_is_not_named_twice(
+    peer: Peer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reply = {
+        "receipt": "rcp_1",
+        "counts": {"received": 2, "accepted": 0, "quarantined": 2},
+        "error_summary": [{"code": "bad_encoding", "path": "", "count": 2}],
+        "errors": [{"row": 1, "errors": [{"path": "", "message": "the record is not valid UTF-8"}]}],
+    }
+    peer.answer = lambda _: (422, {"content-type": "application/json"}, json.dumps(reply).encode())
+    path = tmp_path / "rows.csv"
+    path.write_bytes(b"n\n\xe9\n\xe9\n")
+
+    assert run("ingest", "events", str(path)) == 1
+
+    text = capsys.readouterr().out
+    assert "2 rows: bad_encoding at the row" in text
+    assert "  row 1: the record is not valid UTF-8" in text
 
 
 def test_a_file_that_does_not_exist_or_says_no_format_is_refused_before_anything_is_sent(

@@ -302,3 +302,16 @@ async def test_a_command_of_the_project_that_cannot_be_run_stops_nothing(tmp_pat
     assert "`true` failed" not in told
     assert "`no-such-command-anywhere` failed with exit code 127" in told
     assert "`true` cannot be run: [Errno 2]" in told
+
+
+async def test_the_login_is_shown_again_once_the_commands_of_the_project_have_run(tmp_path: Path) -> None:
+    output = io.StringIO()
+    home = Home(tmp_path / "home")
+    home.prepare()
+    settings = Settings(home=home.root, project=tmp_path, up=UpSettings(after_start=("echo loaded",)))
+    banner = Banner(1.0, {}, "http://c", "http://s", "admin@x.localhost", "open sesame", "hw_abc", None, "/v1/datasets")
+
+    await _Up(settings, home, LogStream(output))._finish(banner)
+
+    told = output.getvalue()
+    assert told.index("loaded") < told.index("Ctrl-C stops everything") < told.index("open sesame")

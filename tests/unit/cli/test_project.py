@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from headwater.cli.project.files import collect, collect_model, require_artifacts
+from headwater.cli.project.files import collect, collect_model, require_artifacts, require_project
 from headwater.cli.project.payload import Outcome
 from headwater.core.errors import HeadwaterError
 
@@ -89,6 +89,17 @@ def test_a_directory_that_is_none_is_told(tmp_path: Path) -> None:
         collect(tmp_path / "nowhere")
     with pytest.raises(HeadwaterError, match=r"model\.yaml"):
         collect_model(tmp_path)
+
+
+def test_a_directory_with_nothing_of_a_project_is_surely_the_wrong_one(tmp_path: Path) -> None:
+    write(tmp_path, notes_yaml="no contract")
+
+    with pytest.raises(HeadwaterError, match=f"{tmp_path} is no project") as caught:
+        require_project(tmp_path)
+
+    assert caught.value.hint is not None
+    (tmp_path / "datasets").mkdir()
+    require_project(tmp_path)
 
 
 def test_changes_read_as_a_diff(capsys: pytest.CaptureFixture[str]) -> None:

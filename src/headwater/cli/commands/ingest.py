@@ -71,10 +71,13 @@ def ingest(
                 for reply in load.send(path):
                     summary.add(reply)
                     progress.rows(summary.counts)
-    except (ClientError, KeyboardInterrupt):
-        _report(session, dataset, summary, complete=False)
+    except ClientError:
+        _report(session, dataset, summary, trouble="not finished: mend what the error says and run it again to go on")
         raise
-    _report(session, dataset, summary, complete=True)
+    except KeyboardInterrupt:
+        _report(session, dataset, summary, trouble="not finished: run it again to go on")
+        raise
+    _report(session, dataset, summary)
     if summary.counts.refused:
         raise typer.Exit(1)
 
@@ -101,10 +104,10 @@ class _Load:
                 yield self.client.send(call)
 
 
-def _report(session: Session, dataset: str, summary: IngestSummary, *, complete: bool) -> None:
+def _report(session: Session, dataset: str, summary: IngestSummary, *, trouble: str = "") -> None:
     document = {
         "dataset": dataset,
-        "complete": complete,
+        "complete": not trouble,
         "counts": asdict(summary.counts),
         "already_loaded": summary.replayed_rows,
         "error_summary": [
@@ -113,20 +116,20 @@ def _report(session: Session, dataset: str, summary: IngestSummary, *, complete:
         "errors": summary.errors,
         "receipts": summary.receipts,
     }
-    session.answer(document, lambda console: _draw(console, dataset, summary, complete=complete))
+    session.answer(document, lambda console: _draw(console, dataset, summary, trouble))
     sys.stdout.flush()
 
 
-def _draw(console: Console, dataset: str, summary: IngestSummary, *, complete: bool) -> None:
+def _draw(console: Console, dataset: str, summary: IngestSummary, trouble: str) -> None:
     counts = asdict(summary.counts)
-    console.print(f"{dataset}: {'done' if complete else 'not finished; run it again to go on'}")
+    console.print(f"{dataset}: {trouble or 'done'}")
     draw_table(console, counts, [counts.values()])
     if summary.replayed_rows:
         console.print(f"{summary.replayed_rows:,} of these rows had been sent before and were not stored again.")
     kinds = sorted(summary.error_summary.items(), key=lambda item: -item[1])
     for (code, path), count in kinds[:_SHOWN_KINDS]:
-        console.print(f"  {count:>9,} rows: {code} at {shown(path) or 'the row'}")
+        console.print(f"  {count:>9,} {'row' if count == 1 else 'rows'}: {code} at {shown(path) or 'the row'}")
     for row in summary.errors[:_SHOWN_ROWS]:
         for error in row.get("errors", ())[:1]:
-            place, message = error.get("path") or "the row", error.get("message")
-            console.print(f"  row {row['row']}: {shown(f'{place} {message}')}")
+            words = f"{error.get('path') or ''} {error.get('message')}".strip()
+            console.print(f"  row {row['row']}: {shown(words)}")

@@ -36,9 +36,13 @@ def create(
     expires_at = datetime.now(UTC) + timedelta(days=days) if days else None
     made = bootstrap.create_key(session.settings, name, role, scopes=tuple(scope or ()), expires_at=expires_at)
 
+    target = session.settings.target
+
     def draw(console: Console) -> None:
         console.print(made.key)
-        console.print(f"for {made.principal} ({made.role}), until {made.expires_at:%Y-%m-%d}; it is not shown again")
+        place = f"{target.organization}/{target.project}/{target.environment}"
+        console.print(f"for {made.principal} ({made.role}) in {place}, until {made.expires_at:%Y-%m-%d}")
+        console.print("It is not shown again.")
 
     session.answer(asdict(made), draw)
 

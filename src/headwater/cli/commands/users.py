@@ -40,8 +40,10 @@ def create_admin(
         raise HeadwaterError("invalid_parameter", "there is no password on standard input")
     made = importlib.import_module("headwater.control.bootstrap").create_admin(session.settings, email, password)
 
+    owned = session.settings.target.organization
+
     def draw(console: Console) -> None:
-        console.print(f"{made.email} is {'a new' if made.created else 'an'} administrator")
+        console.print(f"{made.email} is {'a new' if made.created else 'an'} administrator, and owner of {owned}")
         if made.password:
             console.print(f"password: {made.password}")
 

@@ -15,6 +15,8 @@ from headwater.cli.project.payload import Project
 from headwater.core.errors import HeadwaterError
 
 _MANIFEST: Final = "model.yaml"
+#: What a project directory has; one of them is enough.
+_MARKS: Final = ("headwater.toml", "datasets", "endpoints", "models")
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _Errors = list[dict[str, str]]
 
@@ -37,6 +39,16 @@ def collect(directory: Path) -> Project:
         _add_model(project, errors, directory, path)
     _raise_if(errors)
     return project
+
+
+def require_project(directory: Path) -> None:
+    """Raise ``project_invalid`` for a directory that holds nothing of a project: surely the wrong one."""
+    if directory.is_dir() and not any(directory.joinpath(mark).exists() for mark in _MARKS):
+        raise HeadwaterError(
+            "project_invalid",
+            f"{directory.resolve()} is no project: it has none of {', '.join(_MARKS)}",
+            hint="go to the project's directory, or name it as the argument or with --project",
+        )
 
 
 def collect_model(directory: Path) -> Project:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 
 from headwater.cli.connect import connect_control
-from headwater.cli.project.files import collect, require_artifacts
+from headwater.cli.project.files import collect, require_artifacts, require_project
 from headwater.cli.project.payload import Outcome, Project
 from headwater.cli.project.remote import apply_there
 from headwater.cli.session import Session
@@ -20,6 +20,7 @@ def apply_somewhere(session: Session, *, dry_run: bool, project: Project | None 
     """
     if project is None:
         assert session.settings.project is not None
+        require_project(session.settings.project)
         project = collect(session.settings.project)
         require_artifacts(project)
     api = connect_control(session)

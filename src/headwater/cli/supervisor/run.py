@@ -141,12 +141,13 @@ class _Up:
         try:
             await asyncio.wait_for(self._supervisor.wait_ready(), _PATIENCE_SECONDS)
         except TimeoutError:
-            self._show(setup)
+            banner = self._show(setup)
             await self._supervisor.wait_ready()
             self._stream.say("everything is ready now")
         else:
-            self._show(setup)
-        await self._after_start()
+            banner = self._show(setup)
+        if self._settings.up.after_start:
+            await self._finish(banner)
 
     async def _set_up(self) -> SetUp:
         """Make what a first start needs and apply the project.
@@ -163,7 +164,7 @@ class _Up:
             return SetUp(problem=reason)
         raise HeadwaterError("home_unusable", f"the set-up failed: {reason}", hint="see the lines above")
 
-    def _show(self, setup: SetUp) -> None:
+    def _show(self, setup: SetUp) -> Banner:
         banner = Banner(
             seconds=time.monotonic() - self._began,
             memory=self._supervisor.memory(),
@@ -186,6 +187,13 @@ class _Up:
                 "know: it was lost or replaced. Services go on with the configuration they kept. Stop, restore "
                 f"{self._home.control_database.name} from a backup, and start again"
             )
+        self._stream.show(banner.private_text(), banner.private_facts())
+        return banner
+
+    async def _finish(self, banner: Banner) -> None:
+        """Run the project's own commands and say the login again, which their output has pushed out of sight."""
+        await self._after_start()
+        self._stream.say("the project's commands have run; Ctrl-C stops everything")
         self._stream.show(banner.private_text(), banner.private_facts())
 
     async def _after_start(self) -> None:
