@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -254,6 +255,24 @@ def test_a_key_made_by_a_command_reaches_the_waiting_services(tmp_path: Path) ->
         assert reply.status_code == 200
         snapshot = json.loads(reply.json()["payload"])
         assert made["prefix"] in {key["prefix"] for key in snapshot["keys"].values()}
+
+
+def test_an_artifact_is_asked_for_a_key_before_any_of_it_is_read(tmp_path: Path) -> None:
+    (first,) = run(tmp_path / "home", ("bootstrap", []))
+    content = b"a model, or so they say"
+    digest = hashlib.sha256(content).hexdigest()
+    with serving(tmp_path / "home") as (_, client):
+        with socket.create_connection((client.base_url.host, client.base_url.port or 0), timeout=5) as sender:
+            sender.sendall(
+                f"PUT /api/v1/artifacts/{digest} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer hw_no\r\n"
+                "Content-Length: 500000000\r\nExpect: 100-continue\r\n\r\n".encode()
+            )
+            reply = sender.recv(1_000)
+            assert reply.startswith(b"HTTP/1.1 401"), reply
+            assert b"unauthenticated" in reply + sender.recv(4_000)
+        headers = {"Authorization": f"Bearer {first['demo_key']}"}
+        put = client.put(f"/api/v1/artifacts/{digest}", content=content, headers=headers)
+        assert put.json() == {"sha256": digest, "size": len(content)}
 
 
 def test_people_log_in_with_their_e_mail(tmp_path: Path) -> None:

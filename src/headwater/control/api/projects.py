@@ -11,6 +11,7 @@ from django.http import HttpRequest
 from ninja import Router, Schema
 
 from headwater.control import configuration
+from headwater.control.api.artifacts import require_model_writer
 from headwater.control.api.auth import caller_of
 from headwater.control.api.caller import Caller
 from headwater.control.catalog.payload import ApplyRequest, Outcome
@@ -47,9 +48,7 @@ def post_apply(request: HttpRequest, body: ApplyRequest) -> Outcome:
 @router.put("/artifacts/{sha256}", response=ArtifactOut)
 def put_artifact(request: HttpRequest, sha256: str) -> ArtifactOut:
     """Store an artifact under its digest. The body is the file itself; putting it again changes nothing."""
-    caller = caller_of(request)
-    if not any(_may_write_models(caller, environment) for environment in _own_environments(caller)):
-        raise HeadwaterError("forbidden", f"{caller.actor.label} lacks model.write", hint="use a developer's key")
+    require_model_writer(caller_of(request))
     size = 0
     with tempfile.NamedTemporaryFile(prefix="headwater-artifact-") as file:
         while chunk := request.read(_CHUNK_BYTES):
@@ -75,20 +74,3 @@ def _environment(caller: Caller, body: ApplyRequest) -> Environment:
             "invalid_parameter", "you belong to several organisations or to none", hint="name the `organization`"
         )
     return caller.environment(slugs[0], body.project, body.environment)
-
-
-def _own_environments(caller: Caller) -> list[Environment]:
-    return [
-        environment
-        for org in caller.organizations()
-        for project in caller.projects(org)
-        for environment in caller.environments(project)
-    ]
-
-
-def _may_write_models(caller: Caller, environment: Environment) -> bool:
-    try:
-        caller.need("model.write", environment)
-    except HeadwaterError:
-        return False
-    return True

@@ -12,7 +12,9 @@ from tests.builders.http import Api, environment_path, project_path, with_key, w
 from tests.builders.onnx_models import linear
 from tests.builders.projects import DELAY_MODEL, WORST, flights
 
+from headwater.control.api.artifacts import admit
 from headwater.control.orgs.models import Environment
+from headwater.core.errors import HeadwaterError
 
 
 def body(environment: Environment, **more: Any) -> dict[str, Any]:
@@ -84,6 +86,30 @@ def test_an_analyst_puts_no_artifact(environment: Environment) -> None:
     content = b"x"
     path = f"/artifacts/{hashlib.sha256(content).hexdigest()}"
     assert with_session(environment, "analyst")("PUT", path, content).status == 403
+
+
+def scope_with(*headers: tuple[bytes, bytes]) -> dict[str, Any]:
+    return {"type": "http", "method": "PUT", "path": "/api/v1/artifacts/x", "query_string": b"", "headers": headers}
+
+
+@pytest.mark.parametrize(("role", "code"), [("developer", None), ("analyst", "forbidden"), (None, "unauthenticated")])
+@pytest.mark.parametrize("by", ["key", "session"])
+def test_who_may_put_artifacts_is_known_from_the_headers_alone(
+    environment: Environment, role: str | None, code: str | None, by: str
+) -> None:
+    if role is None:
+        header = (b"authorization", b"Bearer hw_none") if by == "key" else (b"cookie", b"hw_session=none")
+    elif by == "key":
+        header = (b"authorization", with_key(environment, role)._headers["Authorization"].encode())
+    else:
+        cookies = with_session(environment, role).client.cookies
+        header = (b"cookie", f"hw_session={cookies['hw_session'].value}".encode())
+    if code is None:
+        admit(scope_with(header))
+        return
+    with pytest.raises(HeadwaterError) as caught:
+        admit(scope_with(header))
+    assert caught.value.code == code
 
 
 def test_a_key_is_shown_once_and_revoked(environment: Environment, api: Api) -> None:

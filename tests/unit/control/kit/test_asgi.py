@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from headwater.control.asgi import BodyLimit
+from headwater.core.errors import HeadwaterError
 
 MIB = 1 << 20
 
@@ -30,7 +31,7 @@ class Inner:
         await send({"type": "http.response.body", "body": b"ok"})
 
 
-async def send_body(path: str, mebibytes: int, *, declared: bool) -> tuple[Inner, list[Any]]:
+async def send_body(path: str, mebibytes: int, *, declared: bool, admit: Any = None) -> tuple[Inner, list[Any]]:
     inner, sent, left = Inner(), [], mebibytes
 
     async def receive() -> Any:
@@ -42,8 +43,16 @@ async def send_body(path: str, mebibytes: int, *, declared: bool) -> tuple[Inner
         sent.append(message)
 
     headers = [(b"content-length", str(mebibytes * MIB).encode())] if declared else []
-    await BodyLimit(inner)({"type": "http", "path": path, "headers": headers}, receive, send)
+    await BodyLimit(inner, admit or anybody)({"type": "http", "path": path, "headers": headers}, receive, send)
     return inner, sent
+
+
+def anybody(_scope: Any) -> None:
+    pass
+
+
+def nobody(_scope: Any) -> None:
+    raise HeadwaterError("unauthenticated")
 
 
 @pytest.mark.parametrize(("path", "mebibytes"), [("/api/v1/apply", 33), ("/accounts/login/", 33), ("/api/v1/art", 40)])
@@ -72,3 +81,25 @@ async def test_an_artifact_has_a_limit_of_its_own(settings: Any) -> None:
     settings.MAX_ARTIFACT_BYTES = 40 * MIB
     inner, sent = await send_body("/api/v1/artifacts/abc", 41, declared=False)
     assert (inner.read, sent[0]["status"]) == (40 * MIB, 413)
+
+
+@pytest.mark.parametrize("declared", [True, False])
+async def test_an_artifact_of_somebody_who_may_not_put_it_is_not_read(*, declared: bool) -> None:
+    inner, sent = await send_body("/api/v1/artifacts/abc", 100, declared=declared, admit=nobody)
+    assert (inner.read, sent[0]["status"]) == (0, 401)
+    assert json.loads(sent[1]["body"])["code"] == "unauthenticated"
+    assert (b"connection", b"close") in sent[0]["headers"]
+    assert (b"www-authenticate", b"Bearer") in sent[0]["headers"]
+    inner, sent = await send_body("/api/v1/apply", 1, declared=declared, admit=nobody)
+    assert sent[0]["status"] == 200
+
+
+async def test_a_transfer_coding_besides_chunked_is_refused() -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"transfer-encoding", b"gzip, chunked")]
+    await BodyLimit(Inner(), anybody)({"type": "http", "path": "/api/v1/apply", "headers": headers}, None, send)  # type: ignore[arg-type]
+    assert sent[0]["status"] == 501
