@@ -9,8 +9,10 @@ import base64
 import fcntl
 import os
 import secrets
+import sqlite3
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.apps import apps
 
 from headwater.control import configuration
+from headwater.control.kit.database import embedded_database
 from headwater.core.errors import HeadwaterError
 from headwater.core.home import Home
 from headwater.core.settings import Settings
@@ -113,6 +116,56 @@ def ensure_environment(settings: Settings) -> None:
         start.ensure_environment(settings)
 
 
+@contextmanager
+def rehearsal(settings: Settings) -> Iterator[Settings]:
+    """Lend settings under which the target exists and everything may be tried, because nothing of it stays.
+
+    The home is a throw-away one with a copy of the embedded database. A database server is used as it is, in a
+    transaction that is rolled back; its tables must be this release's already.
+
+    Raises:
+        HeadwaterError: ``home_version``, or ``config_unavailable`` when the database is away or not migrated yet.
+    """
+    with tempfile.TemporaryDirectory(prefix="headwater-plan-", ignore_cleanup_errors=True) as folder:
+        home = Home(Path(folder) / "home")
+        home.prepare()
+        make_secrets(home)
+        given = {"home": home.root, "artifacts": settings.artifacts.model_copy(update={"url": None})}
+        trial = settings.model_copy(update=given)
+        embedded = embedded_database(settings.database.url, Home(settings.home))
+        if embedded is not None:
+            trial = trial.model_copy(update={"database": settings.database.model_copy(update={"url": None})})
+            _copy_database(embedded, home.control_database)
+        setup(trial)
+        _migrate(may_change=embedded is not None)
+        from django.db import connections, transaction  # noqa: PLC0415 - Django is set up now
+
+        from headwater.control import start  # noqa: PLC0415
+
+        try:
+            with transaction.atomic():
+                start.ensure_environment(trial)
+                yield trial
+                transaction.set_rollback(True)
+        finally:
+            connections.close_all()
+
+
+def _copy_database(source: Path, target: Path) -> None:
+    """Copy an embedded database as it stands, also while others write to it; nothing is there if nothing was."""
+    if not source.exists():
+        return
+    try:
+        with closing(sqlite3.connect(source, timeout=10)) as old, closing(sqlite3.connect(target)) as new:
+            old.backup(new)
+    except sqlite3.Error as error:
+        raise HeadwaterError(
+            "config_unavailable",
+            f"the control database {source} cannot be read: {error}",
+            hint="see `headwater doctor`",
+        ) from error
+
+
 def create_key(
     settings: Settings, name: str, role: str, *, scopes: tuple[str, ...] = (), expires_at: datetime | None = None
 ) -> CreatedKey:
@@ -157,8 +210,8 @@ def make_secrets(home: Home) -> None:
         home.write_secret(home.snapshot_public_key, public_key_text(key).encode())
 
 
-def _migrate() -> None:
-    """Bring the database to this release's tables; refuse one that a newer release has touched."""
+def _migrate(*, may_change: bool = True) -> None:
+    """Bring the database to this release's tables, if it ``may_change``; refuse one that a newer release touched."""
     from django.core.management import call_command  # noqa: PLC0415
     from django.db import DatabaseError, connection  # noqa: PLC0415
     from django.db.migrations.executor import MigrationExecutor  # noqa: PLC0415
@@ -178,6 +231,12 @@ def _migrate() -> None:
                     hint="use that release, or restore a backup made by this one",
                 )
             if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+                if not may_change:
+                    raise HeadwaterError(
+                        "config_unavailable",
+                        "the control database does not have this release's tables yet",
+                        hint="start `headwater up` or `headwater serve control` once; it migrates the database",
+                    )
                 call_command("migrate", verbosity=0, interactive=False)
     except DatabaseError as error:
         raise HeadwaterError(

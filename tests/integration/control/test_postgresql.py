@@ -92,6 +92,31 @@ with connection.cursor() as cursor:
 call_command("migrate", "audit", verbosity=0)
 """
 
+PREPARE = """
+import sys
+from pathlib import Path
+from headwater.core.settings import load_settings
+from headwater.control import bootstrap
+home, url = sys.argv[1:]
+bootstrap.prepare(load_settings({"home": Path(home), "database.url": url}, environ={}, file=Path("/nonexistent")))
+"""
+
+REHEARSE = """
+import sys
+from pathlib import Path
+from headwater.core.errors import HeadwaterError
+from headwater.core.settings import load_settings
+from headwater.control import bootstrap
+home, url = sys.argv[1:]
+settings = load_settings({"home": Path(home), "database.url": url}, environ={}, file=Path("/nonexistent"))
+try:
+    with bootstrap.rehearsal(settings) as trial:
+        from headwater.control.access.queries import get_environment
+        print(get_environment("default", "default", "development").key)
+except HeadwaterError as error:
+    print(error.code, error.detail)
+"""
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
@@ -135,6 +160,21 @@ def run(script: str, home: Path, url: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_a_rehearsal_leaves_the_server_as_it_was(server: str, tmp_path: Path) -> None:
+    with psycopg.connect(server.replace("/control", "/postgres"), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE rehearsal")
+    url, home = server.replace("/control", "/rehearsal"), tmp_path / "home"
+    assert "config_unavailable" in run(REHEARSE, home, url)
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone() == (0,)
+
+    run(PREPARE, home, url)
+    assert run(REHEARSE, home, url) == "development\n"
+    with psycopg.connect(url) as connection:
+        for table in ("orgs_organization", "orgs_environment", "audit_auditevent", "snapshots_snapshot"):
+            assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,), table
 
 
 def test_the_control_plane_runs_on_postgresql(server: str, tmp_path: Path) -> None:

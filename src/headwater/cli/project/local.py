@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from headwater.cli.project.payload import Outcome, Project
-from headwater.control.bootstrap import ensure_environment
+from headwater.control.bootstrap import ensure_environment, rehearsal
 from headwater.core.settings import Settings
 from headwater.engines.blobs import open_blobs
 
 
-def apply_here(settings: Settings, project: Project, *, dry_run: bool = False) -> Outcome:
-    """Apply ``project`` to the target of the settings, or say what that would change.
+def apply_here(settings: Settings, project: Project) -> Outcome:
+    """Apply ``project`` to the target of the settings.
 
     Raises:
         HeadwaterError: ``project_invalid`` with every error of every file; nothing was changed.
     """
     ensure_environment(settings)
+    return _act(settings, project, dry_run=False)
+
+
+def plan_here(settings: Settings, project: Project) -> Outcome:
+    """Say what applying ``project`` would change, also to a home that does not exist yet; nothing is changed.
+
+    Raises:
+        HeadwaterError: as ``apply_here``, or as ``rehearsal``.
+    """
+    with rehearsal(settings) as trial:
+        return _act(trial, project, dry_run=True)
+
+
+def _act(settings: Settings, project: Project, *, dry_run: bool) -> Outcome:
     from headwater.control.access.queries import get_environment  # noqa: PLC0415 - models need Django to be set up
     from headwater.control.catalog.apply import apply_project, plan_project  # noqa: PLC0415
     from headwater.control.catalog.payload import Resources  # noqa: PLC0415

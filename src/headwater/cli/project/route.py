@@ -26,8 +26,9 @@ def apply_somewhere(session: Session, *, dry_run: bool, project: Project | None 
     api = connect_control(session)
     if api is None:
         # Imported by name: only this way needs Django.
-        apply_here = importlib.import_module("headwater.cli.project.local").apply_here
-        outcome: Outcome = apply_here(session.settings, project, dry_run=dry_run)
+        local = importlib.import_module("headwater.cli.project.local")
+        act = local.plan_here if dry_run else local.apply_here
+        outcome: Outcome = act(session.settings, project)
         return outcome
     with api:
         return apply_there(api, session.settings.target, project, dry_run=dry_run)

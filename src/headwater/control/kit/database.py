@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
@@ -49,6 +50,12 @@ def database_settings(url: str | None, home: Home) -> dict[str, Any]:
         f"'database.url': the scheme {parts.scheme!r} is not supported",
         hint="use sqlite:////path/to/file or postgresql://user:password@host:port/name",
     )
+
+
+def embedded_database(url: str | None, home: Home) -> Path | None:
+    """Return the file of an SQLite database; None when ``database.url`` names a server."""
+    entry = database_settings(url, home)
+    return Path(entry["NAME"]) if "sqlite" in entry["ENGINE"] else None
 
 
 def _sqlite(path: str) -> dict[str, Any]:
