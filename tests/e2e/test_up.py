@@ -30,14 +30,14 @@ def test_everything_runs_and_what_is_needed_is_shown(system: System) -> None:
     assert set(system.pids) == PROCESSES
     admin = f"admin     {system.state['control_url']}/admin/"
     wait_for(lambda: admin in system.log.read_text(), 5, "the words at ready")
-    wait_for(lambda: system.log.read_text().count("try it:") == len(system.starts), 5, "the last of them")
+    wait_for(lambda: system.log.read_text().count("try it:") >= len(system.starts), 5, "the last of them")
     log = system.log.read_text()
     assert re.search(r"ready after \d+\.\d s, \d+ MB resident: .*services \d+ MB", log)
     assert log.count("  password  (shown on the first start") == len(system.starts) - 1
 
 
 def test_the_shown_line_works_when_pasted(system: System) -> None:
-    wait_for(lambda: system.log.read_text().count("try it:") == len(system.starts), 5, "the words at ready")
+    wait_for(lambda: system.log.read_text().count("try it:") >= len(system.starts), 5, "the words at ready")
     shown = system.log.read_text().rsplit("try it:", 1)[1]
     line = next(line for line in shown.splitlines() if line.strip().startswith("curl"))
 

@@ -191,10 +191,11 @@ class _Up:
         return banner
 
     async def _finish(self, banner: Banner) -> None:
-        """Run the project's own commands and say the login again, which their output has pushed out of sight."""
+        """Run the project's own commands; on a first start their output pushes the login out of sight: say it again."""
         await self._after_start()
         self._stream.say("the project's commands have run; Ctrl-C stops everything")
-        self._stream.show(banner.private_text(), banner.private_facts())
+        if banner.password is not None:
+            self._stream.show(banner.private_text(), banner.private_facts())
 
     async def _after_start(self) -> None:
         """Run the project's own commands; a failure is told and stops nothing."""
