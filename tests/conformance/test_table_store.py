@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pytest
 from headwater.core.errors import HeadwaterError
 from headwater.core.settings import Settings
 from headwater.engines.lake import open_lake
-from headwater.engines.lake.protocol import AppTransaction, TableStore
+from headwater.engines.lake.protocol import AppTransaction, Expiry, TableStore
 
 STREAM = "env_1/flights"
 
@@ -188,6 +188,85 @@ class TestColumns:
         at = pa.array([1], pa.timestamp("ns", "UTC"))
         with pytest.raises(HeadwaterError, match="lose data"):
             lake.append(STREAM, pa.table({"at": at}), once(1))
+
+
+DAY = timedelta(days=1)
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+
+
+def aged(*rows: tuple[str | None, int | None, int]) -> pa.Table:
+    """Return rows of an owner (or none), some days old (or of unknown age), with a number."""
+    schema = pa.schema([("owner", pa.string()), ("at", pa.timestamp("us", "UTC")), ("id", pa.int64())])
+    made = [
+        {"owner": owner, "at": None if days is None else NOW - days * DAY, "id": number} for owner, days, number in rows
+    ]
+    return pa.Table.from_pylist(made, schema)
+
+
+def older_than(**days: int) -> Expiry:
+    return Expiry("owner", "at", {owner: NOW - count * DAY for owner, count in days.items()})
+
+
+class TestExpiry:
+    def test_old_rows_of_each_owner_go_and_every_other_row_stays(self, lake: TableStore) -> None:
+        lake.append(STREAM, aged(("a", 40, 1), ("a", 20, 2), ("b", 40, 3)), once(1))
+        lake.append(STREAM, aged(("a", 31, 4), ("a", 50, 5)), once(2))
+        lake.append(STREAM, aged(("b", 5, 6), ("b", 70, 7), ("c", 900, 8)), once(3))
+        lake.append(STREAM, aged((None, 900, 9), ("a", None, 10), (None, None, 11)), once(4))
+        assert lake.expire(STREAM, older_than(a=30, b=60)) == 4
+        assert ids(lake) == [2, 3, 6, 8, 9, 10, 11]
+        assert lake.expire(STREAM, older_than(a=30, b=60)) == 0
+
+    def test_the_instant_itself_stays(self, lake: TableStore) -> None:
+        lake.append(STREAM, aged(("a", 30, 1)), once(1))
+        assert lake.expire(STREAM, older_than(a=30)) == 0
+
+    def test_rows_that_went_do_not_come_back_with_what_is_done_next(
+        self, lake: TableStore, lake_settings: Settings
+    ) -> None:
+        for n in range(1, 30):
+            lake.append(STREAM, aged(("a", 60 - n, n)), once(n))
+        assert lake.expire(STREAM, older_than(a=40)) == 19
+        assert lake.append(STREAM, aged(("a", 60, 1)), once(1))  # a repeated append is still known as done
+        lake.append(STREAM, aged(("a", 0, 30)), once(30))
+        for _ in range(3):
+            lake.maintain(STREAM)
+        assert ids(lake) == list(range(20, 31))
+        assert open_lake(lake_settings).expire(STREAM, older_than(a=40)) == 0
+        assert lake.committed(STREAM, "hw:test") == 30
+
+    def test_files_with_old_rows_alone_go_without_a_successor(self, lake: TableStore) -> None:
+        lake.append(STREAM, aged(("a", 60, 1), ("a", 61, 2)), once(1))
+        lake.append(STREAM, aged(("a", 1, 3)), once(2))
+        assert lake.expire(STREAM, older_than(a=30)) == 2
+        assert len(lake.state(STREAM).files) == 1  # type: ignore[union-attr]
+        assert lake.expire(STREAM, Expiry("owner", "at", {"a": NOW + DAY})) == 1
+        assert rows_of_nothing(lake)
+        lake.append(STREAM, aged(("a", 1, 4)), once(3))
+        assert ids(lake) == [4]
+
+    def test_a_pinned_version_stays_readable_until_the_vacuum(self, lake: TableStore, lake_settings: Settings) -> None:
+        lake.append(STREAM, aged(("a", 60, 1), ("a", 1, 2)), once(1))
+        before = lake.state(STREAM)
+        assert before is not None
+        assert lake.expire(STREAM, older_than(a=30)) == 1
+        assert [pq.read_metadata(file).num_rows for file in before.files] == [2]
+        hasty = lake_settings.lake.model_copy(update={"vacuum_retention_hours": 0})
+        open_lake(lake_settings.model_copy(update={"lake": hasty})).expire(STREAM, older_than(a=30))
+        assert not Path(before.files[0]).exists()
+        assert ids(lake) == [2]
+
+    def test_what_does_not_exist_has_no_old_rows(self, lake: TableStore) -> None:
+        assert lake.expire(STREAM, older_than(a=30)) == 0
+        lake.append(STREAM, numbers(1), once(1))
+        assert lake.expire(STREAM, older_than(a=30)) == 0
+        assert lake.expire(STREAM, Expiry("owner", "at", {})) == 0
+        assert ids(lake) == [1]
+
+
+def rows_of_nothing(lake: TableStore) -> bool:
+    state = lake.state(STREAM)
+    return state is not None and not state.files and state.rows == 0
 
 
 class TestUpkeep:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from headwater.engines.lake.protocol import AppTransaction, TableState, Upkeep
+from headwater.engines.lake.protocol import AppTransaction, Expiry, TableState, Upkeep
 
 
 class MemoryLake:
@@ -23,6 +23,9 @@ class MemoryLake:
 
     def streams(self, environment_id: str) -> list[str]:
         return sorted(stream for stream in self.tables if stream.startswith(f"{environment_id}/"))
+
+    def expire(self, stream: str, expiry: Expiry) -> int:  # noqa: ARG002
+        return 0
 
     def maintain(self, stream: str) -> Upkeep:  # noqa: ARG002
         return Upkeep()

@@ -5,16 +5,18 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final
 
 from headwater.core.clock import Clock, epoch_micros
+from headwater.core.home import Home
 from headwater.core.logging import get_logger
 from headwater.core.settings import Settings
 from headwater.engines.journal.protocol import Journal
-from headwater.engines.lake.protocol import TableStore
+from headwater.engines.lake.protocol import Expiry, TableStore
+from headwater.jobs.retention import Retention, read_retentions
 
 _PRUNE_EVERY_SECONDS: Final = 600.0
 _RECEIPT_RETENTION: Final = timedelta(days=7)
@@ -29,6 +31,7 @@ class Upkeep:
         """Start the thread."""
         self._journal = journal
         self._lake = lake
+        self._home = Home(settings.home)
         self._idempotency_retention = timedelta(hours=settings.ingest.idempotency_retention_hours)
         self._clock = clock
         self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
@@ -48,13 +51,28 @@ class Upkeep:
         self._thread.join()
 
     def prune(self) -> None:
-        """Forget idempotency records and receipts that have outlived their promise."""
+        """Forget what has outlived its promise: refused rows, row keys, idempotency records, receipts."""
         now = self._clock.now()
+        keys_before: dict[str, datetime] = {}
+        for retention in read_retentions(self._home):
+            keys_before |= _instants_before(now, retention.keys)
+            self._try(retention.quarantine_stream, partial(self._expire, retention, now, keys_before))
         self._journal.prune(
             idempotency_before_us=epoch_micros(now - self._idempotency_retention),
             receipts_before_us=epoch_micros(now - _RECEIPT_RETENTION),
-            keys_before_us={},
+            keys_before_us={stream: epoch_micros(before) for stream, before in keys_before.items()},
         )
+
+    def _expire(self, retention: Retention, now: datetime, keys_before: dict[str, datetime]) -> None:
+        """Delete the refused rows of an environment that are too old, then the verdicts on them."""
+        stream, kept = retention.quarantine_stream, retention.quarantine
+        before = _instants_before(now, kept)
+        gone = self._lake.expire(stream, Expiry("dataset_id", "received_at", before))
+        if gone:
+            logger.info("sealer.quarantine.expired", stream=stream, rows=gone)
+        elif before and len(before) == len(kept):
+            # A verdict is as old as its row or younger. Without it a row that is still there would be open again.
+            keys_before[stream] = min(before.values())
 
     def _run(self) -> None:
         prune_at = time.monotonic() + _PRUNE_EVERY_SECONDS
@@ -80,3 +98,9 @@ class Upkeep:
             work()
         except Exception as error:  # noqa: BLE001 - upkeep is asked for again; sealing goes on without it
             logger.warning("sealer.upkeep.failed", stream=what, error=f"{type(error).__name__}: {error}")
+
+
+def _instants_before(now: datetime, periods: Mapping[str, timedelta | None]) -> dict[str, datetime]:
+    """Return by name the instant that lies a period back; without one, or with one of ages, there is none."""
+    oldest = now - datetime.min.replace(tzinfo=UTC)
+    return {name: now - period for name, period in periods.items() if period is not None and period < oldest}

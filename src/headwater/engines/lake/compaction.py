@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
@@ -84,7 +85,7 @@ def compact(table: Path, handle: DeltaTable, groups: Sequence[Sequence[Part]]) -
         for group in groups:
             path = table / f"part-{new_uuid()}.zstd.parquet"
             written.append(path)
-            _rewrite(table, group, path, schema)
+            rewrite(table, group, path, schema)
             rows = json.dumps({"numRecords": sum(part.rows for part in group)})
             adds.append(AddAction(path.name, path.stat().st_size, {}, group[-1].modified_at_ms, False, rows))
         sync(table)
@@ -104,12 +105,15 @@ def compact(table: Path, handle: DeltaTable, groups: Sequence[Sequence[Part]]) -
     return len(gone)
 
 
-def _rewrite(table: Path, group: Sequence[Part], to: Path, schema: pa.Schema) -> None:
-    """Copy a group's rows into one synced file, a row group at a time."""
+def rewrite(
+    table: Path, group: Sequence[Part], to: Path, schema: pa.Schema, staying: pc.Expression | None = None
+) -> None:
+    """Copy a group's rows, or those ``staying``, into one synced file, a row group at a time."""
     with open_writer(to, schema) as writer:
         waiting: list[pa.Table] = []
         count = size = 0
-        for rows in _read(table, group, schema):
+        for read in _read(table, group, schema):
+            rows = read if staying is None else read.filter(staying)
             waiting.append(rows)
             count += rows.num_rows
             size += rows.nbytes

@@ -18,8 +18,9 @@ from headwater.core.settings import LakeSettings
 from headwater.engines.lake import log
 from headwater.engines.lake.columns import conformed, merged, table_schema
 from headwater.engines.lake.compaction import NO_HOOKS, choose, compact, parts
+from headwater.engines.lake.expiry import expire
 from headwater.engines.lake.files import DataFile, disk_full_as_exhausted, sync, write_data_file
-from headwater.engines.lake.protocol import AppTransaction, TableState, Upkeep
+from headwater.engines.lake.protocol import AppTransaction, Expiry, TableState, Upkeep
 from headwater.engines.lake.table import Table
 
 _ATTEMPTS: Final = 20
@@ -111,6 +112,22 @@ class DeltaTableStore:
                 own.cleanup_metadata()
             table.looked_after = before
         return Upkeep(compacted, vacuumed, checkpointed=due)
+
+    def expire(self, stream: str, expiry: Expiry) -> int:
+        """Delete rows that have outlived their retention, and the files of those that went before."""
+        table = self._table(stream)
+        with table.lock:
+            if table.refresh() is None:
+                return 0
+        with disk_full_as_exhausted(table.path):
+            own = DeltaTable(table.path)
+            before = own.version()
+            gone = expire(table.path, own, expiry)
+            own.update_incremental()
+            log.sync_commits(table.path, before, own.version())
+            if own.vacuum(retention_hours=self._settings.vacuum_retention_hours, enforce_retention_duration=False):
+                self._vacuum(table, own)
+        return gone
 
     def _vacuum(self, table: Table, handle: DeltaTable) -> int:
         """Delete files that no version within the retention refers to."""

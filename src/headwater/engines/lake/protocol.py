@@ -5,7 +5,9 @@ Tables are named by stream, ``<environment id>/<dataset>``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 import pyarrow as pa
@@ -44,6 +46,18 @@ class Upkeep:
     checkpointed: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """Which rows have outlived their retention: by whom they belong to (``owner``) and an instant (``clock``).
+
+    A row whose ``owner`` column names a key of ``before`` goes when its ``clock`` column is earlier than that instant.
+    """
+
+    owner: str
+    clock: str
+    before: Mapping[str, datetime]
+
+
 class TableStore(Protocol):
     """Tables of record."""
 
@@ -75,4 +89,12 @@ class TableStore(Protocol):
 
     def maintain(self, stream: str) -> Upkeep:
         """Compact small files, checkpoint and vacuum when due. Only the sealer may call this."""
+        ...
+
+    def expire(self, stream: str, expiry: Expiry) -> int:
+        """Delete rows that have outlived their retention; return how many. Only the sealer may call this.
+
+        Large tables may need several calls. Versions that readers are pinned to stay readable for the vacuum's
+        retention, after which the rows are gone from the disk.
+        """
         ...
