@@ -47,6 +47,11 @@ class Home:
         return self.root / "artifacts"
 
     @property
+    def online(self) -> Path:
+        """Return the directory of the embedded online store."""
+        return self.root / "online"
+
+    @property
     def run(self) -> Path:
         """Return the directory of locks, sockets, keys and the last good snapshots."""
         return self.root / "run"

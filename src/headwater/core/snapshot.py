@@ -131,11 +131,19 @@ class FeatureSpec(Spec):
     description: str = ""
 
 
+class FeatureInputSpec(Spec):
+    """A value that the request brings for the expressions of a view."""
+
+    name: str
+    type: Literal["number", "integer", "string", "boolean", "timestamp"]
+
+
 class FeatureViewSpec(Spec):
     """Features of entities, computed from one dataset the same way for training and for serving.
 
-    ``entities`` are the dataset's columns that name one entity. A row counts from ``delay_seconds`` after its event
-    time, and with ``as_received`` not before it was received either. A value older than ``freshness_seconds`` is stale.
+    ``entities`` are the dataset's columns that name one entity, ``entity_types`` their logical types. A row counts from
+    ``delay_seconds`` after its event time, and with ``as_received`` not before it was received either. A value older
+    than ``freshness_seconds`` is stale.
     """
 
     id: str
@@ -145,6 +153,8 @@ class FeatureViewSpec(Spec):
     entities: tuple[str, ...]
     event_time: str
     features: tuple[FeatureSpec, ...]
+    entity_types: tuple[str, ...] = ()
+    inputs: tuple[FeatureInputSpec, ...] = ()
     freshness_seconds: int | None = None
     delay_seconds: int = 0
     as_received: bool = False

@@ -1,0 +1,1 @@
+"""Feature views: one definition, computed the same way over history and online."""
