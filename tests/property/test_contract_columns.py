@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from headwater.contracts import grammar
+from headwater.contracts import grammar, jsontext
 from headwater.contracts.assembly import build_column
 from headwater.contracts.columns import Doubts
 from headwater.contracts.grammar import FEW, TINY, TextPattern, parse_timestamp
@@ -55,6 +55,18 @@ def test_a_column_takes_the_instants_that_the_grammar_takes(size: int, text: str
         return
     if doubts.rows().size == 0:
         assert array.cast(pa.int64())[size - 1].as_py() == micros
+
+
+JSON = st.lists(st.sampled_from(["[", "]", "{", "}", '"e', "1e", "E+", "9" * 150, "0", ",", "1e999"]), max_size=80).map(
+    "".join
+)
+
+
+@given(texts=st.lists(JSON, max_size=4), depth=st.integers(1, 8))
+def test_json_that_is_surely_sound_together_is_sound_one_by_one(texts: list[str], depth: int) -> None:
+    if jsontext.is_surely_sound("".join(texts).encode(), depth):
+        assert not any(jsontext.is_too_deep(text.encode(), depth) for text in texts)
+        assert not any(jsontext._HUGE.search(text.encode()) for text in texts)
 
 
 PATTERNS = [

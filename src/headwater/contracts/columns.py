@@ -47,17 +47,30 @@ class Doubts:
 
 
 class Column:
-    """Builds the array of a field whose values Arrow takes as they are."""
+    """Builds the array of a field whose values Arrow takes as they are.
+
+    Attributes:
+        type: what ``build`` returns.
+        raw_type: what Arrow reads the values as before ``refine`` looks at them; None where that is not all there is.
+        is_plain: ``refine`` has nothing to do.
+    """
+
+    raw_type: pa.DataType | None
+    is_plain = True
 
     def __init__(self, check: ValueCheck) -> None:
         """Prepare for the field of ``check``."""
         self.field = check.field
-        self.type = arrow_type(check.field)
+        self.type = self.raw_type = arrow_type(check.field)
 
     def build(self, values: Sequence[Any], owners: Indices | None, doubts: Doubts) -> pa.Array:
         """Return the values as an array of ``self.type``, one for one."""
-        del owners, doubts
-        return pa.array(values, self.type)
+        return self.refine(values, pa.array(values, self.raw_type), owners, doubts)
+
+    def refine(self, values: Sequence[Any], array: pa.Array, owners: Indices | None, doubts: Doubts) -> pa.Array:
+        """Return the array of the values, which came as ``array`` of ``raw_type``; doubt what it should not hold."""
+        del values, owners, doubts
+        return array
 
     def doubt_enum(self, array: pa.Array, owners: Indices | None, doubts: Doubts) -> None:
         """Doubt values that the contract does not list, where the typed row could not tell."""
@@ -70,22 +83,27 @@ class Column:
 class NumberColumn(Column):
     """Doubles: integers beyond 2**53 may have lost digits on the way."""
 
+    is_plain = False
+
     def __init__(self, check: NumberCheck) -> None:
         """Prepare for the field of ``check``."""
         super().__init__(check)
         step = check.field.constraints.multiple_of
         self._step = None if step is None else float(step)
 
-    def build(self, values: Sequence[Any], owners: Indices | None, doubts: Doubts) -> pa.Array:
+    def refine(self, values: Sequence[Any], array: pa.Array, owners: Indices | None, doubts: Doubts) -> pa.Array:
         """Return doubles."""
-        array = pa.array(values, self.type)
-        numbers = array.to_numpy(zero_copy_only=False)
-        with np.errstate(invalid="ignore"):
-            large = np.abs(numbers) >= EXACT_INTEGER
-        if large.any():
+        if len(values) <= TINY:
+            doubts.add(
+                indices(at for at, value in enumerate(values) if value is not None and abs(value) >= EXACT_INTEGER),
+                owners,
+            )
+        else:
+            with np.errstate(invalid="ignore"):
+                large = np.abs(array.to_numpy(zero_copy_only=False)) >= EXACT_INTEGER
             doubts.add(np.flatnonzero(large), owners)
         if self._step is not None:
-            doubts.add(multiple_misses(numbers, self._step), owners)
+            doubts.add(multiple_misses(array.to_numpy(zero_copy_only=False), self._step), owners)
         self.doubt_enum(array, owners, doubts)
         return array
 
@@ -93,9 +111,12 @@ class NumberColumn(Column):
 class DecimalColumn(Column):
     """Decimals out of their literal text."""
 
+    is_plain = False
+
     def __init__(self, check: DecimalCheck) -> None:
         """Prepare for the field of ``check``."""
         super().__init__(check)
+        self.raw_type = None
         whole = check.field.precision - check.field.scale
         integer = "0" if whole == 0 else f"(?:0|[1-9][0-9]{{0,{whole - 1}}})"
         fraction = "" if check.field.scale == 0 else rf"(?:\.[0-9]{{1,{check.field.scale}}})?"
@@ -131,9 +152,12 @@ class DecimalColumn(Column):
 class JsonColumn(Column):
     """Free JSON as its exact text."""
 
+    is_plain = False
+
     def __init__(self, check: JsonCheck) -> None:
         """Prepare for the field of ``check``."""
         super().__init__(check)
+        self.raw_type = None
         self._start = check.start.decode()
         self._is_nullable = check.field.nullable
 
@@ -152,11 +176,13 @@ class JsonColumn(Column):
     def _build_few(self, values: Sequence[Any], owners: Indices | None, doubts: Doubts) -> pa.Array:
         texts = [None if value is None else bytes(value) for value in values]
         start = self._start.encode()
+        # One look at all of them together: hardly ever is there anything unsound.
+        is_suspect = not jsontext.is_surely_sound(b"".join(filter(None, texts)), _DEEP)
         wrong = [
             at
             for at, text in enumerate(texts)
             if text is not None
-            and (not text.startswith(start) or text == b"null" or _is_unsound(text))
+            and (not text.startswith(start) or text == b"null" or (is_suspect and _is_unsound(text)))
             and not (text == b"null" and self._is_nullable)
         ]
         doubts.add(indices(wrong), owners)
@@ -209,11 +235,13 @@ class ArrayColumn(Column):
         super().__init__(check)
         self._item = item
         self._is_unique = check.field.constraints.unique_items
-        self._is_plain = type(item) is Column
+        self.is_plain = type(item) is Column and not self._is_unique
+        if not self.is_plain:
+            self.raw_type = None
 
     def build(self, values: Sequence[Any], owners: Indices | None, doubts: Doubts) -> pa.Array:
         """Return lists; rows whose items must differ are doubted unless they have at most one."""
-        if self._is_plain and not self._is_unique:
+        if self.is_plain:
             return pa.array(values, self.type)
         offsets, lengths = offsets_of(values)
         if self._is_unique:
@@ -226,9 +254,12 @@ class ArrayColumn(Column):
 class MapColumn(Column):
     """Maps: names and values of all rows are one column each."""
 
+    is_plain = False
+
     def __init__(self, check: ValueCheck, item: Column) -> None:
         """Prepare for the field of ``check``; ``item`` builds the values."""
         super().__init__(check)
+        self.raw_type = None
         self._item = item
 
     def build(self, values: Sequence[Any], owners: Indices | None, doubts: Doubts) -> pa.Array:

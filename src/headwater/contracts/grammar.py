@@ -62,7 +62,7 @@ _OPEN_REPEAT = re.compile(r"[*+]|,\}")
 FEW: Final = 128
 """Up to this many values are matched by Python rather than by RE2, which is slow to compile."""
 
-TINY: Final = 16
+TINY: Final = 64
 """Up to this many values are not worth a numpy expression either."""
 
 _CLASH = ("--", "&&", "||", "~~")

@@ -37,6 +37,8 @@ HUGE_EXPONENT: Final = r"[0-9][eE]\+?[0-9]{3}"
 HUGE_DIGITS: Final = 300
 """A text without such an exponent and without so many digits has no number beyond the doubles."""
 
+_KINDS: Final = bytes.maketrans(b"0123456789eE[{", b"0000000000ee[[")
+_MANY_DIGITS: Final = b"0" * HUGE_DIGITS
 _HUGE = re.compile(rb"%b|[0-9]{%d}" % (HUGE_EXPONENT.encode(), HUGE_DIGITS))
 
 
@@ -57,6 +59,12 @@ def has_huge_number(text: bytes) -> bool:
     if len(text) < len("1e999") or not _HUGE.search(text):
         return False
     return any(math.isinf(float(number[0])) for number in _NUMBER.finditer(_STRING.sub(b"", text)))
+
+
+def is_surely_sound(text: bytes, max_depth: int = MAX_DEPTH) -> bool:
+    """Return whether surely nothing nests deeper than ``max_depth`` and no number is huge; False means look closer."""
+    kinds = text.translate(_KINDS)
+    return kinds.count(b"[") <= max_depth and b"0e" not in kinds and _MANY_DIGITS not in kinds
 
 
 def has_lone_surrogate(text: bytes) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,10 @@ from headwater.contracts.types import arrow_schema
 EXTRA: Final = "_extra"
 LATE: Final = "_hw_late"
 
+# What most chunks have in the two columns of our own; slices of these cost nothing.
+_NO_EXTRA: Final = pa.nulls(CHUNK_ROWS, pa.string())
+_NOT_LATE: Final = pa.array(np.zeros(CHUNK_ROWS, dtype=bool))
+
 Refuse = Callable[[int, Sequence[FieldError]], None]
 
 
@@ -34,8 +38,7 @@ def accepted_schema(contract: Contract) -> pa.Schema:
     return own.append(pa.field(EXTRA, pa.string())).append(pa.field(LATE, pa.bool_()))
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
+class Stretch(NamedTuple):
     """Typed rows of one body, from ``begin``, that lie side by side in a chunk."""
 
     body: int
@@ -120,7 +123,7 @@ class Tabulator:
                 cured[at] = verdict.row
         if cured:
             arrays = self._cure(arrays, cured)
-        late = self._lateness.flags(arrays, group.received(chunk), refuse)
+        late = self._lateness.flags(arrays, lambda: group.received(chunk), refuse)
         batch = pa.RecordBatch.from_arrays([*arrays, late], schema=self.schema)
         return batch if not dropped else batch.filter(pa.array(_kept(chunk.size, dropped)))
 
@@ -177,7 +180,7 @@ class Group:
     def extra_column(self, chunk: Chunk) -> pa.Array:
         """Return the unknown members of a chunk's rows."""
         if not any(self.bodies[stretch.body].extras for stretch in chunk.stretches):
-            return pa.nulls(chunk.size, pa.string())
+            return _NO_EXTRA.slice(0, chunk.size)
         texts = [
             self.bodies[stretch.body].extras.get(stretch.begin + at)
             for stretch in chunk.stretches
@@ -207,13 +210,15 @@ class Punctuality:
         is_skew_limited = lateness.future_action != "accept" and lateness.max_skew is not None
         self._max_skew = lateness.max_skew // MICROSECOND if is_skew_limited and lateness.max_skew is not None else None
 
-    def flags(self, arrays: Sequence[pa.Array], received: npt.NDArray[np.int64], refuse: Refuse) -> pa.Array:
+    def flags(
+        self, arrays: Sequence[pa.Array], received: Callable[[], npt.NDArray[np.int64]], refuse: Refuse
+    ) -> pa.Array:
         """Return the late flag of each row; ``refuse`` takes those that are too late or too far in the future."""
         if self._column is None:
-            return pa.array(np.zeros(len(received), dtype=bool))
+            return _NOT_LATE.slice(0, len(arrays[0]))
         events = arrays[self._column].cast(pa.int64())
         present = events.is_valid().to_numpy(zero_copy_only=False)
-        age = received - events.fill_null(0).to_numpy(zero_copy_only=False)
+        age = received() - events.fill_null(0).to_numpy(zero_copy_only=False)
         if self._allowed is not None:
             message = "the event is older than the contract allows"
             self._refuse_where((age > self._allowed) & present, "too_late", message, refuse)

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from headwater.contracts import grammar
 from headwater.contracts.columns import Column, Doubts, Indices
-from headwater.contracts.grammar import FEW, TINY, TextPattern, false_indices
+from headwater.contracts.grammar import FEW, TINY, TextPattern, false_indices, indices
 from headwater.contracts.shapes import outside_instants
 from headwater.contracts.textchecks import DateCheck, StringCheck, TimeCheck, TimestampCheck, UuidCheck
 
@@ -28,14 +28,15 @@ _TIME: Final = TextPattern.trusted(grammar.TIME)
 class StringColumn(Column):
     """Strings with patterns or formats."""
 
+    is_plain = False
+
     def __init__(self, check: StringCheck) -> None:
         """Prepare for the field of ``check``."""
         super().__init__(check)
         self._patterns = [pattern for pattern, _, _ in check.patterns]
 
-    def build(self, values: Sequence[Any], owners: Indices | None, doubts: Doubts) -> pa.Array:
+    def refine(self, values: Sequence[Any], array: pa.Array, owners: Indices | None, doubts: Doubts) -> pa.Array:
         """Return strings."""
-        array = pa.array(values, self.type)
         for pattern in self._patterns:
             doubts.add(pattern.misses(values, array), owners)
         return array
@@ -44,14 +45,15 @@ class StringColumn(Column):
 class UuidColumn(Column):
     """UUIDs as text."""
 
+    is_plain = False
+
     def __init__(self, check: UuidCheck) -> None:
         """Prepare for the field of ``check``."""
         super().__init__(check)
         self._pattern = TextPattern.trusted(grammar.UUID)
 
-    def build(self, values: Sequence[Any], owners: Indices | None, doubts: Doubts) -> pa.Array:
+    def refine(self, values: Sequence[Any], array: pa.Array, owners: Indices | None, doubts: Doubts) -> pa.Array:
         """Return text."""
-        array = pa.array(values, self.type)
         doubts.add(self._pattern.misses(values, array), owners)
         self.doubt_enum(array, owners, doubts)
         return array
@@ -60,42 +62,48 @@ class UuidColumn(Column):
 class DateColumn(Column):
     """Days."""
 
+    is_plain = False
+
     def __init__(self, check: DateCheck) -> None:
         """Prepare for the field of ``check``."""
         super().__init__(check)
+        self.raw_type = pa.string()
         self._bounds = check.bounds
 
-    def build(self, values: Sequence[Any], owners: Indices | None, doubts: Doubts) -> pa.Array:
+    def refine(self, values: Sequence[Any], array: pa.Array, owners: Indices | None, doubts: Doubts) -> pa.Array:
         """Return days."""
-        texts, array = _convert(values, _DATE, self.type, owners, doubts)
-        self.doubt_enum(texts, owners, doubts)
+        days = _convert(values, array, _DATE, self.type, owners, doubts)
+        self.doubt_enum(array, owners, doubts)
         if self._bounds:
-            _doubt_bounds(self._bounds, array.cast(pa.int32()), owners, doubts)
-        return array
+            _doubt_bounds(self._bounds, days.cast(pa.int32()), owners, doubts)
+        return days
 
 
 class TimeColumn(Column):
     """Times of day, kept as text."""
+
+    is_plain = False
 
     def __init__(self, check: TimeCheck) -> None:
         """Prepare for the field of ``check``."""
         super().__init__(check)
         self._bounds = check.bounds
 
-    def build(self, values: Sequence[Any], owners: Indices | None, doubts: Doubts) -> pa.Array:
+    def refine(self, values: Sequence[Any], array: pa.Array, owners: Indices | None, doubts: Doubts) -> pa.Array:
         """Return text."""
-        texts = pa.array(values, self.type)
-        misses = _TIME.misses(values, texts)
+        misses = _TIME.misses(values, array)
         doubts.add(misses, owners)
-        self.doubt_enum(texts, owners, doubts)
+        self.doubt_enum(array, owners, doubts)
         if self._bounds:
-            times = pc.binary_join_element_wise("1970-01-01T", _without(texts, misses), "").cast(_LOCAL)
+            times = pc.binary_join_element_wise("1970-01-01T", _without(array, misses), "").cast(_LOCAL)
             _doubt_bounds(self._bounds, times.cast(pa.int64()), owners, doubts)
-        return texts
+        return array
 
 
 class TimestampColumn(Column):
     """Instants in UTC."""
+
+    is_plain = False
 
     def __init__(self, check: TimestampCheck) -> None:
         """Prepare for the field of ``check``."""
@@ -103,15 +111,36 @@ class TimestampColumn(Column):
         self._bounds = check.bounds
         self._unit = check.unit
         self._zone = check.field.default_timezone
+        self.raw_type = pa.string() if self._unit is None else pa.int64()
 
-    def build(self, values: Sequence[Any], owners: Indices | None, doubts: Doubts) -> pa.Array:
+    def refine(self, values: Sequence[Any], array: pa.Array, owners: Indices | None, doubts: Doubts) -> pa.Array:
         """Return instants."""
         if self._unit is not None:
-            return self._from_epoch(values, self._unit, owners, doubts)
-        texts = pa.array(values, pa.string())
-        if len(values) <= TINY or self._zone is not None or (array := _quick_instants(texts, owners, doubts)) is None:
-            array = self._checked_instants(values, texts, owners, doubts)
-        self._doubt_range(array, owners, doubts)
+            return self._from_epoch(array, self._unit, owners, doubts)
+        if len(values) <= TINY:
+            return self._few_instants(values, owners, doubts)
+        instants = None
+        if len(values) > FEW and self._zone is None:
+            instants = _quick_instants(array, owners, doubts)
+        if instants is None:
+            instants = self._checked_instants(values, array, owners, doubts)
+        self._doubt_range(instants, owners, doubts)
+        return instants
+
+    def _few_instants(self, values: Sequence[Any], owners: Indices | None, doubts: Doubts) -> pa.Array:
+        """Return instants, read one by one."""
+        micros: list[int | None] = []
+        misses: list[int] = []
+        for at, value in enumerate(values):
+            try:
+                micros.append(None if value is None else grammar.parse_timestamp(value, zone=self._zone))
+            except ValueError:
+                micros.append(None)
+                misses.append(at)
+        doubts.add(indices(misses), owners)
+        array = pa.array(micros, _INSTANT)
+        if self._bounds:
+            _doubt_bounds(self._bounds, array.view(pa.int64()), owners, doubts)
         return array
 
     def _checked_instants(
@@ -131,8 +160,7 @@ class TimestampColumn(Column):
             array = pa.concat_arrays([array, local]).take(order)
         return array
 
-    def _from_epoch(self, values: Sequence[Any], unit: int, owners: Indices | None, doubts: Doubts) -> pa.Array:
-        numbers = pa.array(values, pa.int64())
+    def _from_epoch(self, numbers: pa.Array, unit: int, owners: Indices | None, doubts: Doubts) -> pa.Array:
         low, high = -(-grammar.MIN_MICROSECONDS // unit), grammar.MAX_MICROSECONDS // unit
         inside = pc.and_(pc.greater_equal(numbers, low), pc.less_equal(numbers, high))
         doubts.add(false_indices(inside), owners)
@@ -143,7 +171,7 @@ class TimestampColumn(Column):
     @staticmethod
     def _from_local(values: list[str], at: Indices, zone: str, owners: Indices | None, doubts: Doubts) -> pa.Array:
         own = at if owners is None else owners[at]
-        _, local = _convert(values, _NAIVE, _LOCAL, own, doubts)
+        local = _convert(values, pa.array(values, pa.string()), _NAIVE, _LOCAL, own, doubts)
         first, second = (
             pc.assume_timezone(local, zone, ambiguous=side, nonexistent=side).cast(_INSTANT)
             for side in ("earliest", "latest")
@@ -152,17 +180,24 @@ class TimestampColumn(Column):
         return first
 
     def _doubt_range(self, array: pa.Array, owners: Indices | None, doubts: Doubts) -> None:
-        micros = array.cast(pa.int64())
-        ends = pc.min_max(micros).as_py()
-        if ends["min"] is not None and not (
-            ends["min"] >= grammar.MIN_MICROSECONDS and ends["max"] <= grammar.MAX_MICROSECONDS
-        ):
+        micros = array.view(pa.int64())
+        lowest, highest = _ends(micros)
+        if lowest < grammar.MIN_MICROSECONDS or highest > grammar.MAX_MICROSECONDS:
             inside = pc.and_(
                 pc.greater_equal(micros, grammar.MIN_MICROSECONDS), pc.less_equal(micros, grammar.MAX_MICROSECONDS)
             )
             doubts.add(false_indices(inside), owners)
         if self._bounds:
             _doubt_bounds(self._bounds, micros, owners, doubts)
+
+
+def _ends(numbers: pa.Array) -> tuple[int, int]:
+    """Return the least and the greatest number; zeros where there is none."""
+    if numbers.null_count or not len(numbers):
+        ends = pc.min_max(numbers).as_py()
+        return ends["min"] or 0, ends["max"] or 0
+    plain = numbers.to_numpy()
+    return int(plain.min()), int(plain.max())
 
 
 def _quick_instants(texts: pa.Array, owners: Indices | None, doubts: Doubts) -> pa.Array | None:
@@ -194,17 +229,21 @@ def _without(texts: pa.Array, at: Indices) -> pa.Array:
     return pc.if_else(pa.array(kept), texts, None)
 
 
-def _convert(
-    values: Sequence[Any], pattern: TextPattern, to: pa.DataType, owners: Indices | None, doubts: Doubts
-) -> tuple[pa.Array, pa.Array]:
-    """Return the values as text and converted; what does not match is doubted and converted to null."""
-    texts = pa.array(values, pa.string())
+def _convert(  # noqa: PLR0917 - values and their texts belong together
+    values: Sequence[Any],
+    texts: pa.Array,
+    pattern: TextPattern,
+    to: pa.DataType,
+    owners: Indices | None,
+    doubts: Doubts,
+) -> pa.Array:
+    """Return texts converted; what does not match is doubted and becomes null."""
     misses = pattern.misses(values, texts)
     doubts.add(misses, owners)
     sound = _without(texts, misses)
     if pa.types.is_timestamp(to):
         sound = pc.ascii_upper(sound)
-    return texts, sound.cast(to)
+    return sound.cast(to)
 
 
 def _doubt_bounds(bounds: Any, numbers: pa.Array, owners: Indices | None, doubts: Doubts) -> None:

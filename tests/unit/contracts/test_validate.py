@@ -44,6 +44,18 @@ def test_a_missing_field_takes_its_default_and_an_explicit_null_does_not() -> No
     assert codes(columns) == [(1, "null_not_allowed", "/b")]
 
 
+@pytest.mark.parametrize("size", [1, 2, 100, CHUNK_ROWS + 1])
+def test_fields_may_be_named_as_the_words_of_a_language(size: int) -> None:
+    made = contract(
+        Field("class", T.STRING), Field("at", T.TIMESTAMP), Field("from", T.STRUCT, fields=(Field("in", T.NUMBER),))
+    )
+    row = b'{"class":"a","at":"1970-01-01T00:00:01Z","from":{"in":2}}'
+    batch = validate(made, b"\n".join([row] * size)).batch
+    assert batch.column("class").to_pylist() == ["a"] * size
+    assert batch.column("at").cast(pa.int64()).to_pylist() == [1_000_000] * size
+    assert batch.column("from").to_pylist() == [{"in": 2.0}] * size
+
+
 def test_an_optional_field_may_be_absent_but_not_null_unless_it_says_so() -> None:
     made = contract(Field("a", T.INTEGER, required=False), Field("b", T.INTEGER, required=False, nullable=True))
     columns = validate(made, b'{}\n{"b":null}\n{"a":null}')

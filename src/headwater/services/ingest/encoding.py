@@ -17,7 +17,7 @@ _LZ4: Final = ipc.IpcWriteOptions(compression="lz4", use_threads=False)
 def encode_batch(batch: pa.RecordBatch) -> bytes:
     """Return an Arrow IPC stream with this one batch."""
     sink = pa.BufferOutputStream()
-    options = _LZ4 if batch.nbytes >= COMPRESS_FROM_BYTES else _PLAIN
+    options = _LZ4 if ipc.get_record_batch_size(batch) >= COMPRESS_FROM_BYTES else _PLAIN
     with ipc.new_stream(sink, batch.schema, options=options) as writer:
         writer.write_batch(batch)
     encoded: bytes = sink.getvalue().to_pybytes()

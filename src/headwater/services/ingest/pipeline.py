@@ -27,7 +27,7 @@ from headwater.services.kit.service import Committer
 
 MAX_GROUP_ROWS: Final = 20_000
 OVERLAP_FROM_ROWS: Final = 512
-INLINE_BELOW_ROWS: Final = 1_024
+INLINE_BELOW_ROWS: Final = 2_048
 ROUNDS_AHEAD: Final = 1
 
 _log = get_logger(__name__)
