@@ -69,7 +69,7 @@ def _retention(environment_id: str, snapshot: Snapshot) -> Retention:
     keys: dict[str, timedelta] = {}
     for dataset in snapshot.datasets.values():
         contract = contract_from_spec(dataset.contracts[dataset.active_version])
-        quarantine[dataset.id] = contract.quarantine_retention
-        if contract.dedup is not None and contract.dedup.within is not None:
+        quarantine[dataset.id] = contract.quarantine_retention or None  # none at all means for ever too
+        if contract.dedup is not None and contract.dedup.within:
             keys[stream_name(environment_id, dataset.name)] = contract.dedup.within
     return Retention(stream_name(environment_id, QUARANTINE), quarantine, keys)

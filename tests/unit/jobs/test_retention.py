@@ -90,10 +90,14 @@ def test_the_newest_configuration_that_verifies_says_what_is_kept(tmp_path: Path
 def test_refused_rows_go_when_their_time_is_over_and_the_ledger_stays(
     journal: Journal, lake: TableStore, settings: Settings, control: FakeControl
 ) -> None:
-    keep(settings.home, control, 1, dataset("orders", 30), dataset("events", None), dataset("facts", 5))
-    refused(lake, ("orders", 31), ("orders", 29), ("events", 900), ("facts", 6), ("facts", 4), ("gone", 900))
+    keep(
+        settings.home, control, 1, dataset("orders", 30), dataset("events", None), dataset("facts", 5), dataset("z", 0)
+    )
+    refused(
+        lake, ("orders", 31), ("orders", 29), ("events", 900), ("z", 900), ("facts", 6), ("facts", 4), ("gone", 900)
+    )
     prune(journal, lake, settings)
-    assert left(lake) == [("events", 900), ("facts", 4), ("gone", 900), ("orders", 29)]
+    assert left(lake) == [("events", 900), ("facts", 4), ("gone", 900), ("orders", 29), ("z", 900)]
 
 
 def test_without_a_configuration_nothing_expires(journal: Journal, lake: TableStore, settings: Settings) -> None:

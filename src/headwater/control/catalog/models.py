@@ -168,11 +168,12 @@ class QuarantineCase(TenantEntity):
     """What was decided about a group of quarantined rows. The rows themselves, and how many wait, stay in the lake."""
 
     class State(models.TextChoices):
-        """A replayed or discarded case opens again when new rows join its group."""
+        """A closed case opens again when new rows join its group; an expired one's rows outlived their retention."""
 
         OPEN = "open"
         REPLAYED = "replayed"
         DISCARDED = "discarded"
+        EXPIRED = "expired"
 
     prefix: ClassVar[str] = "qc"
 

@@ -12,9 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from django.utils import timezone
+
+from headwater.contracts.spec import contract_from_spec
 from headwater.control.access.authority import Scope, authorize
 from headwater.control.catalog.data_plane import DataPlane, QuarantineGroup, Verdict, connect
-from headwater.control.catalog.models import Dataset, QuarantineCase
+from headwater.control.catalog.models import Activation, Dataset, QuarantineCase
 from headwater.control.kit.actions import SYSTEM, Actor, action, bookkeeping, note
 from headwater.control.orgs.models import Environment
 from headwater.core.errors import HeadwaterError
@@ -52,7 +55,8 @@ def discard_case(
 def sync_cases(environment: Environment, groups: Iterable[QuarantineGroup]) -> None:
     """Bring the cases of an environment up to what the services hold: new groups open cases, counts are copied.
 
-    A case that was resolved opens again, with an audit row of the system's, when new rows have joined its group.
+    A case that was resolved opens again, with an audit row of the system's, when new rows have joined its group. One
+    whose rows the services no longer have, because the contract's retention is over, is closed likewise.
     """
     datasets = {
         dataset.name: dataset
@@ -66,7 +70,7 @@ def sync_cases(environment: Environment, groups: Iterable[QuarantineGroup]) -> N
         dataset = datasets.get(group.dataset)
         if dataset is None:
             continue
-        case = cases.get((dataset.pk, group.fingerprint))
+        case = cases.pop((dataset.pk, group.fingerprint), None)
         if case is None:
             _open_case(actor=SYSTEM, dataset=dataset, environment=environment, group=group)
             continue
@@ -76,6 +80,23 @@ def sync_cases(environment: Environment, groups: Iterable[QuarantineGroup]) -> N
         if any(getattr(case, name) != value for name, value in counts.items()):
             with bookkeeping():
                 QuarantineCase.objects.for_org(environment.org_id).filter(pk=case.pk).update(**counts)
+    _expire_cases(environment, [case for case in cases.values() if case.count])
+
+
+def _expire_cases(environment: Environment, gone: Sequence[QuarantineCase]) -> None:
+    """Close the cases of groups that are gone, if their time is over: otherwise the services may only be behind."""
+    if not gone:
+        return
+    activations = Activation.objects.for_org(environment.org_id).filter(environment=environment)
+    retentions = {
+        activation.dataset_id: contract_from_spec(activation.contract.spec).quarantine_retention
+        for activation in activations.select_related("contract")
+    }
+    now = timezone.now()
+    for case in gone:
+        retention = retentions.get(case.dataset_id)
+        if retention and now - case.last_at > retention:
+            _expire_case(actor=SYSTEM, case=case)
 
 
 @action("catalog.quarantine.opened", permission=None)
@@ -86,6 +107,11 @@ def _open_case(*, actor: Actor, dataset: Dataset, environment: Environment, grou
 @action("catalog.quarantine.reopened", permission=None)
 def _reopen_case(*, actor: Actor, case: QuarantineCase) -> None:
     case.change(state=State.OPEN)
+
+
+@action("catalog.quarantine.expired", permission=None)
+def _expire_case(*, actor: Actor, case: QuarantineCase) -> None:
+    case.change(state=State.EXPIRED if case.state == State.OPEN else case.state, count=0, open_count=0)
 
 
 @action("catalog.quarantine.requested", permission="quarantine.resolve", on="scope")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
+from django.utils import timezone
 from tests.builders.control import events, make_member
 from tests.builders.http import environment_path, with_session
 from tests.builders.projects import small_project
@@ -15,6 +18,7 @@ from headwater.control.catalog.models import Dataset, QuarantineCase
 from headwater.control.catalog.quarantine import discard_case, replay_case, sync_cases
 from headwater.control.catalog.tasks import sync_quarantine
 from headwater.control.kit.actions import Actor
+from headwater.control.kit.context import bookkeeping
 from headwater.control.orgs.models import Environment
 from headwater.core.errors import HeadwaterError
 
@@ -121,6 +125,28 @@ def test_cases_follow_the_services_and_open_again(environment: Environment, data
     case.refresh_from_db()
     assert (case.state, case.open_count, case.count) == ("open", 2, 6)
     assert len(events(environment.org, "catalog.quarantine.opened")) == 1
+
+
+@pytest.mark.parametrize("state", ["open", "discarded"])
+def test_a_case_expires_with_its_rows_and_not_before(
+    environment: Environment, dataset: Dataset, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = QuarantineGroup.model_validate(quarantine_group())
+    sync_cases(environment, [group])
+    case = QuarantineCase.objects.for_org(environment.org).get()
+    with bookkeeping():
+        QuarantineCase.objects.for_org(environment.org).update(state=state)
+    for days, expired in ((29, False), (31, True), (32, True)):
+        later = group.last_at + timedelta(days=days)
+        monkeypatch.setattr(timezone, "now", lambda later=later: later)
+        sync_cases(environment, [])
+        case.refresh_from_db()
+        assert (case.count == 0) == expired
+        assert case.state == ("expired" if expired and state == "open" else state)
+    assert len(events(environment.org, "catalog.quarantine.expired")) == 1
+    sync_cases(environment, [group])
+    case.refresh_from_db()
+    assert (case.state, case.count) == ("open", group.count)
 
 
 def test_a_resolved_case_opens_again_when_rows_join_it(
