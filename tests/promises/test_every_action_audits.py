@@ -54,7 +54,7 @@ def test_actions_are_named_for_what_happened() -> None:
         app, thing, verb = name.split(".")
         assert app, name
         assert thing, name
-        assert verb.endswith(("ed", "set", "made_admin", "logged_in")), name
+        assert verb.endswith(("ed", "set", "made_admin", "logged_in", "rolled_back")), name
 
 
 def test_every_table_of_a_tenant_is_guarded() -> None:

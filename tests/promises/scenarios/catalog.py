@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from tests.builders.datasets import make_contract
 
@@ -17,9 +17,6 @@ from headwater.control.catalog.models import ContractVersion, Dataset, Endpoint,
 from headwater.control.catalog.payload import Resources
 from headwater.control.kit.actions import SYSTEM
 from headwater.control.orgs.models import Environment
-from headwater.control.registry import actions as registry
-from headwater.control.registry.models import Model, ModelVersion
-from headwater.core.snapshot import RouteSpec
 
 Scenario = Callable[[Environment], object]
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -40,11 +37,6 @@ schema:
         logicalType: string
         required: true
 """
-SIGNATURE: dict[str, Any] = {
-    "framework": "onnx",
-    "inputs": {"name": "delay", "version": "1", "fields": []},
-    "outputs": [{"name": "minutes", "type": "number"}],
-}
 
 
 def _dataset(e: Environment) -> Dataset:
@@ -88,20 +80,6 @@ def _apply(e: Environment) -> None:
     apply_project(actor=SYSTEM, environment=e, resources=Resources.model_validate({"datasets": files}))
 
 
-def _model(e: Environment) -> Model:
-    return registry.create_model(actor=SYSTEM, project=e.project, name="delay")
-
-
-def _version(e: Environment) -> ModelVersion:
-    return registry.register_version(actor=SYSTEM, model=_model(e), signature=SIGNATURE, artifact_sha256="0" * 64)
-
-
-def _route(e: Environment) -> None:
-    version = _version(e)
-    routes = [RouteSpec(version=version.number)]
-    registry.route_model(actor=SYSTEM, model=version.model, environment=e, routes=routes)
-
-
 SCENARIOS: Final[dict[str, Scenario]] = {
     "catalog.dataset.created": _dataset,
     "catalog.dataset.described": lambda e: catalog.describe_dataset(
@@ -124,12 +102,4 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         actor=SYSTEM, case=_case(e), verdict="replay", error="away"
     ),
     "catalog.project.applied": _apply,
-    "registry.model.created": _model,
-    "registry.model.described": lambda e: registry.describe_model(actor=SYSTEM, model=_model(e), description="Delay"),
-    "registry.model.routed": _route,
-    "registry.version.registered": _version,
-    "registry.version.approved": lambda e: registry.approve_version(actor=SYSTEM, version=_version(e)),
-    "registry.version.archived": lambda e: registry.archive_version(actor=SYSTEM, version=_version(e)),
-    "registry.version.promoted": lambda e: registry.promote_version(actor=SYSTEM, version=_version(e), environment=e),
-    "registry.alias.moved": lambda e: registry.move_alias(actor=SYSTEM, version=_version(e), name="stable"),
 }

@@ -6,6 +6,7 @@ from typing import Final
 
 from headwater.control.access.authority import authorize
 from headwater.control.catalog.endpoint_planning import plan_endpoints
+from headwater.control.catalog.model_content import inspect_models
 from headwater.control.catalog.model_planning import plan_models
 from headwater.control.catalog.payload import Change, Outcome, Resources
 from headwater.control.catalog.planning import Plan, plan_datasets
@@ -25,7 +26,9 @@ def plan_project(*, actor: Actor, environment: Environment, resources: Resources
     """
     if actor.kind != "system":
         authorize(actor, "project.apply", environment)
-    plan = _plan(environment, read_project(resources))
+    project = read_project(resources)
+    inspect_models(environment, project)
+    plan = make_plan(environment, project)
     return Outcome(changes=tuple(plan.changes), snapshot=_newest_snapshot(environment), dry_run=True)
 
 
@@ -40,25 +43,27 @@ def apply_project(*, actor: Actor, environment: Environment, resources: Resource
     """
     if actor.kind != "system":
         authorize(actor, "project.apply", environment)
-    # Reading the files needs no lock on the database.
+    # Reading the files and running the models needs no lock on the database.
     project = read_project(resources)
+    inspect_models(environment, project)
     changes = _apply(actor=actor, environment=environment, project=project)
     return Outcome(changes=tuple(changes), snapshot=_newest_snapshot(environment), dry_run=False)
 
 
 @action("catalog.project.applied", permission="project.apply", on="environment")
 def _apply(*, actor: Actor, environment: Environment, project: Project) -> list[Change]:
-    plan = _plan(environment, project)
+    plan = make_plan(environment, project)
     for step in plan.steps:
         step(actor)
     return plan.changes
 
 
-def _plan(environment: Environment, project: Project) -> Plan:
+def make_plan(environment: Environment, project: Project) -> Plan:
+    """Return what has to be done; raises ``project_invalid`` with every error of every file."""
     plan = Plan(errors=list(project.errors))
     plan_datasets(plan, environment, project.datasets)
     plan_endpoints(plan, environment, project)
-    plan_models(plan, environment, project.models)
+    plan_models(plan, environment, project)
     if plan.errors:
         count = len(plan.errors)
         listed = [error.to_plain() for error in plan.errors[:LISTED_ERRORS]]

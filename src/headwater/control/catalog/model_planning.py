@@ -2,119 +2,172 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from headwater.contracts.spec import contract_from_spec, contract_to_spec
-from headwater.control import configuration
+from headwater.contracts.spec import contract_from_spec
+from headwater.control.catalog.model_content import content_of, find_version
+from headwater.control.catalog.payload import Verb
 from headwater.control.catalog.planning import Plan
-from headwater.control.catalog.project import DeclaredModel, errors_in
+from headwater.control.catalog.project import DeclaredModel, Project
 from headwater.control.kit.actions import Actor
 from headwater.control.orgs.models import Environment
 from headwater.control.registry.actions import (
+    change_serving,
     create_model,
     describe_model,
     promote_version,
+    record_checks,
     register_version,
-    version_digest,
 )
+from headwater.control.registry.checks import OWN_DEMANDS, CheckResult, check_content, check_parity
+from headwater.control.registry.content import VersionContent
+from headwater.control.registry.inspection import Inspection
 from headwater.control.registry.models import Deployment, Model, ModelVersion
-from headwater.core.errors import HeadwaterError
-from headwater.core.snapshot import OutputSpec
-from headwater.engines.blobs import open_blobs
+from headwater.control.registry.queries import newest_rollout
+from headwater.core.snapshot import OutputSpec, ServingSpec
 
 
-def plan_models(plan: Plan, environment: Environment, declared: Mapping[str, DeclaredModel]) -> None:
-    """Plan every model of a project directory.
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A declared model beside what there is of it."""
 
-    A new version takes all traffic at once, unless the environment is protected: there somebody approves and promotes
-    it. A version that exists already is left as people routed it.
-    """
+    environment: Environment
+    item: DeclaredModel
+    content: VersionContent
+    model: Model | None
+    known: ModelVersion | None
+    inspection: Inspection | None
+    checks: Sequence[CheckResult]
+
+    @property
+    def served(self) -> bool:
+        """Return whether some version is served here."""
+        return self.model is not None and self.model.deployments.filter(environment=self.environment).exists()
+
+    @property
+    def takes_traffic(self) -> bool:
+        """Return whether the version is promoted at once.
+
+        A new version takes all traffic, unless somebody has to approve it, its author asked for more than it holds, or
+        whoever pushed it wants to wait. One that exists already is left as people routed it.
+        """
+        waits = self.environment.protected or self.item.file.hold or _falls_short(self.checks)
+        return not waits and (self.known is None or not self.served)
+
+    @property
+    def rules(self) -> ServingSpec | None:
+        """Return the serving rules that the directory declares anew, None where it says what it said before."""
+        rollout = newest_rollout(self.model, self.environment.pk) if self.model else None
+        before = ServingSpec.model_validate(rollout.declared if rollout else {})
+        return self.item.manifest.serving if self.item.manifest.serving != before else None
+
+
+def plan_models(plan: Plan, environment: Environment, project: Project) -> None:
+    """Plan every model of a project directory; those that are new were inspected before."""
     models = Model.objects.for_org(environment.org_id).filter(project_id=environment.project_id)
     existing = {model.name: model for model in models}
-    for name, item in declared.items():
-        _plan_model(plan, environment, existing.get(name), item)
+    for name, item in project.models.items():
+        _plan_model(plan, _case(environment, existing.get(name), item, project.inspections.get(name)))
     deployed = Deployment.objects.for_org(environment.org_id).filter(environment=environment)
-    for name in sorted({item.model.name for item in deployed.select_related("model")} - set(declared)):
+    for name in sorted({item.model.name for item in deployed.select_related("model")} - set(project.models)):
         plan.add("model", name, "unchanged", "not in the project directory; left alone")
 
 
-def _plan_model(plan: Plan, environment: Environment, model: Model | None, item: DeclaredModel) -> None:
-    signature = _signature(item)
-    digest = version_digest(signature, item.file.artifact_sha256)
-    known = None
-    if model is not None:
-        versions = ModelVersion.objects.for_org(model.org_id).filter(model=model, spec_sha256=digest)
-        known = versions.order_by("-number").first()
-    if known is None and not (_artifact_fits(plan, item) and _log_fits(plan, model, item)):
+def _case(environment: Environment, model: Model | None, item: DeclaredModel, inspection: Inspection | None) -> _Case:
+    content = content_of(item)
+    known = find_version(model, content)
+    checks: list[CheckResult] = []
+    if known is None and inspection is not None:
+        parity = check_parity(model, (content.inputs, content.outputs, content.features))
+        checks = [parity, *check_content(content, inspection)]
+    return _Case(environment, item, content, model, known, inspection, checks)
+
+
+def _plan_model(plan: Plan, case: _Case) -> None:
+    manifest = case.item.manifest
+    if case.known is None and (case.inspection is None or not _log_fits(plan, case.model, case.item)):
         return
-    served = model is not None and model.deployments.filter(environment=environment).exists()
-    details = _details(environment, model, known, item, served=served)
-
-    def step(actor: Actor) -> None:
-        manifest = item.manifest
-        row = model or create_model(
-            actor=actor, project=environment.project, name=manifest.name, description=manifest.description
-        )
-        describe_model(actor=actor, model=row, description=manifest.description)
-        version = known or register_version(
-            actor=actor,
-            model=row,
-            signature=signature,
-            artifact_sha256=item.file.artifact_sha256,
-            source=item.file.text,
-        )
-        if not environment.protected and (known is None or not served):
-            promote_version(actor=actor, version=version, environment=environment)
-
+    details = list(_details(case))
     if details:
-        plan.add("model", item.manifest.name, "create" if model is None else "update", *details, step=step)
+        action: Verb = "create" if case.model is None else "update"
+        plan.add("model", manifest.name, action, *details, step=lambda actor: _make(actor, case))
     else:
-        plan.add("model", item.manifest.name, "unchanged")
+        plan.add("model", manifest.name, "unchanged")
 
 
-def _details(
-    environment: Environment, model: Model | None, known: ModelVersion | None, item: DeclaredModel, *, served: bool
-) -> list[str]:
-    details: list[str] = []
-    if known is None:
-        number = 1 if model is None else _newest_number(model) + 1
-        after = "to be approved and promoted" if environment.protected else "takes all traffic"
-        details.append(f"version {number} ({item.file.artifact_sha256[:12]}), {after}")
-    elif not served and not environment.protected:
-        details.append(f"version {known.number} takes all traffic here")
-    if model is not None and model.description != item.manifest.description:
-        details.append("description")
-    return details
-
-
-def _signature(item: DeclaredModel) -> dict[str, Any]:
-    manifest = item.manifest
-    return {
-        "framework": manifest.framework,
-        "inputs": contract_to_spec(manifest.inputs),
-        "outputs": [output.model_dump(mode="json") for output in manifest.outputs],
-        "metrics": dict(manifest.metrics),
-    }
-
-
-def _artifact_fits(plan: Plan, item: DeclaredModel) -> bool:
-    """Load the artifact once, so that a version that cannot be served is refused here rather than in production."""
-    from headwater.engines.models.onnx import OnnxExecutor  # noqa: PLC0415 - loads the model runtime
-
-    sha256 = item.file.artifact_sha256
-    blobs = open_blobs(configuration.current())
-    if not blobs.has(sha256):
-        plan.refuse(
-            item.file.source, "artifact", f"no artifact {sha256} is stored; PUT /api/v1/artifacts/{sha256} comes first"
+def _make(actor: Actor, case: _Case) -> None:
+    environment, manifest = case.environment, case.item.manifest
+    model = case.model or create_model(
+        actor=actor, project=environment.project, name=manifest.name, description=manifest.description
+    )
+    describe_model(actor=actor, model=model, description=manifest.description)
+    version = case.known
+    if version is None:
+        version = register_version(
+            actor=actor,
+            model=model,
+            content=case.content,
+            artifact_bytes=case.inspection.size_bytes if case.inspection else None,
+            source=case.item.file.text,
         )
-        return False
-    try:
-        OnnxExecutor(blobs.read(sha256), item.manifest.inputs.fields, item.manifest.outputs)
-    except HeadwaterError as error:
-        plan.errors.extend(errors_in(item.file.source, error))
-        return False
-    return True
+        record_checks(actor=actor, version=version, results=case.checks)
+    if case.rules is not None:
+        change_serving(actor=actor, model=model, environment=environment, rules=case.rules, declared=case.rules)
+    if case.takes_traffic:
+        promote_version(actor=actor, version=version, environment=environment)
+
+
+def _details(case: _Case) -> Iterator[str]:
+    if case.known is None:
+        number = 1 if case.model is None else _newest_number(case.model) + 1
+        digest = case.content.artifact_sha256[:12] or case.content.framework
+        yield f"version {number} ({digest}), {_destiny(case)}"
+        yield from _check_lines(case.checks)
+    elif case.takes_traffic:
+        yield f"version {case.known.number} takes all traffic here"
+    if case.model is not None and case.model.description != case.item.manifest.description:
+        yield "description"
+    if case.rules is not None:
+        yield from _rule_lines(case)
+
+
+def _destiny(case: _Case) -> str:
+    if case.environment.protected:
+        return "to be approved and promoted"
+    if case.takes_traffic:
+        return "takes all traffic"
+    return "takes no traffic: a check failed" if _falls_short(case.checks) else "takes no traffic yet"
+
+
+def _check_lines(checks: Sequence[CheckResult]) -> Iterator[str]:
+    counted = Counter(check.status for check in checks)
+    yield "checks: " + ", ".join(f"{count} {status}" for status, count in counted.most_common())
+    for check in checks:
+        if check.status in ("failed", "warned"):
+            yield f"check {check.name} {check.status}: {check.detail}"
+
+
+def _rule_lines(case: _Case) -> Iterator[str]:
+    rollout = newest_rollout(case.model, case.environment.pk) if case.model else None
+    before = ServingSpec.model_validate(rollout.rules if rollout else {})
+    after = case.rules or before
+    for name in ServingSpec.model_fields:
+        old, new = getattr(before, name), getattr(after, name)
+        if old != new:
+            yield f"serving.{name}: {_shown(old)} -> {_shown(new)}"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, (str, int, float)) or value is None:
+        return "none" if value is None else str(value)
+    members: Mapping[str, object] = value.model_dump(exclude_defaults=True) if hasattr(value, "model_dump") else {}
+    return ", ".join(f"{name} {member}" for name, member in members.items()) or "the defaults"
+
+
+def _falls_short(checks: Sequence[CheckResult]) -> bool:
+    return any(check.status == "failed" and check.name in OWN_DEMANDS for check in checks)
 
 
 def _log_fits(plan: Plan, model: Model | None, item: DeclaredModel) -> bool:

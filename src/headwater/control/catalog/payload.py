@@ -23,9 +23,14 @@ class ResourceFile(BaseModel):
 
 
 class ModelFile(ResourceFile):
-    """A model's manifest, with the digest of the artifact that was put before."""
+    """A model's manifest, with the digests of what was put before: its artifact, and the profile of its reference.
 
-    artifact_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    A remote model has no artifact. ``hold`` keeps a new version from taking traffic.
+    """
+
+    artifact_sha256: str = Field("", pattern="^([0-9a-f]{64})?$")
+    profile_sha256: str = Field("", pattern="^([0-9a-f]{64})?$")
+    hold: bool = False
 
 
 class Resources(BaseModel):

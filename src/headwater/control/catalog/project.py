@@ -16,6 +16,7 @@ from headwater.core.streams import prediction_log
 from headwater.engines.query.endpoint_file import EndpointFile, parse_endpoint
 
 if TYPE_CHECKING:
+    from headwater.control.registry.inspection import Inspection
     from headwater.engines.models.manifest import ModelManifest
 
 T = TypeVar("T")
@@ -63,11 +64,12 @@ class DeclaredModel:
 
 @dataclass(slots=True)
 class Project:
-    """What could be read, by name, and what could not."""
+    """What could be read, by name, and what could not; of models that are new also what loading them showed."""
 
     datasets: dict[str, DeclaredDataset] = field(default_factory=dict)
     endpoints: dict[str, DeclaredEndpoint] = field(default_factory=dict)
     models: dict[str, DeclaredModel] = field(default_factory=dict)
+    inspections: dict[str, Inspection] = field(default_factory=dict)
     errors: list[FileError] = field(default_factory=list)
 
 

@@ -26,8 +26,9 @@ class Seal:
     unless: str = ""
 
     def install(self, editor: Any) -> None:
-        """Create the triggers."""
+        """Create the triggers, in place of those that are there."""
         sqlite = editor.connection.vendor == "sqlite"
+        self.remove(editor)
         reason = f"{self.table}: sealed rows cannot be changed or deleted"
         if not sqlite:
             editor.execute(_FUNCTION.format(name=f"{self.table}_refuse", reason=reason))
@@ -36,12 +37,12 @@ class Seal:
             editor.execute(_trigger(self, f"{self.table}_{name}", event, reason, sqlite=sqlite))
 
     def remove(self, editor: Any) -> None:
-        """Drop the triggers."""
+        """Drop the triggers, if they are there."""
         sqlite = editor.connection.vendor == "sqlite"
         for name in (f"{self.table}_sealed", f"{self.table}_kept"):
-            editor.execute(f"DROP TRIGGER {name}" if sqlite else f"DROP TRIGGER {name} ON {self.table}")
+            editor.execute(f"DROP TRIGGER IF EXISTS {name}" + ("" if sqlite else f" ON {self.table}"))
         if not sqlite:
-            editor.execute(f"DROP FUNCTION {self.table}_refuse()")
+            editor.execute(f"DROP FUNCTION IF EXISTS {self.table}_refuse()")
 
 
 _FUNCTION = """CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -31,6 +31,15 @@ class PromoteForm(ReasonForm):
         self.fields["environment"].queryset = environments.select_related("project")  # type: ignore[attr-defined]
 
 
+class ApproveForm(ReasonForm):
+    """Why a version may be served in protected environments."""
+
+    override = forms.BooleanField(
+        required=False, label="In spite of failed checks", help_text="It is kept which ones were overridden."
+    )
+    field_order = ("override", "reason")
+
+
 @admin.register(Model)
 class ModelAdmin(ConsoleModelAdmin):
     """Models, each with its versions and traffic."""
@@ -86,7 +95,7 @@ class ModelAdmin(ConsoleModelAdmin):
         version = model.versions.filter(number=number).select_related("model").first()
         if version is None or verb not in ("promote", "approve", "archive"):
             raise Http404
-        form = PromoteForm(request.POST or None, model=model) if verb == "promote" else ReasonForm(request.POST or None)
+        form = _form(verb, model, request.POST or None)
 
         def run(values: dict[str, Any]) -> str:
             actor, reason = acting(request), values["reason"]
@@ -94,8 +103,10 @@ class ModelAdmin(ConsoleModelAdmin):
                 environment = values["environment"]
                 promote_version(actor=actor, version=version, environment=environment, reason=reason)
                 return f"{version} takes all traffic in {environment}."
-            change = approve_version if verb == "approve" else archive_version
-            change(actor=actor, version=version, reason=reason)
+            if verb == "approve":
+                approve_version(actor=actor, version=version, reason=reason, override=values["override"])
+            else:
+                archive_version(actor=actor, version=version, reason=reason)
             return f"{version} is {version.state}."
 
         return self.act(
@@ -132,6 +143,12 @@ class ModelVersionAdmin(ConsoleModelAdmin):
     def manifest(self, row: ModelVersion) -> SafeString:
         """Return the manifest as it was written."""
         return format_html('<pre class="hw-code">{}</pre>', row.source)
+
+
+def _form(verb: str, model: Model, data: Any) -> ReasonForm:
+    if verb == "promote":
+        return PromoteForm(data, model=model)
+    return ApproveForm(data) if verb == "approve" else ReasonForm(data)
 
 
 def _document(value: Any) -> SafeString:

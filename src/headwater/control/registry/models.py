@@ -1,4 +1,7 @@
-"""Models, their versions, the aliases that name some of them, and the routes that share an environment's traffic."""
+"""Models, their versions, the aliases that name some of them, and the routes that share an environment's traffic.
+
+What happened to them lies in ``records``: checks, approvals, moved aliases, rollouts, lineage.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,21 @@ from django.db import models
 
 from headwater.control.kit.tenancy import TenantEntity
 from headwater.control.orgs.models import Environment, Project, slug_validator
+from headwater.control.registry.content import DEFAULT_MEMORY_BYTES, DEFAULT_TIMEOUT_SECONDS
+from headwater.control.registry.records import AliasMove, Approval, LineageEdge, Rollout, VersionCheck
+
+__all__ = [
+    "SHA256",
+    "AliasMove",
+    "Approval",
+    "Deployment",
+    "LineageEdge",
+    "Model",
+    "ModelAlias",
+    "ModelVersion",
+    "Rollout",
+    "VersionCheck",
+]
 
 SHA256 = RegexValidator(r"\A[0-9a-f]{64}\Z", "64 lower-case hexadecimal digits are needed")
 
@@ -22,6 +40,7 @@ class Model(TenantEntity):
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="models")
     name = models.CharField(max_length=63, validators=[slug_validator])
     description = models.TextField(blank=True)
+    tags = models.JSONField(default=dict, blank=True)
 
     class Meta:
         """Names are unique within a project."""
@@ -39,10 +58,17 @@ class Model(TenantEntity):
 
 
 class ModelVersion(TenantEntity):
-    """An artifact with its signature, sealed; only ``state`` moves. ``number`` counts from 1 without gaps."""
+    """An artifact with its signature and what is known about it, sealed; only ``state`` and ``tags`` move.
+
+    ``number`` counts from 1 without gaps. The sealed members are those of ``content.VersionContent``; a remote model
+    has no artifact.
+    """
 
     class State(models.TextChoices):
-        """A protected environment serves approved versions only; an archived one is served nowhere."""
+        """A protected environment serves approved versions only; an archived one is served nowhere.
+
+        A version is validated once its checks ran and none failed.
+        """
 
         REGISTERED = "registered"
         VALIDATED = "validated"
@@ -54,13 +80,27 @@ class ModelVersion(TenantEntity):
     model = models.ForeignKey(Model, on_delete=models.PROTECT, related_name="versions")
     number = models.PositiveIntegerField()
     framework = models.CharField(max_length=20)
-    artifact_sha256 = models.CharField(max_length=64, validators=[SHA256])
+    artifact_sha256 = models.CharField(max_length=64, blank=True, validators=[SHA256])
     inputs = models.JSONField()
     outputs = models.JSONField()
+    options = models.JSONField(default=dict, blank=True)
+    features = models.JSONField(default=list, blank=True)
+    examples = models.JSONField(default=list, blank=True)
     metrics = models.JSONField(default=dict, blank=True)
+    training = models.JSONField(default=dict, blank=True)
+    license = models.CharField(max_length=200, blank=True)
+    card = models.TextField(blank=True)
+    profile_sha256 = models.CharField(max_length=64, blank=True, validators=[SHA256])
+    memory_bytes = models.PositiveBigIntegerField(default=DEFAULT_MEMORY_BYTES)
+    timeout_seconds = models.FloatField(default=DEFAULT_TIMEOUT_SECONDS)
+    limits = models.JSONField(default=dict, blank=True)
+    artifact_bytes = models.PositiveBigIntegerField(null=True, blank=True)
+    pushed_by = models.CharField(max_length=64, blank=True)
+    pushed_by_label = models.CharField(max_length=300, blank=True)
     spec_sha256 = models.CharField(max_length=64)
     source = models.TextField(blank=True)
     state = models.CharField(max_length=10, choices=State.choices, default=State.REGISTERED)
+    tags = models.JSONField(default=dict, blank=True)
 
     class Meta:
         """Numbers are unique within a model."""
@@ -100,16 +140,27 @@ class ModelAlias(TenantEntity):
     def __str__(self) -> str:
         return f"{self.model.name}@{self.name}"
 
+    @property
+    def project_id(self) -> uuid.UUID:
+        """Return the project that the model belongs to."""
+        return self.model.project_id
+
+    @property
+    def grant_resource(self) -> str:
+        """Return what a grant on the model alone names."""
+        return self.model.grant_resource
+
 
 class Deployment(TenantEntity):
-    """A share of a model's traffic in an environment. The weights of all but shadows sum to 10,000."""
+    """A share of a model's traffic in an environment. The weights of primary and canaries sum to 10,000."""
 
     class Role(models.TextChoices):
-        """Shadows see requests and answer nobody."""
+        """Shadows see requests and answer nobody; pinned versions answer only where the path names them."""
 
         PRIMARY = "primary"
         CANARY = "canary"
         SHADOW = "shadow"
+        PINNED = "pinned"
 
     prefix: ClassVar[str] = "dep"
 

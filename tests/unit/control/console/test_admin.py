@@ -230,10 +230,10 @@ def test_datasets_endpoints_and_models_are_decided_upon(operator: Client, stocke
     operator.post(reverse("admin:catalog_endpoint_archive", args=[endpoint.pk]), {"reason": ""})
     assert newest_snapshot(stocked).endpoints == {}
     model = Model.objects.for_org(stocked.org).get()
-    for verb, values in (("approve", {}), ("promote", {"environment": stocked.pk})):
+    for verb, values in (("approve", {"override": "on"}), ("promote", {"environment": stocked.pk})):
         url = reverse("admin:registry_model_decide", args=[model.pk, 1, verb])
         text_of(operator, url)
-        assert operator.post(url, {"reason": "", **values}).status_code == 302
+        assert operator.post(url, {"reason": "good", **values}).status_code == 302
 
 
 def test_an_account_is_made_with_its_role_or_not_at_all(environment: Environment) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.db import DatabaseError, connection
 from tests.builders.control import make_account, make_environment, make_key, newest_snapshot
+from tests.builders.registry import make_model, make_version
 
 from headwater.control import configuration
 from headwater.control.access.actions import create_service_account, revoke_key
@@ -15,7 +16,7 @@ from headwater.control.kit.actions import SYSTEM, Actor, action
 from headwater.control.kit.contributions import _contributions, contribute
 from headwater.control.orgs.actions import change_protection, create_environment
 from headwater.control.orgs.models import Environment
-from headwater.control.registry.actions import create_model, promote_version, register_version
+from headwater.control.registry.actions import promote_version
 from headwater.control.registry.models import Model
 from headwater.control.snapshots import publish
 from headwater.control.snapshots.models import Snapshot
@@ -168,17 +169,10 @@ def test_one_broken_endpoint_or_model_leaves_the_others_alone(environment: Envir
     good = {"sql": "SELECT 1", "tables": []}
     for name in ("first", "second"):
         publish_endpoint(actor=SYSTEM, environment=environment, name=name, spec=good, source="SELECT 1")
-        model = create_model(actor=SYSTEM, project=environment.project, name=name)
-        signature = {"framework": "onnx", "inputs": {"fields": []}, "outputs": [{"name": "y", "type": "number"}]}
-        version = register_version(actor=SYSTEM, model=model, signature=signature, artifact_sha256="0" * 64)
+        version = make_version(make_model(environment, name))
         promote_version(actor=SYSTEM, version=version, environment=environment)
     publish_endpoint(actor=SYSTEM, environment=environment, name="first", spec={"sql": "SELECT 2"}, source="SELECT 2")
-    version = register_version(
-        actor=SYSTEM,
-        model=Model.objects.for_org(environment.org).get(name="first"),
-        signature={"framework": "abacus", "inputs": {"fields": []}, "outputs": [{"name": "y", "type": "number"}]},
-        artifact_sha256="1" * 64,
-    )
+    version = make_version(Model.objects.for_org(environment.org).get(name="first"), "b", framework="abacus")
     promote_version(actor=SYSTEM, version=version, environment=environment)
     publish_endpoint(
         actor=SYSTEM, environment=environment, name="second", spec=good | {"sql": "SELECT 3"}, source="SELECT 3"

@@ -1,0 +1,62 @@
+"""Seal all that a version is now, and what happened: approvals, moved aliases, rollouts.
+
+Adding columns made the table of versions anew on SQLite, without the triggers it had.
+"""
+
+from typing import Any
+
+from django.db import migrations
+
+from headwater.control.catalog.sealing import Seal
+
+_BY = ("by_id", "by_label", "reason", "org_id", "created_at")
+SEALS = [
+    Seal(
+        "registry_modelversion",
+        (
+            "model_id",
+            "number",
+            "framework",
+            "artifact_sha256",
+            "artifact_bytes",
+            "inputs",
+            "outputs",
+            "options",
+            "features",
+            "examples",
+            "metrics",
+            "training",
+            "license",
+            "card",
+            "profile_sha256",
+            "memory_bytes",
+            "timeout_seconds",
+            "limits",
+            "pushed_by",
+            "pushed_by_label",
+            "spec_sha256",
+            "source",
+        ),
+    ),
+    Seal("registry_approval", ("version_id", "overridden", *_BY)),
+    Seal("registry_aliasmove", ("model_id", "name", "version_id", "before_id", *_BY)),
+    Seal(
+        "registry_rollout",
+        ("environment_id", "model_id", "number", "cause", "champion_id", "routes", "rules", "declared", *_BY),
+    ),
+]
+
+
+def seal(_apps: Any, schema_editor: Any) -> None:
+    for item in SEALS:
+        item.install(schema_editor)
+
+
+def unseal(_apps: Any, schema_editor: Any) -> None:
+    for item in SEALS:
+        item.remove(schema_editor)
+
+
+class Migration(migrations.Migration):
+    dependencies = [("registry", "0004_find_rollouts")]
+    operations = [migrations.RunPython(seal, unseal)]
