@@ -28,6 +28,7 @@ class FakeServices:
     datasets: list[dict[str, Any]] = field(default_factory=list)
     receipts: list[dict[str, Any]] = field(default_factory=list)
     groups: list[dict[str, Any]] = field(default_factory=list)
+    models: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     verdicts: list[dict[str, Any]] = field(default_factory=list)
     refusal: tuple[int, dict[str, Any]] | None = None
@@ -58,7 +59,9 @@ class FakeServices:
         found = self._find(path.removeprefix("/internal/v1/").split("/"), query, body)
         return (200, found) if found is not None else (404, {"code": "not_found", "detail": path})
 
-    def _find(self, parts: list[str], query: dict[str, list[str]], body: dict[str, Any]) -> dict[str, Any] | None:
+    def _find(  # noqa: PLR0911 - one for each address
+        self, parts: list[str], query: dict[str, list[str]], body: dict[str, Any]
+    ) -> dict[str, Any] | None:
         match parts:
             case ["status"]:
                 return {"node": "node-1", "environments": [], "problems": self.problems}
@@ -66,6 +69,8 @@ class FakeServices:
                 return {"datasets": self.datasets}
             case ["datasets", _, _, "receipts"]:
                 return {"receipts": self.receipts}
+            case ["models", environment, "health"] if environment in self.models:
+                return {"models": self.models[environment]}
             case ["quarantine", _, "groups"]:
                 wanted = query.get("dataset", [""])[0]
                 return {"groups": [group for group in self.groups if wanted in ("", group["dataset"])]}

@@ -91,6 +91,26 @@ class Sample(Answer):
     errors: tuple[SampleError, ...] = ()
 
 
+class VersionHealth(Answer):
+    """How a version did in its last window. ``tripped`` says why the data plane stopped routing to it."""
+
+    version: int
+    route: str = ""
+    requests: int = 0
+    errors: int = 0
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+    window_seconds: float | None = None
+    tripped: str | None = None
+
+
+class ModelHealth(Answer):
+    """A model and the versions that were asked."""
+
+    model: str
+    versions: tuple[VersionHealth, ...] = ()
+
+
 class QuarantineGroup(Answer):
     """Rows of a dataset refused for the same reason. ``open`` counts those that wait for a verdict."""
 
@@ -146,6 +166,10 @@ class DataPlane:
         """Return the quarantine groups of an environment, or of one dataset, with sample rows."""
         params = {"dataset": dataset} if dataset else {}
         return self._read(list[QuarantineGroup], "quarantine", environment_id, "groups", params=params, member="groups")
+
+    def model_health(self, environment_id: str) -> Sequence[ModelHealth]:
+        """Return how the versions of each model of an environment did in their last window."""
+        return self._read(list[ModelHealth], "models", environment_id, "health", member="models")
 
     def resolve(
         self, environment_id: str, dataset: str, verdict: Verdict, *, fingerprint: str, requested_by: str
