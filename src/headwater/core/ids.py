@@ -10,6 +10,7 @@ import os
 import threading
 import time
 import uuid
+from functools import lru_cache
 from typing import Final
 
 from headwater.core.errors import HeadwaterError
@@ -19,6 +20,7 @@ TEXT_LENGTH: Final = 26
 _VALUES: Final = {letter: value for value, letter in enumerate(ALPHABET)}
 _PAIRS: Final = [a + b for a in ALPHABET for b in ALPHABET]
 
+_RANDOM_AND_VERSION_BITS: Final = 80
 _RANDOM_BYTES: Final = 10
 _POOL_BYTES: Final = _RANDOM_BYTES * 400
 
@@ -74,9 +76,14 @@ def parse_id(prefix: str, text: str) -> uuid.UUID:
 
 def encode(number: int) -> str:
     """Return the 26 Crockford base-32 characters of a 128-bit number."""
-    # Two characters (ten bits) at a time: this runs once a request on the ingest path.
+    return _head(number >> 10) + _PAIRS[number & 1023]
+
+
+@lru_cache(maxsize=64)
+def _head(number: int) -> str:
+    """Return all but the last two characters, which the many identifiers of a busy millisecond have in common."""
     pairs = _PAIRS
-    return "".join([pairs[number >> shift & 1023] for shift in range(120, -1, -10)])
+    return "".join([pairs[number >> shift & 1023] for shift in range(110, -1, -10)])
 
 
 def _next_int(count: int = 1) -> int:
@@ -84,28 +91,30 @@ def _next_int(count: int = 1) -> int:
     global _last, _pool  # noqa: PLW0603 - one sequence per process is the point
     millis = time.time_ns() // 1_000_000
     with _lock:
-        # Asking the kernel for every identifier would cost more than the rest of this function, and yield to threads.
-        if not _pool:
-            _pool = os.urandom(_POOL_BYTES)
-        random_bits = int.from_bytes(_pool[:_RANDOM_BYTES], "big")
-        _pool = _pool[_RANDOM_BYTES:]
-        number = (
-            (millis & (1 << 48) - 1) << 80
-            | 0x7 << 76
-            | (random_bits >> 68 & 0xFFF) << 64
-            | 0b10 << 62
-            | random_bits & (1 << 62) - 1
-        )
-        if number <= _last:
+        if millis <= _last >> _RANDOM_AND_VERSION_BITS:
             # Same or earlier millisecond (clock set back): step the random tail, keep the version bits.
             number = _last + 1
+        else:
+            # Asking the kernel for each identifier would cost more than all the rest, and yield to threads.
+            if not _pool:
+                _pool = os.urandom(_POOL_BYTES)
+            random_bits = int.from_bytes(_pool[:_RANDOM_BYTES], "big")
+            _pool = _pool[_RANDOM_BYTES:]
+            number = (
+                (millis & (1 << 48) - 1) << _RANDOM_AND_VERSION_BITS
+                | 0x7 << 76
+                | (random_bits >> 68 & 0xFFF) << 64
+                | 0b10 << 62
+                | random_bits & (1 << 62) - 1
+            )
         _last = number + count - 1
     return number
 
 
 def _drop_pool() -> None:
-    """Forget the random bytes in a forked child, which would otherwise make its parent's identifiers."""
-    global _pool  # noqa: PLW0603 - as above
+    """Forget the random bytes and the last value in a forked child, which would otherwise make its parent's ids."""
+    global _last, _pool  # noqa: PLW0603 - as above
+    _last = 0
     _pool = b""
 
 
