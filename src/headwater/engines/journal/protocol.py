@@ -14,11 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from msgspec import Struct
+
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(Struct, frozen=True):
     """What became of the rows of a request; ``received`` is always the sum of the others."""
 
     received: int
@@ -35,8 +36,7 @@ class Counts:
             raise AssertionError(f"rows do not add up: {self}")
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Struct, frozen=True):
     """A run of consecutive rows of a block that came with one request."""
 
     receipt_id: str
@@ -45,8 +45,7 @@ class Span:
     contract_version: str
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(Struct, frozen=True):
     """Rows on their way in: an Arrow IPC stream (one schema, one or more batches, buffers compressed or not)."""
 
     stream: str
@@ -64,8 +63,7 @@ class StoredBlock:
     block: Block
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(Struct, frozen=True):
     """What a caller can ask about a request afterwards. Sequence numbers are None when no row was accepted."""
 
     id: str

@@ -6,11 +6,11 @@ Rows that lack a part of their key are refused before: they would all be the sam
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
+from msgspec import Struct
 
 from headwater.contracts.rows import Columns, FieldError, RowFault, RowKeys
 from headwater.core.errors import ROW_CODES
@@ -22,8 +22,7 @@ REPLAYED: Final = b"\x01" + bytes(15)
 DISCARDED: Final = b"\x02" + bytes(15)
 
 
-@dataclass(slots=True)
-class Part:
+class Part(Struct):
     """One submission's share of a segment: its rows in the batch are ``start`` to ``stop``.
 
     Attributes:
@@ -40,15 +39,14 @@ class Part:
     batch_rejected: bool = False
 
 
-@dataclass(slots=True)
-class Choice:
+class Choice(Struct):
     """What a part's rows are: indexes into the batch, except ``settled``, which holds row numbers of the request."""
 
     accepted: Sequence[int]
     duplicates: int = 0
-    conflicts: list[int] = field(default_factory=list)
-    settled: set[int] = field(default_factory=set)
-    fresh: dict[bytes, bytes] = field(default_factory=dict)
+    conflicts: list[int] = []
+    settled: set[int] = set()
+    fresh: dict[bytes, bytes] = {}
 
 
 def require_keys(submissions: Sequence[Submission], columns: Columns) -> Columns:

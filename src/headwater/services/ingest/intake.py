@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from msgspec import Struct
+
 from headwater.contracts.csvtext import RecordSplitter
 from headwater.contracts.framing import BOM
 from headwater.contracts.rows import CsvDialect, Format, ReadLimits, RowBatch
@@ -59,8 +61,7 @@ _NONE_REFUSED: Final[Mapping[tuple[str, str], int]] = {}
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
-@dataclass(slots=True)
-class Request:
+class Request(Struct):
     """An ingest request that was let in."""
 
     caller: Caller

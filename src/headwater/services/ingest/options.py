@@ -9,6 +9,8 @@ from functools import lru_cache
 from typing import Final, Literal, TypeVar, get_args
 from urllib.parse import parse_qsl
 
+from msgspec import Struct
+
 from headwater.contracts.rows import CsvDialect, Format
 from headwater.core.errors import HeadwaterError
 
@@ -56,8 +58,7 @@ class Options:
     minimal: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Headers:
+class Headers(Struct, frozen=True):
     """The headers that ingest reads, as sent."""
 
     options: Options

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
+from msgspec import Struct
 
 from headwater.contracts.rows import FieldError, RowFault
 from headwater.core.errors import MEDIA_TYPE, HeadwaterError
@@ -24,13 +24,12 @@ _UNSUPPORTED: Final = {
 }
 
 
-@dataclass(slots=True)
-class Reply:
+class Reply(Struct):
     """An answer, ready to be sent by either door."""
 
     status: int
     body: bytes
-    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    headers: list[tuple[bytes, bytes]] = []
 
 
 def to_json(value: Any) -> bytes:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import pyarrow as pa
+from msgspec import Struct
 
 from headwater.contracts.rows import Columns, FieldError, RowKeys
 from headwater.core.errors import ROW_CODES
@@ -17,8 +17,7 @@ from headwater.services.ingest.reply import full_body, receipt_errors, stored_bo
 from headwater.services.ingest.verdict import Refusal, Submission, Verdict, refuse
 
 
-@dataclass(slots=True)
-class _Outcome:
+class _Outcome(Struct):
     """A part with what the transaction made of it."""
 
     part: Part

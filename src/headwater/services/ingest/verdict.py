@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from msgspec import Struct
+
 from headwater.contracts.model import Contract
 from headwater.contracts.rows import CsvDialect, FieldError, Format, RowBatch, RowFault
 from headwater.core.ids import new_id, parse_id
@@ -23,8 +25,7 @@ QUARANTINE_PREFIX: Final = "q"
 _DIALECT: Final = CsvDialect()
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True):
     """Where rows came from: everything about a request that outlives it."""
 
     request_id: str
@@ -72,8 +73,7 @@ class Earlier:
         return RowFault(row, self.line, self.byte_offset, self.raw, (error,), self.key)
 
 
-@dataclass(slots=True, eq=False)
-class Submission:
+class Submission(Struct, eq=False):
     """The rows of one request, read and waiting for their verdict.
 
     Attributes:
@@ -107,8 +107,7 @@ class Tally:
     rows: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
-@dataclass(slots=True)
-class Verdict:
+class Verdict(Struct):
     """What became of a request.
 
     ``body`` is set when the answer is stored for an Idempotency-Key, ``tally`` once the errors were counted.
@@ -120,8 +119,8 @@ class Verdict:
     first_seq: int | None = None
     last_seq: int | None = None
     batch_rejected: bool = False
-    body: bytes | None = field(default=None, repr=False)
-    tally: Tally | None = field(default=None, repr=False)
+    body: bytes | None = None
+    tally: Tally | None = None
 
     @property
     def status(self) -> int:
