@@ -31,6 +31,13 @@ parameters:
 SELECT carrier, max(delay) AS worst FROM flights
 WHERE $carrier IS NULL OR carrier = $carrier GROUP BY carrier
 """
+RECENT = """\
+dataset: flights
+entities: [carrier]
+event_time: at
+features:
+  - {name: delay, column: delay}
+"""
 DELAY_MODEL = """\
 name: delay
 description: How late a flight will be
@@ -53,11 +60,13 @@ def resources(
     datasets: Mapping[str, str] | None = None,
     endpoints: Mapping[str, str] | None = None,
     models: Mapping[str, tuple[str, str]] | None = None,
+    features: Mapping[str, str] | None = None,
 ) -> Resources:
     """Return a directory from texts by path; models are manifest and artifact's digest."""
     return Resources(
         datasets=tuple(ResourceFile(source=source, text=text) for source, text in (datasets or {}).items()),
         endpoints=tuple(ResourceFile(source=source, text=text) for source, text in (endpoints or {}).items()),
+        features=tuple(ResourceFile(source=source, text=text) for source, text in (features or {}).items()),
         models=tuple(
             ModelFile(source=source, text=text, artifact_sha256=sha256)
             for source, (text, sha256) in (models or {}).items()

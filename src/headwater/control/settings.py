@@ -54,6 +54,7 @@ INSTALLED_APPS = [
     "headwater.control.access",
     "headwater.control.identity",
     "headwater.control.catalog",
+    "headwater.control.features",
     "headwater.control.registry",
     "headwater.control.snapshots",
     "headwater.control.upkeep",

@@ -31,6 +31,7 @@ def test_files_travel_as_they_are_under_their_names_in_the_project(tmp_path: Pat
         datasets__b_yaml="b: 1",
         datasets__a_yaml="a: ä",
         endpoints__x_sql="/* */ SELECT 1",
+        features__f_yaml="dataset: a",
         models__delay__model_yaml=MANIFEST,
         models__delay__model_onnx=b"\x00onnx",
         notes_yaml="ignored",
@@ -45,6 +46,7 @@ def test_files_travel_as_they_are_under_their_names_in_the_project(tmp_path: Pat
             {"source": "datasets/b.yaml", "text": "b: 1"},
         ],
         "endpoints": [{"source": "endpoints/x.sql", "text": "/* */ SELECT 1"}],
+        "features": [{"source": "features/f.yaml", "text": "dataset: a"}],
         "models": [{"source": "models/delay/model.yaml", "text": MANIFEST, "artifact_sha256": digest}],
     }
     assert project.artifacts == {digest: tmp_path / "models/delay/model.onnx"}

@@ -16,13 +16,13 @@ from headwater.core.errors import HeadwaterError
 
 _MANIFEST: Final = "model.yaml"
 #: What a project directory has; one of them is enough.
-_MARKS: Final = ("headwater.toml", "datasets", "endpoints", "models")
+_MARKS: Final = ("headwater.toml", "datasets", "endpoints", "features", "models")
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _Errors = list[dict[str, str]]
 
 
 def collect(directory: Path) -> Project:
-    """Read ``datasets/*.yaml``, ``endpoints/*.sql`` and ``models/*/model.yaml`` with their artifacts.
+    """Read datasets, endpoints, features (YAML and SQL files) and ``models/*/model.yaml`` with their artifacts.
 
     Raises:
         HeadwaterError: ``project_invalid`` listing every file that cannot be read.
@@ -35,6 +35,7 @@ def collect(directory: Path) -> Project:
     errors: _Errors = []
     _add_texts(project, errors, directory, "datasets", ("*.yaml", "*.yml"))
     _add_texts(project, errors, directory, "endpoints", ("*.sql",))
+    _add_texts(project, errors, directory, "features", ("*.yaml", "*.yml"))
     for path in sorted(directory.glob(f"models/*/{_MANIFEST}")):
         _add_model(project, errors, directory, path)
     _raise_if(errors)

@@ -11,6 +11,7 @@ from headwater.control.access.authority import authorize
 from headwater.control.access.models import ApiKey
 from headwater.control.access.queries import actor_for_key, actor_for_user
 from headwater.control.catalog.models import Dataset, Endpoint
+from headwater.control.features.models import FeatureView
 from headwater.control.kit.actions import Actor
 from headwater.control.orgs.models import Environment, Membership, Organization, Project
 from headwater.control.registry.models import Model
@@ -92,6 +93,15 @@ class Caller:
             rows.select_related("environment").first(), "endpoint", name, code="endpoint_not_found"
         )
         self.need("endpoint.read", found)
+        return found
+
+    def feature_view(self, environment: Environment, name: str) -> FeatureView:
+        """Return a feature view by name; the caller needs ``feature.read``."""
+        rows = FeatureView.objects.for_org(environment.org_id).filter(environment=environment, name=name)
+        found: FeatureView = _found(
+            rows.select_related("environment", "dataset").first(), "feature view", name, code="feature_view_not_found"
+        )
+        self.need("feature.read", found)
         return found
 
     def model(self, org: str, project: str, name: str) -> Model:

@@ -6,7 +6,17 @@ from django.urls import path
 from ninja import NinjaAPI
 
 from headwater import __version__
-from headwater.control.api import datasets, deployments, endpoints, keys, operations, organizations, projects, registry
+from headwater.control.api import (
+    datasets,
+    deployments,
+    endpoints,
+    features,
+    keys,
+    operations,
+    organizations,
+    projects,
+    registry,
+)
 from headwater.control.api.auth import KeyAuth, SessionAuth
 from headwater.control.api.problems import install_handlers, nothing_here, with_problems
 
@@ -22,7 +32,7 @@ api = NinjaAPI(
 )
 install_handlers(api)
 api.add_router("", projects.router)
-for module in (organizations, keys, datasets, endpoints, registry, deployments, operations):
+for module in (organizations, keys, datasets, endpoints, features, registry, deployments, operations):
     api.add_router("/organizations", module.router)
 
 _patterns, _app, _namespace = api.urls

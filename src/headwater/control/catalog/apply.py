@@ -11,6 +11,7 @@ from headwater.control.catalog.model_planning import plan_models
 from headwater.control.catalog.payload import Change, Outcome, Resources
 from headwater.control.catalog.planning import Plan, plan_datasets
 from headwater.control.catalog.project import Project, read_project
+from headwater.control.features.planning import plan_views
 from headwater.control.kit.actions import Actor, action
 from headwater.control.orgs.models import Environment
 from headwater.core.errors import HeadwaterError
@@ -63,6 +64,7 @@ def make_plan(environment: Environment, project: Project) -> Plan:
     plan = Plan(errors=list(project.errors))
     plan_datasets(plan, environment, project.datasets)
     plan_endpoints(plan, environment, project)
+    plan_views(plan, environment, project)
     plan_models(plan, environment, project)
     if plan.errors:
         count = len(plan.errors)

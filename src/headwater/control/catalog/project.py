@@ -13,6 +13,7 @@ from headwater.control.catalog.digest import sha256_of
 from headwater.control.catalog.payload import ModelFile, ResourceFile, Resources
 from headwater.core.errors import HeadwaterError
 from headwater.core.streams import prediction_log
+from headwater.engines.features.definition import ViewFile, parse_view
 from headwater.engines.query.endpoint_file import EndpointFile, parse_endpoint
 
 if TYPE_CHECKING:
@@ -55,6 +56,14 @@ class DeclaredEndpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class DeclaredView:
+    """A feature view file that could be read."""
+
+    file: ResourceFile
+    view: ViewFile
+
+
+@dataclass(frozen=True, slots=True)
 class DeclaredModel:
     """A model manifest that could be read."""
 
@@ -68,6 +77,7 @@ class Project:
 
     datasets: dict[str, DeclaredDataset] = field(default_factory=dict)
     endpoints: dict[str, DeclaredEndpoint] = field(default_factory=dict)
+    views: dict[str, DeclaredView] = field(default_factory=dict)
     models: dict[str, DeclaredModel] = field(default_factory=dict)
     inspections: dict[str, Inspection] = field(default_factory=dict)
     errors: list[FileError] = field(default_factory=list)
@@ -78,6 +88,7 @@ def read_project(resources: Resources) -> Project:
     project = Project()
     _read_all(resources.datasets, _read_dataset, project.datasets, project.errors)
     _read_all(resources.endpoints, _read_endpoint, project.endpoints, project.errors)
+    _read_all(resources.features, _read_view, project.views, project.errors)
     _read_all(resources.models, _read_model, project.models, project.errors)
     return project
 
@@ -134,6 +145,11 @@ def _read_dataset(file: ResourceFile) -> tuple[str, DeclaredDataset]:
 def _read_endpoint(file: ResourceFile) -> tuple[str, DeclaredEndpoint]:
     endpoint = parse_endpoint(file.text, source=file.source)
     return endpoint.name, DeclaredEndpoint(file, endpoint)
+
+
+def _read_view(file: ResourceFile) -> tuple[str, DeclaredView]:
+    view = parse_view(file.text, source=file.source)
+    return view.name, DeclaredView(file, view)
 
 
 def _read_model(file: ModelFile) -> tuple[str, DeclaredModel]:

@@ -76,6 +76,7 @@ UNFOLD: dict[str, Any] = {
                     _list("Contracts", "contract", "catalog_contractversion"),
                     _list("Quarantine", "report", "catalog_quarantinecase"),
                     _list("Endpoints", "api", "catalog_endpoint"),
+                    _list("Features", "functions", "features_featureview"),
                 ],
             },
             {

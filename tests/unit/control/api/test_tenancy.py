@@ -10,7 +10,7 @@ import pytest
 from tests.builders.control import make_account, make_environment, make_key
 from tests.builders.http import Api, with_key, with_session
 from tests.builders.onnx_models import linear
-from tests.builders.projects import DELAY_MODEL, WORST, flights, resources
+from tests.builders.projects import DELAY_MODEL, RECENT, WORST, flights, resources
 
 from headwater.control import configuration
 from headwater.control.access.models import ApiKey
@@ -69,7 +69,8 @@ def scoped_routes() -> Iterator[tuple[str, str]]:
 def theirs(environment: Environment, owner: Actor) -> dict[str, str]:
     """An organisation that has one of everything; the parts of its addresses."""
     sha256 = open_blobs(configuration.current()).put(linear([1.0, 2.0]))
-    project = resources({"d": flights()}, {"worst.sql": WORST}, {"m": (DELAY_MODEL, sha256)})
+    timed = flights(more="      - name: at\n        logicalType: timestamp\n")
+    project = resources({"d": timed}, {"worst.sql": WORST}, {"m": (DELAY_MODEL, sha256)}, {"recent.yaml": RECENT})
     apply_project(actor=owner, environment=environment, resources=project)
     make_key(environment, make_account(environment.project, "loader"))
     return {
@@ -79,6 +80,7 @@ def theirs(environment: Environment, owner: Actor) -> dict[str, str]:
         "dataset": "flights",
         "version": "1.0.0",
         "endpoint": "worst",
+        "view": "recent",
         "model": "delay",
         "alias": "champion",
         "number": "1",

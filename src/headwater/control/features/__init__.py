@@ -1,0 +1,1 @@
+"""Feature views: what is declared about them, revision by revision."""
