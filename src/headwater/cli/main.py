@@ -30,6 +30,8 @@ COMMANDS: Final[dict[str, Entry]] = {
     "up": Entry("up", "Run", "Start everything on this machine, in the foreground."),
     "serve": Entry("serve", "Run", "Run one process: control, services, sealer or worker."),
     "doctor": Entry("doctor", "Run", "Examine home, ports, processes and versions; say what is wrong and the cure."),
+    "backup": Entry("backup", "Run", "Copy a home, while it runs or not."),
+    "restore": Entry("restore", "Run", "Make a home of a backup."),
     "plan": Entry("plan", "Declare", "Show what applying a project directory would change."),
     "apply": Entry("apply", "Declare", "Make the environment what a project directory says."),
     "contract": Entry("contract", "Declare", "Check and export data contracts."),
