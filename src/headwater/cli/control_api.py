@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Self
 
@@ -40,9 +40,15 @@ class ControlApi:
             raise ApiError.from_response(response)
         return response.json() if response.content else None
 
-    def put_file(self, path: str, file: BinaryIO) -> None:
-        """Put a file's bytes, a chunk at a time; errors are as in ``request``."""
-        self.request("PUT", path, content=iter(lambda: file.read(_CHUNK), b""))
+    def put_file(self, path: str, file: BinaryIO, advance: Callable[[int], None] = lambda _: None) -> None:
+        """Put a file's bytes, a chunk at a time; ``advance`` hears of each. Errors are as in ``request``."""
+
+        def chunks() -> Iterator[bytes]:
+            while chunk := file.read(_CHUNK):
+                yield chunk
+                advance(len(chunk))
+
+        self.request("PUT", path, content=chunks())
 
     def __enter__(self) -> Self:
         return self

@@ -25,17 +25,6 @@ def control(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> Peer:
     def answer(request: Request) -> Answer:
         documents = {
             "/api/v1/apply": {"changes": CHANGES, "snapshot": 5, "dry_run": b'"dry_run":true' in request.body},
-            "/api/v1/organizations/default/projects/default/models": {
-                "items": [
-                    {
-                        "name": "delay",
-                        "aliases": {"champion": 2},
-                        "routes": {"development": [{"version": 2, "role": "primary", "weight_bps": 7500}]},
-                        "description": "late or not",
-                    }
-                ]
-            },
-            "/api/v1/organizations/default/projects/default/models/delay/versions?limit=1": {"items": [{"number": 7}]},
         }
         return 200, {"content-type": "application/json"}, json.dumps(documents.get(request.path, {})).encode()
 
@@ -95,27 +84,6 @@ def test_the_errors_of_every_file_are_shown(control: Peer, project: Path, capsys
     assert run("apply", str(project)) == 1
 
     assert "models/delay/model.yaml:inputs: missing" in capsys.readouterr().err
-
-
-def test_a_push_tells_about_its_model_alone_and_can_promote(
-    control: Peer, project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run("models", "push", str(project / "models" / "delay"), "--promote") == 0
-
-    text = capsys.readouterr().out
-    assert "+ model delay" in text
-    assert "flights" not in text
-    assert control.requests[-1].path.endswith("/models/delay/versions/7/promote")
-    assert json.loads(control.requests[-1].body)["environment"] == "development"
-
-
-def test_models_are_listed_with_their_routes(control: Peer, capsys: pytest.CaptureFixture[str]) -> None:
-    assert control.url
-    assert run("models", "list") == 0
-
-    text = capsys.readouterr().out
-    assert "champion = 2" in text
-    assert "2 primary 75%" in text
 
 
 def test_without_control_the_cure_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,105 +1,189 @@
-"""``headwater models``: push a version, see what there is, move the traffic."""
+"""``headwater models``: push versions, see what there is, move the traffic and take it back."""
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 from rich.console import Console
 
-from headwater.cli.connect import require_control
-from headwater.cli.control_api import ControlApi
+from headwater.cli.connect import connect_control, require_control
+from headwater.cli.model_views import draw_checks, draw_model, draw_models, draw_version, route_text
 from headwater.cli.options import HomeOption, JsonOption, ProjectOption
+from headwater.cli.project.artifacts import put_artifacts
 from headwater.cli.project.files import collect_model
-from headwater.cli.project.route import apply_somewhere
+from headwater.cli.registry import WHOLE, Reference, Registry, parse_share
 from headwater.cli.session import Session, open_session
-from headwater.cli.tables import draw_table
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Push, list and promote models.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Push, test, promote and roll back models.")
+ModelArgument = Annotated[str, typer.Argument(metavar="NAME[@ALIAS|:VERSION]", help="A model, or one of its versions")]
+ReasonOption = Annotated[str, typer.Option(help="Why, for the audit log and the history")]
 
 
 @app.command()
 def push(
-    directory: Annotated[Path, typer.Argument(help="Directory with model.yaml and the artifact")],
+    directory: Annotated[Path, typer.Argument(help="Directory with model.yaml and what it names")],
     *,
-    promote_it: Annotated[
-        bool,
-        typer.Option("--promote", help="Give it all traffic; where the environment is unprotected, a new one has it"),
-    ] = False,
+    hold: Annotated[bool, typer.Option(help="Keep a new version from taking traffic")] = False,
+    promote_it: Annotated[bool, typer.Option("--promote", help="Give it all traffic, new or not")] = False,
     home: HomeOption = None,
     project: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Register a model's version; pushing what is already there changes nothing."""
+    """Register a version and run its checks; pushing what is already there changes nothing.
+
+    A new version takes all traffic at once, unless the environment is protected, one of its own checks fails, or
+    --hold is given.
+    """
     session = open_session(home, project, json=as_json)
-    outcome = apply_somewhere(session, dry_run=False, project=collect_model(directory))
-    name = _name_in(directory)
-    about = outcome.about("model", name)
-    session.answer(about.plain, about.draw)
+    document = _push(session, directory, hold=hold)
     if promote_it:
-        with require_control(session) as api:
-            newest = api.request("GET", f"{_models(session)}/{name}/versions?limit=1")["items"][0]["number"]
-            _promote(api, session, name, int(newest), "pushed with --promote")
+        with _registry(session) as registry:
+            reference = Reference(document["model"], number=document["version"])
+            registry.promote(reference, role="primary", weight_bps=WHOLE, reason="pushed with --promote")
+            document["routes"] = registry.model(document["model"])["routes"].get(session.settings.target.environment)
+    session.answer(document, lambda console: _draw_pushed(console, document))
 
 
 @app.command("list")
 def list_models(*, home: HomeOption = None, project: ProjectOption = None, as_json: JsonOption = False) -> None:
-    """List the models with their routes."""
+    """List the models with their aliases and routes."""
     session = open_session(home, project, json=as_json)
-    with require_control(session) as api:
-        document = api.request("GET", _models(session))
+    with _registry(session) as registry:
+        document = registry.list_models()
+    environment = session.settings.target.environment
+    session.answer(document, lambda console: draw_models(console, document["items"], environment))
+
+
+@app.command()
+def show(
+    model: ModelArgument, *, home: HomeOption = None, project: ProjectOption = None, as_json: JsonOption = False
+) -> None:
+    """Show a model with its versions and rollouts, or one version with its checks, lineage and card."""
+    session = open_session(home, project, json=as_json)
+    reference = Reference.parse(model)
+    with _registry(session) as registry:
+        if reference.is_precise:
+            version = registry.version(reference)
+            session.answer(version, lambda console: draw_version(console, reference.name, version))
+            return
+        document = registry.model(reference.name) | {
+            "versions": registry.versions(reference.name),
+            "deployments": registry.deployments(reference.name),
+            "rollouts": registry.rollouts(reference.name),
+        }
+    parts = document["versions"], document["deployments"], document["rollouts"]
+    session.answer(document, lambda console: draw_model(console, document, *parts))
+
+
+@app.command()
+def promote(
+    model: ModelArgument,
+    *,
+    weight: Annotated[
+        str | None, typer.Option(metavar="SHARE", help="Try it with a share of the traffic, such as 10%")
+    ] = None,
+    shadow: Annotated[
+        bool, typer.Option("--shadow", help="Show it the traffic, or that share of it, and answer nobody")
+    ] = False,
+    reason: ReasonOption = "",
+    home: HomeOption = None,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give a version all of the environment's traffic, or try it beside the champion; the newest one unless named."""
+    session = open_session(home, project, json=as_json)
+    reference = Reference.parse(model)
+    share = parse_share(weight) if weight is not None else WHOLE
+    role = "shadow" if shadow else "canary" if share < WHOLE else "primary"
+    with _registry(session) as registry:
+        document = registry.promote(reference, role=role, weight_bps=share, reason=reason)
+        routes = registry.model(reference.name)["routes"].get(session.settings.target.environment, [])
+    document["routes"] = routes
 
     def draw(console: Console) -> None:
-        target = session.settings.target.environment
-        rows = [
-            (
-                model["name"],
-                ", ".join(f"{alias} = {number}" for alias, number in model.get("aliases", {}).items()),
-                ", ".join(map(_route, model.get("routes", {}).get(target, ()))),
-                model.get("description"),
-            )
-            for model in document["items"]
-        ]
-        draw_table(console, ("model", "aliases", "routes", "description"), rows)
+        served = ", ".join(map(route_text, routes))
+        console.print(f"{reference.name} in {session.settings.target.environment}: {served}")
 
     session.answer(document, draw)
 
 
 @app.command()
-def promote(
-    model: Annotated[str, typer.Argument(help="Its name")],
-    version: Annotated[int, typer.Argument(min=1, help="The version that gets all traffic")],
+def rollback(
+    model: ModelArgument,
     *,
-    reason: Annotated[str, typer.Option(help="Why, for the audit log")] = "",
+    reason: ReasonOption = "",
     home: HomeOption = None,
     project: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Send all of the environment's traffic to one version."""
+    """Take back what was rolled out last: end the canaries, or else let the champion before answer again.
+
+    With a version, take that one out.
+    """
     session = open_session(home, project, json=as_json)
+    reference = Reference.parse(model)
+    with _registry(session) as registry:
+        document = registry.roll_back(reference, reason)
+
+    def draw(console: Console) -> None:
+        served = ", ".join(map(route_text, document["routes"]))
+        console.print(f"{reference.name} in {document['environment']}: {served}; services follow within a second")
+
+    session.answer(document, draw)
+
+
+@app.command()
+def approve(
+    model: ModelArgument,
+    *,
+    reason: Annotated[str, typer.Option(help="Why it may be served; it is kept", show_default=False)],
+    override: Annotated[bool, typer.Option("--override", help="In spite of failed checks")] = False,
+    home: HomeOption = None,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Allow a version that somebody else pushed in protected environments; the newest one unless named."""
+    session = open_session(home, project, json=as_json)
+    reference = Reference.parse(model)
+    with _registry(session) as registry:
+        document = registry.approve(reference, reason=reason, override=override)
+
+    def draw(console: Console) -> None:
+        console.print(f"{reference.name} version {document['number']} is {document['state']}")
+        draw_checks(console, [check for check in document["checks"] if check["status"] == "failed"])
+
+    session.answer(document, draw)
+
+
+def _push(session: Session, directory: Path, *, hold: bool) -> dict[str, Any]:
+    project = collect_model(directory)
+    (model,) = project.resources["models"]
+    entry: dict[str, Any] = {name: value for name, value in model.items() if name != "source"} | {"hold": hold}
+    api = connect_control(session)
+    if api is None:
+        # Imported by name: only this way needs Django.
+        here = importlib.import_module("headwater.cli.project.local").push_here
+        document: dict[str, Any] = here(session.settings, project, entry)
+        return document
+    with api:
+        put_artifacts(api, project.artifacts)
+        return Registry(api, session.settings.target).push(entry)
+
+
+def _draw_pushed(console: Console, document: dict[str, Any]) -> None:
+    what = "registered" if document["created"] else "is there already"
+    console.print(f"{document['model']} version {document['version']} {what} ({document['state']})")
+    draw_checks(console, document["checks"])
+    routes = ", ".join(map(route_text, document["routes"] or ())) or "nothing"
+    console.print(f"served: {routes}")
+
+
+@contextmanager
+def _registry(session: Session) -> Iterator[Registry]:
     with require_control(session) as api:
-        document = _promote(api, session, model, version, reason)
-    session.answer(document, lambda console: console.print(f"{model} {version} has all traffic"))
-
-
-def _promote(api: ControlApi, session: Session, model: str, version: int, reason: str) -> dict[str, Any]:
-    body = {"environment": session.settings.target.environment, "reason": reason}
-    answer: dict[str, Any] = api.request("POST", f"{_models(session)}/{model}/versions/{version}/promote", json=body)
-    return answer
-
-
-def _name_in(directory: Path) -> str:
-    """Return the name in a manifest that was just accepted."""
-    name: str = yaml.safe_load((directory / "model.yaml").read_text(encoding="utf-8"))["name"]
-    return name
-
-
-def _models(session: Session) -> str:
-    target = session.settings.target
-    return f"/organizations/{target.organization}/projects/{target.project}/models"
-
-
-def _route(route: dict[str, Any]) -> str:
-    return f"{route['version']} {route['role']} {route['weight_bps'] / 100:g}%"
+        yield Registry(api, session.settings.target)

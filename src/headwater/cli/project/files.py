@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import yaml
-
+from headwater.cli.project.models import MANIFEST, Unbuilt, read_files
 from headwater.cli.project.payload import Project
 from headwater.core.errors import HeadwaterError
 
-_MANIFEST: Final = "model.yaml"
 #: What a project directory has; one of them is enough.
 _MARKS: Final = ("headwater.toml", "datasets", "endpoints", "features", "models")
-_FILE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _Errors = list[dict[str, str]]
 
 
@@ -36,7 +30,7 @@ def collect(directory: Path) -> Project:
     _add_texts(project, errors, directory, "datasets", ("*.yaml", "*.yml"))
     _add_texts(project, errors, directory, "endpoints", ("*.sql",))
     _add_texts(project, errors, directory, "features", ("*.yaml", "*.yml"))
-    for path in sorted(directory.glob(f"models/*/{_MANIFEST}")):
+    for path in sorted(directory.glob(f"models/*/{MANIFEST}")):
         _add_model(project, errors, directory, path)
     _raise_if(errors)
     return project
@@ -60,7 +54,7 @@ def collect_model(directory: Path) -> Project:
     """
     project = Project()
     errors: _Errors = []
-    path = directory / _MANIFEST
+    path = directory / MANIFEST
     if not path.is_file():
         raise HeadwaterError("project_invalid", f"there is no {path}", hint="a model directory has a model.yaml")
     _add_model(project, errors, directory.parent, path)
@@ -96,33 +90,15 @@ def _add_model(project: Project, errors: _Errors, directory: Path, path: Path) -
     text = _read(path, directory, errors)
     if text is None:
         return
-    name = _artifact_name(text)
-    if name is None:
-        # The manifest's own reader says best what is wrong; it brings the model runtime along, so it is asked last.
-        parse = importlib.import_module("headwater.engines.models.manifest").parse_manifest
-        try:
-            name = parse(text, source=source).artifact
-        except HeadwaterError as error:
-            errors.extend(error.extra.get("errors") or [{"source": source, "path": "", "message": error.detail}])
-            return
-    artifact = path.parent / str(name)
-    if not artifact.is_file():
-        project.unbuilt.append(source)
-        return
-    with artifact.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    project.artifacts[digest] = artifact
-    project.resources["models"].append({"source": source, "text": text, "artifact_sha256": digest})
-
-
-def _artifact_name(text: str) -> str | None:
-    """Return the manifest's ``artifact`` if it is a plain file name."""
     try:
-        document: Any = yaml.safe_load(text)
-    except yaml.YAMLError:
-        return None
-    name = document.get("artifact") if isinstance(document, dict) else None
-    return name if isinstance(name, str) and _FILE_NAME.fullmatch(name) else None
+        files = read_files(path.parent, text, source)
+    except Unbuilt:
+        project.unbuilt.append(source)
+    except HeadwaterError as error:
+        errors.extend(error.extra.get("errors") or [{"source": source, "path": "", "message": error.detail}])
+    else:
+        project.artifacts |= {blob.sha256: blob.path for blob in (files.artifact, files.profile) if blob is not None}
+        project.resources["models"].append({"source": source, "text": text, **files.digests()})
 
 
 def _read(path: Path, directory: Path, errors: _Errors) -> str | None:

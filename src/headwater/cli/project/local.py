@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from headwater.cli.project.payload import Outcome, Project
 from headwater.control.bootstrap import ensure_environment, rehearsal
 from headwater.core.settings import Settings
@@ -26,6 +28,27 @@ def plan_here(settings: Settings, project: Project) -> Outcome:
     """
     with rehearsal(settings) as trial:
         return _act(trial, project, dry_run=True)
+
+
+def push_here(settings: Settings, project: Project, entry: dict[str, Any]) -> dict[str, Any]:
+    """Register the version of a model; ``entry`` is its manifest with the digests of ``project.artifacts``.
+
+    Raises:
+        HeadwaterError: ``project_invalid`` with everything wrong; nothing was changed.
+    """
+    ensure_environment(settings)
+    from headwater.control.access.queries import get_environment  # noqa: PLC0415 - models need Django to be set up
+    from headwater.control.api.model_schemas import PushOut  # noqa: PLC0415
+    from headwater.control.catalog.push import push_model  # noqa: PLC0415
+    from headwater.control.kit.actions import SYSTEM  # noqa: PLC0415
+
+    target = settings.target
+    environment = get_environment(target.organization, target.project, target.environment)
+    blobs = open_blobs(settings)
+    for digest, path in project.artifacts.items():
+        blobs.put_file(path, expected=digest)
+    pushed = push_model(actor=SYSTEM, environment=environment, file=entry)
+    return PushOut.show(pushed.version, environment, created=pushed.created).model_dump(mode="json")
 
 
 def _act(settings: Settings, project: Project, *, dry_run: bool) -> Outcome:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from headwater.cli.control_api import ControlApi
+from headwater.cli.project.artifacts import put_artifacts
 from headwater.cli.project.payload import Outcome, Project
 from headwater.core.settings import TargetSettings
 
@@ -13,9 +14,7 @@ def apply_there(api: ControlApi, target: TargetSettings, project: Project, *, dr
     Raises:
         ApiError: control's refusal, with every error of every file.
     """
-    for digest, path in project.artifacts.items():
-        with path.open("rb") as file:
-            api.put_file(f"/artifacts/{digest}", file)
+    put_artifacts(api, project.artifacts)
     body = {
         "organization": target.organization,
         "project": target.project,

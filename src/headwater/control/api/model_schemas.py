@@ -9,6 +9,7 @@ from typing import Any, Literal
 from ninja import Field, Schema
 
 from headwater.control.api.schemas import ReasonIn, TargetIn
+from headwater.control.orgs.models import Environment
 from headwater.control.registry.models import (
     AliasMove,
     Approval,
@@ -42,7 +43,7 @@ class ModelOut(Schema):
     tags: dict[str, str]
     aliases: dict[str, int] = Field(description="Alias to version number")
     routes: dict[str, list[RouteOut]] = Field(description="Environment to its routes")
-    newest: int | None = Field(description="Number of the newest version")
+    newest: int | None = Field(description="Number of the newest version that is not archived")
     revision: int
 
     @classmethod
@@ -52,7 +53,8 @@ class ModelOut(Schema):
         deployments = Deployment.objects.for_org(row.org_id).filter(model=row).order_by("role", "version__number")
         for item in deployments.select_related("environment", "version"):
             routes.setdefault(item.environment.key, []).append(_route(item))
-        newest = row.versions.order_by("-number").values_list("number", flat=True).first()
+        usable = row.versions.exclude(state=ModelVersion.State.ARCHIVED)
+        newest = usable.order_by("-number").values_list("number", flat=True).first()
         return cls(
             id=row.public_id,
             name=row.name,
@@ -186,6 +188,27 @@ class VersionDetail(VersionOut):
             checks=[CheckOut.show(check) for check in row.checks.all()],
             approvals=[ApprovalOut.show(approval) for approval in row.approvals.all()],
             lineage=[LineageOut.show(edge) for edge in row.lineage.select_related("version__model")],
+        )
+
+
+class PushOut(VersionDetail):
+    """The version that a push made, or found, and what is served now."""
+
+    model: str
+    version: int
+    created: bool
+    routes: list[RouteOut] = Field(description="What the environment serves of the model")
+
+    @classmethod
+    def show(cls, row: ModelVersion, environment: Environment | None = None, *, created: bool = False) -> PushOut:
+        """Return what the API says about ``row`` that was pushed for ``environment``."""
+        deployments = Deployment.objects.for_org(row.org_id).filter(model=row.model, environment=environment)
+        return cls(
+            **VersionDetail.show(row).model_dump(),
+            model=row.model.name,
+            version=row.number,
+            created=created,
+            routes=[_route(item) for item in deployments.select_related("version").order_by("role")],
         )
 
 

@@ -45,6 +45,16 @@ def post_apply(request: HttpRequest, body: ApplyRequest) -> Outcome:
     return act(actor=caller.actor, environment=environment, resources=body.resources)
 
 
+@router.get("/artifacts/{sha256}", response=ArtifactOut)
+def get_artifact(request: HttpRequest, sha256: str) -> ArtifactOut:
+    """Say whether an artifact is stored, so that it need not be sent again; 404 where it is not."""
+    require_model_writer(caller_of(request))
+    blobs = open_blobs(configuration.current())
+    if not blobs.has(sha256):
+        raise HeadwaterError("not_found", f"no artifact {sha256} is stored")
+    return ArtifactOut(sha256=sha256, size=blobs.path(sha256).stat().st_size)
+
+
 @router.put("/artifacts/{sha256}", response=ArtifactOut)
 def put_artifact(request: HttpRequest, sha256: str) -> ArtifactOut:
     """Store an artifact under its digest. The body is the file itself; putting it again changes nothing."""

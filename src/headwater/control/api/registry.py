@@ -19,6 +19,7 @@ from headwater.control.api.model_schemas import (
     LineageOut,
     ModelOut,
     PushIn,
+    PushOut,
     TagsIn,
     VersionDetail,
     VersionOut,
@@ -63,8 +64,8 @@ def list_models(request: HttpRequest, org: str, project: str, page: Paging) -> P
     return take_page(Model.objects.for_org(home.org_id).filter(project=home), page, ModelOut.show)
 
 
-@router.post(MODELS, response={201: VersionDetail, 200: VersionDetail})
-def post_model(request: HttpRequest, org: str, project: str, body: PushIn) -> Status[VersionDetail]:
+@router.post(MODELS, response={201: PushOut, 200: PushOut})
+def post_model(request: HttpRequest, org: str, project: str, body: PushIn) -> Status[PushOut]:
     """Register a version, and the model if it is new; 200 where this very version is there already.
 
     Artifact and profile are put to `/artifacts/{sha256}` first. A new version takes all traffic where that needs no
@@ -78,7 +79,8 @@ def post_model(request: HttpRequest, org: str, project: str, body: PushIn) -> St
     caller.need("model.write", environment)
     file = {name: getattr(body, name) for name in ("text", "artifact_sha256", "profile_sha256", "hold")}
     pushed = push_model(actor=caller.actor, environment=environment, file=file)
-    return Status(201 if pushed.created else 200, VersionDetail.show(pushed.version))
+    answer = PushOut.show(pushed.version, environment, created=pushed.created)
+    return Status(201 if pushed.created else 200, answer)
 
 
 @router.get(PROJECT + "/lineage", response=Page[LineageOut])
