@@ -82,9 +82,12 @@ class Door:
 
 
 def _refuse_transfer_codings(scope: Scope) -> None:
-    """Refuse a body in a transfer coding besides chunked: the server passes it on still encoded (RFC 9112 §6.1)."""
+    """Refuse a body in a transfer coding besides chunked: the server passes it on still encoded (RFC 9112 §6.1).
+
+    HTTP/1.0 has no transfer codings: who sends one there may mean another end of the body than we find.
+    """
     for name, value in scope["headers"]:
-        if name == b"transfer-encoding" and value.strip().lower() != b"chunked":
+        if name == b"transfer-encoding" and (value.strip().lower() != b"chunked" or scope.get("http_version") == "1.0"):
             raise HeadwaterError(
                 "transfer_coding_unsupported",
                 f"Transfer-Encoding {value[:40].decode('latin-1')!r}: only chunked is understood",

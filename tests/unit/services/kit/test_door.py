@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.builders.snapshots import KEY, make_snapshot
@@ -81,6 +82,18 @@ async def test_a_body_in_a_transfer_coding_nobody_undoes_is_refused(process: Pro
     assert (reply.status_code, reply.json()["code"]) == (501, "transfer_coding_unsupported")
     headers[1] = (b"transfer-encoding", b"Chunked")
     assert (await process.http.post("/v1/hot/x", headers=headers)).status_code == 200
+
+
+async def test_a_body_in_pieces_needs_http_1_1(process: Process) -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"transfer-encoding", b"chunked")]
+    scope: Any = {"type": "http", "http_version": "1.0", "method": "POST", "path": "/v1/hot/x", "headers": headers}
+    await process.door(scope, None, send)  # type: ignore[arg-type] # no body is read
+    assert sent[0]["status"] == 501
 
 
 async def test_a_refused_key_is_told_how_to_authenticate(process: Process) -> None:
