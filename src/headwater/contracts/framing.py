@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, overload
 
 import msgspec
 import numpy as np
@@ -85,7 +85,7 @@ class LineRows(Rows):
 class ItemRows(Rows):
     """JSON: a list of objects, an object with ``rows``, or one object."""
 
-    def __init__(self, body: bytes, items: list[Raw]) -> None:
+    def __init__(self, body: bytes, items: Sequence[Raw]) -> None:
         """Keep the body that the items are views of."""
         super().__init__(items)
         self._body = body
@@ -93,6 +93,28 @@ class ItemRows(Rows):
     def place(self, row: int) -> tuple[int | None, int]:
         """Return the offset; JSON has no lines."""
         return None, _address(self.texts[row]) - _address(self._body)
+
+
+class UnsplitItems(Sequence[Raw]):
+    """The items of a JSON list that was decoded in one go: it is split once somebody asks for one of them."""
+
+    def __init__(self, text: memoryview, count: int) -> None:
+        """Keep the text of a list of ``count`` items."""
+        self._text = text
+        self._count = count
+        self._items: list[Raw] | None = None
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, at: int) -> Raw: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Raw]: ...
+    def __getitem__(self, at: int | slice) -> Raw | list[Raw]:
+        if self._items is None:
+            self._items = decode_items(self._text)
+        return self._items[at]
 
 
 def _address(data: bytes | Raw) -> int:

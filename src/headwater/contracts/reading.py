@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
+from types import GenericAlias
 from typing import Any, Final
 
 import msgspec
@@ -18,7 +19,7 @@ from msgspec import Raw
 
 from headwater.contracts.assembly import CHUNK_ROWS, Built, RowColumns
 from headwater.contracts.findings import Findings
-from headwater.contracts.framing import SPACE, LineRows, Rows
+from headwater.contracts.framing import SPACE, ItemRows, LineRows, Rows, UnsplitItems
 from headwater.contracts.jsontext import (
     UNREADABLE,
     decode_members,
@@ -86,6 +87,9 @@ class RowReader:
         self._check = check
         self._columns = columns
         self._decode: Callable[[bytes | Raw], Any] = msgspec.json.Decoder(check.struct.type).decode
+        self._decode_list: Callable[[memoryview], list[Any]] = msgspec.json.Decoder(
+            GenericAlias(list, (check.struct.type,))
+        ).decode
         self._prefixes = {name: encode(member.name) + b":" for name, member in check.struct.named.items()}
         self._aliases = self._prefixes.keys() - {member.name for member in check.struct.members}
         self._captures = contract.on_unknown != "quarantine"
@@ -108,6 +112,26 @@ class RowReader:
                 reading.built.append(self._columns.build(typed))
             else:
                 reading.pending = typed
+        return reading
+
+    def read_list(self, body: bytes, start: int, limits: ReadLimits) -> Reading | None:
+        """Return the rows of a JSON list, in half the time, if each of them is as msgspec wants it; else None.
+
+        Args:
+            body: valid UTF-8, no longer than one row may be.
+            start: the byte behind a byte order mark.
+            limits: with the usual depth, which msgspec does not check.
+        """
+        text = memoryview(body)[start:]
+        try:
+            typed = self._decode_list(text)
+        except UNREADABLE:
+            return None
+        reading = Reading(ItemRows(body, UnsplitItems(text, len(typed))), limits)
+        full = len(typed) - len(typed) % CHUNK_ROWS
+        for begin in range(0, full, CHUNK_ROWS):
+            reading.built.append(self._columns.build(typed[begin : begin + CHUNK_ROWS]))
+        reading.pending = typed[full:]
         return reading
 
     def _decode_all(self, texts: Sequence[bytes | Raw]) -> tuple[list[Any], list[int]]:

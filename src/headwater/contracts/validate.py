@@ -68,17 +68,23 @@ class CompiledContract:
         if not body[start:].strip(SPACE):
             raise HeadwaterError("empty_body", hint="Send at least one row.")
         sound = is_utf8(body)
+        if form is Format.JSON and sound and (reading := self._read_list(body, start, limits)) is not None:
+            return reading
         rows = self._split(body, start, form, dialect, sound=sound)
         if len(rows.texts) > limits.max_rows and isinstance(rows, LineRows):
             rows.drop_blank()
-        if len(rows.texts) > limits.max_rows:
-            raise HeadwaterError(
-                "too_many_rows",
-                f"the body has {len(rows.texts)} rows, more than {limits.max_rows}",
-                hint="Split it over several requests.",
-                extra={"max_rows": limits.max_rows},
-            )
+        _require_few(len(rows.texts), limits)
         return self._reader.read(rows, limits, is_utf8=sound or form is Format.CSV)
+
+    def _read_list(self, body: bytes, start: int, limits: ReadLimits) -> RowBatch | None:
+        """Return the rows of a list that is as the contract wants it; None to look at them one by one."""
+        is_simple = len(body) <= limits.max_row_bytes and limits.max_depth >= _LIMITS.max_depth
+        if not is_simple or body[start:].lstrip(SPACE)[:1] != b"[":
+            return None
+        reading = self._reader.read_list(body, start, limits)
+        if reading is not None:
+            _require_few(reading.received, limits)
+        return reading
 
     def _split(self, body: bytes, start: int, form: Format, dialect: CsvDialect, *, sound: bool) -> Rows:
         match form:
@@ -106,3 +112,13 @@ class CompiledContract:
     def row_keys(self, batch: pa.RecordBatch) -> RowKeys | None:
         """Return keys and digests of accepted rows; None when the contract has no key to deduplicate by."""
         return row_keys(batch, self.contract.dedup.key) if self.contract.dedup is not None else None
+
+
+def _require_few(count: int, limits: ReadLimits) -> None:
+    if count > limits.max_rows:
+        raise HeadwaterError(
+            "too_many_rows",
+            f"the body has {count} rows, more than {limits.max_rows}",
+            hint="Split it over several requests.",
+            extra={"max_rows": limits.max_rows},
+        )

@@ -56,6 +56,26 @@ def test_fields_may_be_named_as_the_words_of_a_language(size: int) -> None:
     assert batch.column("from").to_pylist() == [{"in": 2.0}] * size
 
 
+def test_a_row_of_a_clean_list_that_only_columns_doubt_is_told_with_its_bytes_and_place() -> None:
+    made = contract(Field("at", T.TIMESTAMP), Field("n", T.INTEGER))
+    rows = [b'{"at":"2026-01-31T09:30:00Z","n":1}', b'{ "at": "2026-02-30T09:30:00Z", "n": 2 }']
+    columns = validate(made, b"[" + b" ,\n".join(rows) + b"] ", Format.JSON)
+    fault = only_fault(columns)
+    assert (fault.row, fault.line, fault.raw) == (1, None, rows[1])
+    assert fault.byte_offset == 1 + len(rows[0]) + len(b" ,\n")
+    assert columns.batch.column("n").to_pylist() == [1]
+
+
+def test_a_list_may_be_longer_than_a_block_and_not_longer_than_allowed() -> None:
+    made = contract(Field("n", T.INTEGER))
+    body = b"[" + b",".join(b'{"n":%d}' % n for n in range(CHUNK_ROWS + 7)) + b"]"
+    assert validate(made, body, Format.JSON).batch.column("n").to_pylist() == list(range(CHUNK_ROWS + 7))
+    with pytest.raises(HeadwaterError, match="more than 1024"):
+        compile_contract(made).read(body, Format.JSON, limits=ReadLimits(max_rows=CHUNK_ROWS))
+    with pytest.raises(HeadwaterError, match="not valid JSON"):
+        compile_contract(made).read(body[:-1], Format.JSON)
+
+
 def test_an_optional_field_may_be_absent_but_not_null_unless_it_says_so() -> None:
     made = contract(Field("a", T.INTEGER, required=False), Field("b", T.INTEGER, required=False, nullable=True))
     columns = validate(made, b'{}\n{"b":null}\n{"a":null}')
