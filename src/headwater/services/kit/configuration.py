@@ -100,8 +100,14 @@ class Configuration:
             await self._keep(signed, snapshot)
 
     def miss(self, environment_id: str) -> None:
-        """Note that control does not list an environment; what is in force and on disk stays."""
+        """Note that control does not list an environment; what is in force and on disk stays.
+
+        Control has answered, so nothing newer can be on its way: a key that is unknown here is unknown.
+        """
         entry = self._entry(environment_id)
+        environment = self._runtime.environments.get(environment_id)
+        if environment is not None:
+            environment.contact.confirm()
         if not entry.is_missed:
             entry.is_missed = True
             _log.error("environment_unknown_to_control", environment=environment_id)

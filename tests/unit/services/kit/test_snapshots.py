@@ -54,6 +54,8 @@ async def test_environments_that_control_has_lost_are_served_on_and_told(tmp_pat
         for key in (KEY, "hw_b", "hw_c"):
             reply = await process.http.post("/v1/hot/x", headers={"authorization": f"Bearer {key}"})
             assert reply.status_code == 200
+        unknown = await process.http.post("/v1/hot/x", headers={"authorization": "Bearer hw_new"})
+        assert unknown.status_code == 401
         ready = await process.http.get("/readyz")
         assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
         told = [line for line in ready.json()["degraded"] if "control does not know it" in line]
