@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from headwater.contracts.spec import contract_from_spec
 from headwater.control.catalog.model_content import content_of, find_version
+from headwater.control.catalog.model_features import check_features
 from headwater.control.catalog.payload import Verb
 from headwater.control.catalog.planning import Plan
 from headwater.control.catalog.project import DeclaredModel, Project
@@ -69,6 +70,8 @@ def plan_models(plan: Plan, environment: Environment, project: Project) -> None:
     models = Model.objects.for_org(environment.org_id).filter(project_id=environment.project_id)
     existing = {model.name: model for model in models}
     for name, item in project.models.items():
+        if not check_features(plan, environment, project, item):
+            continue
         _plan_model(plan, _case(environment, existing.get(name), item, project.inspections.get(name)))
     deployed = Deployment.objects.for_org(environment.org_id).filter(environment=environment)
     for name in sorted({item.model.name for item in deployed.select_related("model")} - set(project.models)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from headwater.control.features.models import FeatureView
 from headwater.control.orgs.models import Environment
 from headwater.control.registry.models import Deployment, Model, ModelVersion, Rollout
 from headwater.control.registry.queries import Share, find_champion, may_serve, newest_rollout
@@ -100,6 +101,22 @@ def _check_shares(shares: Sequence[Share], environment: Environment) -> None:
         raise HeadwaterError("invalid_parameter", "no route is primary", hint="make the one that answers most primary")
     for share in shares:
         _check_servable(share.version, environment)
+        _check_views(share.version, environment)
+
+
+def _check_views(version: ModelVersion, environment: Environment) -> None:
+    """Raise ``conflict`` where a view that the version reads is not served in the environment."""
+    wanted = {reference["view"] for reference in version.features}
+    if not wanted:
+        return
+    views = FeatureView.objects.for_org(environment.org_id).filter(environment=environment, archived_at=None)
+    missing = sorted(wanted - set(views.values_list("name", flat=True)))
+    if missing:
+        raise HeadwaterError(
+            "conflict",
+            f"{version} reads the feature view {missing[0]!r}, which is not served in {environment.key}",
+            hint="apply the view there first",
+        )
 
 
 def _check_servable(version: ModelVersion, environment: Environment) -> None:

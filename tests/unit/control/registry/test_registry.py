@@ -8,6 +8,8 @@ from tests.builders.control import events, make_member, newest_snapshot
 from tests.builders.registry import make_content, make_model, make_version
 
 from headwater.control.access.queries import actor_for_user
+from headwater.control.catalog.actions import create_dataset
+from headwater.control.features.actions import publish_view
 from headwater.control.kit.actions import SYSTEM, Actor
 from headwater.control.orgs.actions import change_protection
 from headwater.control.orgs.models import Environment
@@ -259,6 +261,11 @@ def test_what_a_version_says_reaches_the_snapshot(environment: Environment, mode
         memory_bytes=1 << 28,
         timeout_seconds=5.0,
     )
+    with pytest.raises(HeadwaterError, match="reads the feature view 'weather', which is not served in dev"):
+        promote_version(actor=owner, version=version, environment=environment)
+    create_dataset(actor=owner, project=environment.project, name="observations")
+    view = {"name": "weather", "dataset": "observations", "entities": ["origin"], "event_time": "at", "features": []}
+    publish_view(actor=owner, environment=environment, spec=view, source="dataset: observations")
     promote_version(actor=owner, version=version, environment=environment)
     spec = newest_snapshot(environment).models["delay"].versions[1]
     assert (spec.framework, spec.options, spec.profile_sha256) == ("sklearn", {"method": "predict_proba"}, "f" * 64)
