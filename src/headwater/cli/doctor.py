@@ -124,7 +124,7 @@ def _control_database(settings: Settings, home: Home) -> Iterator[Finding]:
     kept = home.kept_environments()
     if settings.database.url is not None or not kept:
         return
-    cure = "stop, restore it from a backup, and start again; see `headwater restore`"
+    cure = f"stop, put {home.control_database.name} of a backup in its place, and start again"
     if not home.control_database.exists():
         detail = f"{home.control_database} is gone, but there is data of {', '.join(kept)}"
         yield Finding("fail", "database", detail, f"{cure}. `headwater up` would begin with an empty one")

@@ -7,6 +7,7 @@ either both exist or neither. Contents that did not change get no new number.
 from __future__ import annotations
 
 import base64
+import re
 import uuid
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -30,6 +31,7 @@ from headwater.core.errors import HeadwaterError
 from headwater.core.logging import get_logger
 
 _log = get_logger(__name__)
+_NUMBER: Final = re.compile(r"[0-9]{1,15}")
 KEPT: Final = 50
 """How many snapshots of an environment are kept."""
 
@@ -73,7 +75,7 @@ def affected_environments(rows: Iterable[Any]) -> set[uuid.UUID]:
 
 
 def publish(environment_id: uuid.UUID) -> Snapshot | None:
-    """Compile and sign one environment; return the new snapshot, or None when nothing differs.
+    """Compile and sign one environment; return the new snapshot, or None when services have nothing to learn.
 
     Raises:
         HeadwaterError: ``snapshot_invalid`` when the home has no signing key.
@@ -85,9 +87,21 @@ def publish(environment_id: uuid.UUID) -> Snapshot | None:
         newest = Snapshot.unscoped.filter(environment_id=environment_id).order_by("-number").first()
         compiled = compile_environment(environment, _contents(newest))
         content = compiled.content_sha256()
-        if newest is not None and newest.content_sha256 == content and newest.problems == compiled.problems:
+        number = newest.number if newest else 0
+        seen = _seen_number(environment)
+        is_same = newest is not None and newest.content_sha256 == content and newest.problems == compiled.problems
+        if is_same and seen <= number:
             return None
-        return _store(environment, newest.number + 1 if newest else 1, compiled, content)
+        return _store(environment, max(number, seen) + 1, compiled, content)
+
+
+def _seen_number(environment: Environment) -> int:
+    """Return the highest number that services of this home have in force, 0 where they are elsewhere.
+
+    It is higher than ours when our database is a backup's. Services take nothing with a number that is not new to them.
+    """
+    kept = configuration.home().snapshots / environment.public_id
+    return max((int(path.stem) for path in kept.glob("*.json") if _NUMBER.fullmatch(path.stem)), default=0)
 
 
 def publish_all() -> list[Snapshot]:

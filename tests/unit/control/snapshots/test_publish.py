@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import shutil
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -215,3 +216,20 @@ def test_an_unrelated_organisation_is_not_published(environment: Environment) ->
     before = newest(other).number
     make_key(environment)
     assert newest(other).number == before
+
+
+def test_a_database_from_a_backup_numbers_on_from_what_services_run(environment: Environment) -> None:
+    before = newest(environment).number
+    kept = configuration.home().snapshots / environment.public_id
+    kept.mkdir()
+    try:
+        for name in (f"{before + 5}.json", ".x.json", "9" * 40 + ".json", f"{before + 900}.tmp"):
+            (kept / name).write_text("{}")
+        row = publish.publish(environment.pk)
+        assert row is not None
+        assert row.number == before + 6
+        assert publish.publish(environment.pk) is None
+        (kept / f"{before + 6}.json").write_text("{}")
+        assert publish.publish(environment.pk) is None
+    finally:
+        shutil.rmtree(kept)
