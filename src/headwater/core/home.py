@@ -52,6 +52,11 @@ class Home:
         return self.root / "online"
 
     @property
+    def monitoring(self) -> Path:
+        """Return the directory of the profiles of what models saw."""
+        return self.root / "monitoring"
+
+    @property
     def run(self) -> Path:
         """Return the directory of locks, sockets, keys and the last good snapshots."""
         return self.root / "run"

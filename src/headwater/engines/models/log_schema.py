@@ -25,6 +25,12 @@ OWN_FIELDS: Final = (
     pa.field("request_id", pa.string()),
     pa.field("predicted_at", pa.timestamp("us", "UTC")),
     pa.field("latency_us", pa.int64()),
+    # JSON text: {"view.feature": [value, microseconds of the event it is from]}; null where none were fetched.
+    pa.field("features", pa.string()),
+    # The prediction that was served, for one that a shadow made of the same row.
+    pa.field("shadow_of", pa.string()),
+    # Which share of the predictions was logged when this one was.
+    pa.field("sample_share", pa.float64()),
 )
 _NUMBERS: Final = frozenset({LogicalType.INTEGER, LogicalType.NUMBER, LogicalType.DECIMAL})
 _OUTPUT_TYPES: Final = {

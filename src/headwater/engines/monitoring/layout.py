@@ -46,6 +46,11 @@ class Subject(msgspec.Struct, frozen=True):
     most: float | None = None
     allowed: tuple[str, ...] | None = None
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """Return what tells the fields of a version apart."""
+        return self.side, self.name
+
 
 class FieldLayout(msgspec.Struct, frozen=True):
     """A field with its bins: ``edges`` between the bins of a number, or the ``categories`` that have one.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, Self, TypeVar
 
@@ -92,6 +92,18 @@ class Profile:
             self._numbers.update(numbers)
         if categories and len(categories[0]):
             self._categories.update(categories)
+
+    def add_table(self, table: pa.Table) -> None:
+        """Add rows that lie in columns as those of a reference do; fields without a column are null.
+
+        Raises:
+            ValueError: a column is of a type that its field cannot have.
+        """
+        columns = {field.subject: column_values(field.subject, table) for field in self.layout.fields}
+        blank = pa.nulls(table.num_rows, pa.float64()), pa.nulls(table.num_rows, pa.string())
+        numbers = [_given(columns[field.subject], blank[0]) for field in self.layout.numbers]
+        texts = [_given(columns[field.subject], blank[1]) for field in self.layout.categories]
+        self.update(np.stack([column.to_numpy(zero_copy_only=False) for column in numbers]) if numbers else None, texts)
 
     def merge(self, other: Profile) -> None:
         """Add what another profile counted; ``ValueError`` when its layout is another."""
@@ -179,36 +191,50 @@ def build_profile(table: pa.Table, fields: Sequence[Field], outputs: Sequence[Ou
     Raises:
         HeadwaterError: ``project_invalid`` when there are no rows, none of the columns, or one of the wrong type.
     """
-    found: list[tuple[FieldLayout, pa.Array]] = []
+    found: list[FieldLayout] = []
     try:
         for subject in subjects_of(fields, outputs):
             values = column_values(subject, table)
             if values is not None:
-                found.append((lay_out(subject, values), values))
+                found.append(lay_out(subject, values))
     except ValueError as error:
         raise _unfit(str(error)) from error
     if not table.num_rows:
         raise _unfit("it has no rows")
     if not found:
         raise _unfit(f"it has none of the columns {', '.join(field.name for field in fields)[:200]}")
-    profile = Profile(Layout(tuple(layout for layout, _ in found)))
-    numbers = [values.to_numpy(zero_copy_only=False) for layout, values in found if layout.is_number]
-    texts = [values for layout, values in found if not layout.is_number]
-    profile.update(np.stack(numbers) if numbers else None, texts)
+    profile = Profile(Layout(tuple(found)))
+    profile.add_table(table)
     return profile
 
 
 def extended(reference: Profile, more: Profile) -> Profile:
     """Return a reference with those fields of another that it lacks."""
-    known = {field.subject for field in reference.layout.fields}
-    added = [field for field in more.layout.fields if field.subject not in known]
-    joined = Profile(Layout((*reference.layout.fields, *added)))
-    for source in (more, reference):
-        for counters, theirs in zip(joined.parts, source.parts, strict=True):
+    known = {field.subject.key for field in reference.layout.fields}
+    added = [field for field in more.layout.fields if field.subject.key not in known]
+    return _assembled([*reference.layout.fields, *added], (more, reference))
+
+
+def without(profile: Profile, inputs: Collection[str]) -> Profile:
+    """Return a profile without some of its inputs."""
+    kept = [
+        field for field in profile.layout.fields if field.subject.side == "output" or field.subject.name not in inputs
+    ]
+    return profile if len(kept) == len(profile.layout.fields) else _assembled(kept, (profile,))
+
+
+def _assembled(fields: Sequence[FieldLayout], sources: Sequence[Profile]) -> Profile:
+    profile = Profile(Layout(tuple(fields)))
+    for source in sources:
+        for counters, theirs in zip(profile.parts, source.parts, strict=True):
             for place, field in enumerate(theirs.fields):
                 if field in counters.fields:
                     counters.adopt(counters.fields.index(field), theirs, place)
-    return joined
+    return profile
+
+
+def _given(column: pa.Array | None, blank: pa.Array) -> pa.Array:
+    return blank if column is None else column
 
 
 def _unfit(problem: str) -> HeadwaterError:

@@ -1,21 +1,46 @@
-"""Logged predictions as Arrow blocks for the journal. Runs in a thread."""
+"""Logged predictions as columns, and as Arrow blocks for the journal. Runs where no request waits for it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from headwater.core.ids import new_id
+from headwater.contracts.spec import contract_from_spec
+from headwater.core.snapshot import OutputSpec
+from headwater.core.streams import prediction_log, stream_name
 from headwater.engines.journal.protocol import Block, Counts, JournalTransaction, Receipt, Span
-from headwater.engines.models.log_schema import OWN_FIELDS
-from headwater.services.inference.observations import Entry
+from headwater.engines.models.log_schema import OWN_FIELDS, log_schema
+from headwater.services.inference.sidecar.wire import Described, Group, Output
 
 PRINCIPAL: Final = "headwater:inference"
+WHOLE: Final = 10_000
+
+
+class LoggedVersion:
+    """A version as the log knows it: its columns, and what must not be in them.
+
+    Inputs that the model's log redacts, and those whose classification is not public, are left out.
+    """
+
+    def __init__(self, described: Described) -> None:
+        """Compile a description."""
+        self.described = described
+        self.fields = contract_from_spec(described.inputs).fields
+        self.outputs = tuple(OutputSpec.model_validate(output) for output in described.outputs)
+        self.schema: pa.Schema = log_schema(self.fields, self.outputs)
+        self.stream = stream_name(described.environment_id, prediction_log(described.model))
+        private = {field.name for field in self.fields if field.classification != "public"}
+        self.redacted = private | set(described.redact)
+        self.redacted_features = {
+            f"{view}.{feature}" for field, view, feature in described.features if field in self.redacted
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,76 +72,164 @@ class LogBatch:
         transaction.put_receipts([receipt])
 
 
-def encode_batch(stream: str, entries: Sequence[Entry]) -> LogBatch:
-    """Turn entries of one model version into a block."""
-    version = entries[0].version
-    arrays = [*_own_columns(entries), *_input_columns(entries), *_output_columns(entries)]
+class Rows:
+    """Groups of one version as one: values by request with ``counts``, or by row."""
+
+    def __init__(self, groups: Sequence[Group], fields: int) -> None:
+        """Join ``groups`` of a version with as many inputs as ``fields`` says."""
+        self.counts = np.array([count for group in groups for count in group.counts])
+        self.ids = _joined([group.ids for group in groups])
+        self.routes = _joined([group.routes for group in groups])
+        self.principals = _joined([group.principals for group in groups])
+        self.requests = _joined([group.requests for group in groups])
+        self.predicted_at_us = np.array(_joined([group.predicted_at_us for group in groups]), np.int64)
+        self.latency_us = np.array(_joined([group.latency_us for group in groups]), np.int64)
+        self.features = _by_row(groups, [group.features for group in groups])
+        self.shadow_of = _by_row(groups, [group.shadow_of for group in groups])
+        self.matrix, self.columns = _inputs(groups, fields)
+        self.outputs = [_output(list(parts)) for parts in zip(*(group.outputs for group in groups), strict=True)]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def sampled(self, share_bps: int) -> NDArray[np.intp] | None:
+        """Return which rows a log of this share has, by hash: None for all, the same for a shadow's rows.
+
+        A prediction is in every sample of a larger share too.
+        """
+        if share_bps >= WHOLE:
+            return None
+        names = self.ids
+        if self.shadow_of is not None:
+            names = [served or own for served, own in zip(self.shadow_of, self.ids, strict=True)]
+        points = np.fromiter((zlib.crc32(name.encode()) % WHOLE for name in names), np.int64, len(names))
+        return np.flatnonzero(points < share_bps)
+
+
+def encode_rows(version: LoggedVersion, rows: Rows, receipt_id: str) -> LogBatch | None:
+    """Return the block of those rows that are logged; None when the sample has none of them."""
+    kept = rows.sampled(version.described.sample_bps)
+    if kept is not None and not len(kept):
+        return None
+    arrays = [*_own_columns(version, rows), *_input_columns(version, rows), *_output_columns(rows)]
     columns = [
         array if isinstance(array, pa.Array) else pa.array(array, field.type, from_pandas=True)
-        for array, field in zip(arrays, version.log_schema, strict=True)
+        for array, field in zip(arrays, version.schema, strict=True)
     ]
-    batch = pa.RecordBatch.from_arrays(columns, schema=version.log_schema)
+    batch = pa.RecordBatch.from_arrays(columns, schema=version.schema)
+    if kept is not None:
+        batch = batch.take(pa.array(kept))
     sink = pa.BufferOutputStream()
-    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    options = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)
     with pa.ipc.new_stream(sink, batch.schema, options=options) as writer:
         writer.write_batch(batch)
-    span = Span(new_id("rcp"), batch.num_rows, entries[-1].predicted_at_us, str(version.number))
-    block = Block(stream, sink.getvalue().to_pybytes(), batch.num_rows, (span,))
-    return LogBatch(block, entries[-1].caller.environment.snapshot.number)
+    span = Span(receipt_id, batch.num_rows, int(rows.predicted_at_us[-1]), str(version.described.number))
+    block = Block(version.stream, sink.getvalue().to_pybytes(), batch.num_rows, (span,))
+    return LogBatch(block, version.described.config)
 
 
-def _own_columns(entries: Sequence[Entry]) -> list[Any]:
+def _own_columns(version: LoggedVersion, rows: Rows) -> list[Any]:
     """Return the columns every log has, in the order of ``OWN_FIELDS``: one value a request, repeated over its rows."""
-    counts = np.array([len(entry.ids) for entry in entries])
-    version = entries[0].version
-    total = int(counts.sum())
+    described, total = version.described, len(rows)
     columns = [
-        [identity for entry in entries for identity in entry.ids],
-        pa.repeat(pa.scalar(version.model, pa.string()), total),
-        pa.repeat(pa.scalar(version.number, pa.int64()), total),
-        _repeat([entry.route for entry in entries], counts),
-        _repeat([entry.caller.key.principal_id for entry in entries], counts),
-        _repeat([entry.request_id for entry in entries], counts),
-        pa.array(np.repeat([entry.predicted_at_us for entry in entries], counts)).cast(pa.timestamp("us", "UTC")),
-        np.repeat(np.array([entry.latency_us for entry in entries], dtype=np.int64), counts),
+        rows.ids,
+        pa.repeat(pa.scalar(described.model, pa.string()), total),
+        pa.repeat(pa.scalar(described.number, pa.int64()), total),
+        _repeat(rows.routes, rows.counts),
+        _repeat(rows.principals, rows.counts),
+        _repeat(rows.requests, rows.counts),
+        pa.array(np.repeat(rows.predicted_at_us, rows.counts)).cast(pa.timestamp("us", "UTC")),
+        np.repeat(rows.latency_us, rows.counts),
+        _feature_texts(version, rows),
+        pa.nulls(total, pa.string()) if rows.shadow_of is None else pa.array(rows.shadow_of, pa.string()),
+        pa.repeat(pa.scalar(described.sample_bps / WHOLE, pa.float64()), total),
     ]
     assert len(columns) == len(OWN_FIELDS)
     return columns
 
 
-def _repeat(texts: list[str], counts: NDArray[Any]) -> pa.Array:
+def _feature_texts(version: LoggedVersion, rows: Rows) -> pa.Array:
+    if rows.features is None:
+        return pa.nulls(len(rows), pa.string())
+    return pa.array([_feature_text(row, version.redacted_features) for row in rows.features], pa.string())
+
+
+def _feature_text(features: Mapping[str, Any] | None, redacted: set[str]) -> str | None:
+    if features is None:
+        return None
+    shown = {name: value for name, value in features.items() if name not in redacted} if redacted else features
+    return orjson.dumps(shown, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def _repeat(texts: Sequence[str], counts: NDArray[Any]) -> pa.Array:
     values = pa.array(texts, pa.string())
     return values if counts.max() == 1 else values.take(pa.array(np.repeat(np.arange(len(texts)), counts)))
 
 
-def _input_columns(entries: Sequence[Entry]) -> list[Any]:
-    version = entries[0].version
-    fields = version.signature.contract.fields
-    types = [version.log_schema.field(len(OWN_FIELDS) + index).type for index in range(len(fields))]
-    matrices = [entry.share.batch.matrix for entry in entries]
-    if all(matrix is not None for matrix in matrices):
-        parts = [
-            matrix[entry.share.start : entry.share.stop]
-            for matrix, entry in zip(matrices, entries, strict=True)
-            if matrix is not None
-        ]
+def _input_columns(version: LoggedVersion, rows: Rows) -> list[Any]:
+    types = [version.schema.field(len(OWN_FIELDS) + index).type for index in range(len(version.fields))]
+    hidden = [field.name in version.redacted for field in version.fields]
+    total = len(rows)
+    if rows.matrix is not None:
         # Column by column in memory, so that Arrow takes each as it lies. What was absent is NaN here, null there.
-        values = np.asfortranarray(np.concatenate(parts))
+        values = np.asfortranarray(rows.matrix)
         absent = np.isnan(values)
         mask = absent if absent.any() else None
         return [
-            pa.array(values[:, index], pa.float64(), mask=None if mask is None else mask[:, index]).cast(kind)
+            pa.nulls(total, kind)
+            if hidden[index]
+            else pa.array(values[:, index], pa.float64(), mask=None if mask is None else mask[:, index]).cast(kind)
             for index, kind in enumerate(types)
         ]
-    rows = [row for entry in entries for row in entry.share.batch.rows[entry.share.start : entry.share.stop]]
-    return [list(column) for column in zip(*rows, strict=True)]
+    assert rows.columns is not None
+    return [
+        pa.nulls(total, kind) if is_hidden else list(column)
+        for column, kind, is_hidden in zip(rows.columns, types, hidden, strict=True)
+    ]
 
 
-def _output_columns(entries: Sequence[Entry]) -> list[Any]:
-    columns: list[Any] = []
-    for index in range(len(entries[0].share.batch.outputs)):
-        parts = [entry.share.batch.outputs[index][entry.share.start : entry.share.stop] for entry in entries]
-        values = np.concatenate(parts)
-        # Arrow makes lists out of nested sequences, not out of arrays of more than one axis.
-        columns.append(values.tolist() if values.ndim > 1 or values.dtype.kind in "OU" else values)
-    return columns
+def _output_columns(rows: Rows) -> list[Any]:
+    # Arrow makes lists out of nested sequences, not out of arrays of more than one axis.
+    return [
+        values.tolist() if isinstance(values, np.ndarray) and values.ndim > 1 else values for values in rows.outputs
+    ]
+
+
+def _joined(parts: Sequence[list[Any]]) -> list[Any]:
+    return parts[0] if len(parts) == 1 else [value for part in parts for value in part]
+
+
+def _by_row(groups: Sequence[Group], parts: Sequence[list[Any] | None]) -> list[Any] | None:
+    """Return one value a row, None for the rows of groups that have none; None when no group has any."""
+    if all(part is None for part in parts):
+        return None
+    filled = [[None] * len(group.ids) if part is None else part for group, part in zip(groups, parts, strict=True)]
+    return _joined(filled)
+
+
+def _inputs(groups: Sequence[Group], fields: int) -> tuple[NDArray[np.float64] | None, list[Any] | None]:
+    if all(group.matrix is not None for group in groups):
+        data = groups[0].matrix if len(groups) == 1 else b"".join([group.matrix or b"" for group in groups])
+        return np.frombuffer(data or b"", np.float64).reshape(-1, fields), None
+    rows: list[Any] = []
+    for group in groups:
+        if group.matrix is None:
+            rows.extend(group.rows or ())
+        else:
+            rows.extend(np.frombuffer(group.matrix, np.float64).reshape(-1, fields).tolist())
+    return None, list(zip(*rows, strict=True))
+
+
+def _output(parts: Sequence[Output]) -> NDArray[Any] | list[Any]:
+    """Return an output of all groups: an array, or a list of values where these are objects."""
+    if any(part.data is None for part in parts):
+        return [value for part in parts for value in _values(part)]
+    arrays = [np.frombuffer(part.data or b"", part.dtype).reshape(part.shape) for part in parts]
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
+def _values(part: Output) -> list[Any]:
+    if part.data is None:
+        return part.values or []
+    values: list[Any] = np.frombuffer(part.data, part.dtype).reshape(part.shape).tolist()
+    return values
