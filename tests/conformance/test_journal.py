@@ -233,6 +233,38 @@ class TestReceipts:
         ]
         assert journal.ledger(since_minute=3) == []
 
+    def test_old_days_of_the_ledger_become_a_row_each_and_the_sums_stay(self, journal: Journal) -> None:
+        day = 1_440
+
+        def receipts(*minutes: int, principal: str = "svc_1", stream: str = STREAM) -> None:
+            for minute in minutes:
+                made = make_receipt(
+                    f"{stream}{principal}{minute}",
+                    stream=stream,
+                    principal=principal,
+                    received_at_us=minute * 60_000_000,
+                    counts=Counts(3, accepted=1, quarantined=2),
+                )
+                journal.write(lambda tx, made=made: tx.put_receipts([made]))  # type: ignore[misc]
+
+        receipts(10 * day, 10 * day + 1, 11 * day - 1, 11 * day + 7, 12 * day + 5, 13 * day + 1)
+        receipts(10 * day + 1, principal="svc_2")
+        receipts(10 * day + 2, stream="e/other")
+        for _ in range(2):  # folding again changes nothing
+            journal.fold_ledger(before_minute=12 * day + 100)
+            rows = [row for row in journal.ledger(since_minute=0) if row.stream == STREAM]
+            assert [(row.minute, row.principal_id, row.counts.received) for row in rows] == [
+                (10 * day, "svc_1", 9),
+                (10 * day, "svc_2", 3),
+                (11 * day, "svc_1", 3),
+                (12 * day + 5, "svc_1", 3),
+                (13 * day + 1, "svc_1", 3),
+            ]
+            assert sum(row.counts.quarantined for row in rows) == journal.totals(STREAM).quarantined == 14
+        receipts(10 * day + 9)  # a clock that was set back
+        journal.fold_ledger(before_minute=12 * day + 100)
+        assert journal.ledger(since_minute=0)[1].counts == Counts(12, accepted=4, quarantined=8)
+
     def test_pruning_receipts_keeps_totals_and_the_newest_seal(self, journal: Journal) -> None:
         journal.write(lambda tx: (tx.append(make_block()), tx.append(make_block())))
         journal.write(lambda tx: tx.put_receipts([make_receipt("old"), make_receipt("new", received_at_us=2_000_000)]))

@@ -124,6 +124,9 @@ class MemoryJournal:
     def ledger(self, *, since_minute: int) -> list[LedgerRow]:  # noqa: ARG002
         return []
 
+    def fold_ledger(self, *, before_minute: int) -> None:
+        pass
+
     def totals(self, stream: str) -> Counts:
         counts = [receipt.counts for receipt in self._state.receipts.values() if receipt.stream == stream]
         return Counts(sum(count.received for count in counts), accepted=sum(count.accepted for count in counts))

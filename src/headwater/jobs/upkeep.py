@@ -19,6 +19,7 @@ from headwater.engines.lake.protocol import Expiry, TableStore
 from headwater.jobs.retention import Retention, read_retentions
 
 _PRUNE_EVERY_SECONDS: Final = 600.0
+_LEDGER_MINUTES_KEPT: Final = timedelta(days=30)
 _RECEIPT_RETENTION: Final = timedelta(days=7)
 
 logger = get_logger(__name__)
@@ -62,6 +63,7 @@ class Upkeep:
             receipts_before_us=epoch_micros(now - _RECEIPT_RETENTION),
             keys_before_us={stream: epoch_micros(before) for stream, before in keys_before.items()},
         )
+        self._journal.fold_ledger(before_minute=epoch_micros(now - _LEDGER_MINUTES_KEPT) // 60_000_000)
 
     def _expire(self, retention: Retention, now: datetime, keys_before: dict[str, datetime]) -> None:
         """Delete the refused rows of an environment that are too old, then the verdicts on them."""

@@ -56,6 +56,11 @@ def test_what_outlived_its_promise_is_pruned(journal: Journal, lake: TableStore,
         return epoch_micros(NOW - timedelta(**age))
 
     records = [make_record("old", created_at_us=ago(hours=25)), make_record("new", created_at_us=ago(hours=23))]
+    receipts = [
+        make_receipt("older", received_at_us=ago(days=32, minutes=3)),
+        make_receipt("oldest", received_at_us=ago(days=32, minutes=4)),
+    ]
+    journal.write(lambda tx: tx.put_receipts(receipts))
     receipts = [make_receipt("old", received_at_us=ago(days=8)), make_receipt("new", received_at_us=ago(days=6))]
     journal.write(lambda tx: tx.put_idempotency(records))
     journal.write(lambda tx: tx.put_receipts(receipts))
@@ -64,6 +69,7 @@ def test_what_outlived_its_promise_is_pruned(journal: Journal, lake: TableStore,
     upkeep.close()
     assert [journal.find_idempotency(record.scope) for record in records] == [None, records[1]]
     assert [journal.find_receipt(receipt.id) for receipt in receipts] == [None, receipts[1]]
+    assert [row.counts.received for row in journal.ledger(since_minute=0)] == [2, 1, 1]
 
 
 def test_tables_are_looked_after_and_trouble_does_not_end_it(

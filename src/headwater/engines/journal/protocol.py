@@ -115,7 +115,7 @@ class Seal:
 
 @dataclass(frozen=True, slots=True)
 class LedgerRow:
-    """Counts of one stream and principal in one minute (epoch minutes)."""
+    """Counts of one stream and principal in one minute (epoch minutes), or of a day that was folded."""
 
     stream: str
     principal_id: str
@@ -207,6 +207,13 @@ class Journal(Protocol):
 
     def ledger(self, *, since_minute: int) -> list[LedgerRow]:
         """Return the ledger from a minute on."""
+        ...
+
+    def fold_ledger(self, *, before_minute: int) -> None:
+        """Add the minutes of whole days before this one up to one row a day, under the day's first minute.
+
+        What the rows of a stream and principal add up to stays the same.
+        """
         ...
 
     def totals(self, stream: str) -> Counts:

@@ -15,6 +15,7 @@ from headwater.core.settings import JournalSettings
 from headwater.engines.journal import reads
 from headwater.engines.journal.checkpoint import Checkpointer
 from headwater.engines.journal.faults import translated
+from headwater.engines.journal.ledger import fold_oldest_day
 from headwater.engines.journal.protocol import (
     Backlog,
     Counts,
@@ -139,6 +140,13 @@ class SqliteJournal:
         """Return the ledger from a minute on."""
         with self._reading() as connection:
             return reads.ledger(connection, since_minute)
+
+    def fold_ledger(self, *, before_minute: int) -> None:
+        """Add the minutes of whole days before this one up to one row a day; a transaction a day."""
+        is_left = True
+        while is_left:
+            with self._transaction() as connection:
+                is_left = fold_oldest_day(connection, before_minute)
 
     def totals(self, stream: str) -> Counts:
         """Return everything that ever became of a stream's rows."""
