@@ -14,7 +14,7 @@ from tests.fakes.control import FakeControl
 from tests.fakes.memory_journal import MemoryJournal
 from tests.fakes.memory_lake import MemoryLake
 
-from headwater.core.settings import Settings
+from headwater.core.settings import InferenceSettings, Settings
 from headwater.services.kit.application import compose
 from headwater.services.kit.asgi import Door
 from headwater.services.kit.runtime import ProcessRuntime
@@ -34,9 +34,10 @@ class Process:
 async def running(
     home: Path, control: FakeControl, *create: Callable[[ProcessRuntime], Service], journal: MemoryJournal | None = None
 ) -> AsyncIterator[Process]:
-    """Run a process through its whole life."""
+    """Run a process through its whole life. Predictions are logged in it: a sidecar would not see its journal."""
     journal = journal or MemoryJournal()
-    runtime = ProcessRuntime(Settings(home=home), journal=journal, lake=MemoryLake())
+    settings = Settings(home=home, inference=InferenceSettings(sidecar=False))
+    runtime = ProcessRuntime(settings, journal=journal, lake=MemoryLake())
     runtime.home.prepare()
     services = [make(runtime) for make in create]
     door = compose(runtime, services, transport=control.transport())
