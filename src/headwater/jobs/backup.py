@@ -1,7 +1,7 @@
 """A copy of a home that runs, and a home from a copy.
 
 The order makes the parts fit. What is read later may know more than what was read before, and that must never hurt:
-configurations before the control database that numbers them, the online features before the rows they are made of, the
+configurations before the control database that numbers them, online features and profiles before their rows, the
 journal before the lake, whose tables are copied at the version that has no row beyond the journal's, and the control
 database before the artifacts that it names.
 """
@@ -90,9 +90,13 @@ def make_backup(sources: Sources, target: Path, said: Said) -> Backup:
         copy = Home(folder)
         copy.prepare()
         _copy_secrets(sources.home, copy)
-        for store in sorted(sources.home.online.glob("*.sqlite3")):
-            copy.online.mkdir(exist_ok=True, mode=0o700)
-            said("features", _copy_database(store, copy.online / store.name))
+        for folder_there, folder_here in (
+            (sources.home.online, copy.online),
+            (sources.home.monitoring, copy.monitoring),
+        ):
+            for store in sorted(folder_there.glob("*.sqlite3")):
+                folder_here.mkdir(exist_ok=True, mode=0o700)
+                said(folder_here.name, _copy_database(store, folder_here / store.name))
         said("journal", _copy_database(sources.journal, copy.journal / JOURNAL_FILE))
         position = JournalPosition("", {})
         if sources.journal.exists():
