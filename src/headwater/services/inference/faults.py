@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -44,6 +44,17 @@ class ExactReader:
         Raises:
             HeadwaterError: ``input_invalid`` with every bad row, ``malformed_body``, ``empty_body``, ``too_many_rows``.
         """
+        values, faults, _total = self.read_partly(body)
+        if faults:
+            raise input_invalid(faults)
+        return values
+
+    def read_partly(self, body: bytes) -> tuple[Sequence[tuple[Any, ...]], dict[int, Sequence[FieldError]], int]:
+        """Return the good rows' values, what is wrong with the others by number, and how many rows there were.
+
+        Raises:
+            HeadwaterError: ``malformed_body``, ``empty_body``, ``too_many_rows``, or ``input_invalid`` without rows.
+        """
         member, raws = self._split(body)
         faults: dict[int, Sequence[FieldError]] = {}
         objects: dict[int, bytes] = {}
@@ -52,10 +63,7 @@ class ExactReader:
                 objects[index] = raw
             elif errors := self._name_values(raw, index, objects):
                 faults[index] = errors
-        values = self._check(objects, faults)
-        if faults:
-            raise input_invalid(faults)
-        return values
+        return self._check(objects, faults), faults, len(raws)
 
     def _split(self, body: bytes) -> tuple[str, list[bytes]]:
         """Return which member the body has, and the text of each row."""
@@ -92,7 +100,7 @@ class ExactReader:
             return [FieldError("type_mismatch", "", f"a row of 'inputs' must be an array of {count} values", "array")]
         if len(values) < count:
             missing = self._names[len(values) :]
-            return [FieldError("missing_field", _pointer(name), "is required") for name in missing[:20]]
+            return [FieldError("missing_field", pointer(name), "is required") for name in missing[:20]]
         if len(values) > count:
             message = f"the row has {len(values)} values, and the signature {count}"
             return [FieldError("unknown_field", f"/{count}", message)]
@@ -140,9 +148,7 @@ def _find_constants(document: dict[str, Any], names: Sequence[str]) -> dict[int,
     for index, row in enumerate(rows if isinstance(rows, list) else ()):
         pairs = row.items() if isinstance(row, dict) else zip(names, row, strict=False) if isinstance(row, list) else ()
         errors = [
-            FieldError(
-                "type_mismatch", _pointer(name), f"{value.literal} is not a JSON number", "number", value.literal
-            )
+            FieldError("type_mismatch", pointer(name), f"{value.literal} is not a JSON number", "number", value.literal)
             for name, value in pairs
             if isinstance(value, _NotJson)
         ]
@@ -151,7 +157,7 @@ def _find_constants(document: dict[str, Any], names: Sequence[str]) -> dict[int,
     return faults
 
 
-def input_invalid(faults: dict[int, Sequence[FieldError]]) -> HeadwaterError:
+def input_invalid(faults: Mapping[int, Sequence[FieldError]]) -> HeadwaterError:
     """Return the error for bad rows, by row number: all of them counted, the first hundred in full."""
     numbers = sorted(faults)
     first = faults[numbers[0]][0]
@@ -169,5 +175,6 @@ def input_invalid(faults: dict[int, Sequence[FieldError]]) -> HeadwaterError:
     )
 
 
-def _pointer(name: str) -> str:
+def pointer(name: str) -> str:
+    """Return the JSON Pointer to a field of a row."""
     return "/" + name.replace("~", "~0").replace("/", "~1")

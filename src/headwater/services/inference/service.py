@@ -12,13 +12,22 @@ from prometheus_client.registry import Collector
 
 from headwater.core.snapshot import Snapshot
 from headwater.engines.blobs import open_blobs
+from headwater.services.inference.features import LazyFetcher
 from headwater.services.inference.handler import PredictHandler
-from headwater.services.inference.log import PredictionLog
-from headwater.services.inference.models import CompiledModels, compile_models, load_model
+from headwater.services.inference.health import forget_unrouted
+from headwater.services.inference.log import make_log
+from headwater.services.inference.metrics import InferenceMetrics
+from headwater.services.inference.models import CompiledModels, Loader
+from headwater.services.inference.oip import OipHandler
+from headwater.services.inference.oip_routes import oip_router
+from headwater.services.inference.pipeline import Pipeline
+from headwater.services.inference.readers import Fetching
 from headwater.services.inference.routes import model_paths, model_router
+from headwater.services.inference.version import ServedVersion
 from headwater.services.kit.service import Caller, HotHandler, Runtime
 
 RETRY_SECONDS: Final = 5.0
+DRAIN_SECONDS: Final = 0.2
 
 
 class InferenceService:
@@ -26,27 +35,43 @@ class InferenceService:
 
     name = "inference"
 
-    def __init__(self, runtime: Runtime) -> None:
-        """Prepare; ``start`` begins to log."""
+    def __init__(self, runtime: Runtime, *, fetcher: Fetching | None = None) -> None:
+        """Prepare; ``start`` begins to log. Features come from ``fetcher``, by default from the online store."""
         self._runtime = runtime
-        self._blobs = open_blobs(runtime.settings)
-        self._log = PredictionLog(runtime.committer)
-        self._handler = PredictHandler(runtime, self._log, self.name)
+        self._metrics = InferenceMetrics()
+        self._loader = Loader(open_blobs(runtime.settings), runtime.settings.inference, self._metrics)
+        self._log = make_log(runtime)
+        self._own_fetcher = LazyFetcher(runtime.settings)
+        self._pipeline = Pipeline(runtime, self._log, self.name, self._metrics)
+        self._handler = PredictHandler(self._pipeline, fetcher or self._own_fetcher)
+        self._oip = OipHandler(runtime, self._pipeline, self.name)
         self._retries: asyncio.Task[None] | None = None
+        self._drains: set[asyncio.Task[None]] = set()
 
     def compile(self, snapshot: Snapshot, previous: Any | None) -> CompiledModels:
         """Load the models of a snapshot, keeping what is loaded already."""
-        return compile_models(snapshot, previous, self._blobs)
+        return self._loader.compile(snapshot, previous)
+
+    def release(self, compiled: Any) -> None:
+        """Let go of versions that only ``compiled`` has, once its last request has ended."""
+        for environment in self._runtime.environments.values():
+            forget_unrouted(environment.compiled[self.name])
+        compiled.retire(self._drain)
 
     def router(self) -> APIRouter:
         """Return the documented routes."""
-        return model_router(self._runtime, self._handler, self.name)
+        router = APIRouter()
+        router.include_router(model_router(self._runtime, self._handler, self.name))
+        router.include_router(oip_router(self._oip))
+        return router
 
     def hot_routes(self) -> Mapping[tuple[str, str], HotHandler]:
         """Return the prediction routes."""
         return {
             ("POST", "/v1/models/{model}/predict"): self._handler,
             ("POST", "/v1/models/{model}/versions/{version}/predict"): self._handler,
+            ("POST", "/v2/models/{model}/infer"): self._oip.infer,
+            ("POST", "/v2/models/{model}/versions/{version}/infer"): self._oip.infer,
         }
 
     def internal_router(self) -> APIRouter | None:
@@ -59,7 +84,7 @@ class InferenceService:
 
     def collectors(self) -> Sequence[Collector]:
         """Return the service's metrics."""
-        return (self._log.logged, self._log.dropped)
+        return (self._metrics, *self._log.collectors())
 
     async def start(self) -> None:
         """Begin to log, and to try again what could not be loaded."""
@@ -67,24 +92,37 @@ class InferenceService:
         self._retries = asyncio.create_task(self._retry(), name="model-retries")
 
     async def stop(self) -> None:
-        """Make durable what was predicted."""
-        if self._retries is not None:
-            self._retries.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._retries
+        """Make durable what was predicted, and let go of what runs models."""
+        await self._pipeline.shadows.stop()
+        for task in (self._retries, *self._drains):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
         await self._log.stop()
+        self._own_fetcher.close()
+        await asyncio.to_thread(self._loader.close)
 
     def problems(self) -> Sequence[str]:
         """Return nothing: what cannot be loaded is a degradation, the rest serves."""
         return ()
 
     def degradations(self) -> Sequence[str]:
-        """Return each version that could not be loaded."""
-        return [
+        """Return each version that could not be loaded, and what keeps predictions from being logged."""
+        faults = [
             f"environment {environment.id}: {fault}"
             for environment in self._runtime.environments.values()
             for fault in environment.compiled[self.name].faults()
         ]
+        return [*faults, self._log.problem] if self._log.problem else faults
+
+    def _drain(self, compiled: CompiledModels) -> None:
+        """Close what nothing holds any more."""
+        for version in self._loader.drop(compiled):
+            if version.is_async:
+                task = asyncio.get_running_loop().create_task(_close_idle(version), name="model-drain")
+                self._drains.add(task)
+                task.add_done_callback(self._drains.discard)
 
     async def _retry(self) -> None:
         """Load what could not be loaded, once its artifact is there."""
@@ -94,6 +132,13 @@ class InferenceService:
                 compiled: CompiledModels = environment.compiled[self.name]
                 for name, model in list(compiled.models.items()):
                     if model.faults:
-                        again = await asyncio.to_thread(load_model, model.spec, model, self._blobs)
+                        again = await asyncio.to_thread(self._loader.load, environment.id, model.spec, model)
                         # A newer snapshot has an object of its own, so this can only ever mend the one it read.
                         compiled.models[name] = again
+
+
+async def _close_idle(version: ServedVersion) -> None:
+    """Close a version once nothing runs in it any more: runs outlive those who have stopped waiting for them."""
+    while not version.batcher.is_idle:  # noqa: ASYNC110 - it is a queue's, and has no event
+        await asyncio.sleep(DRAIN_SECONDS)
+    await asyncio.to_thread(version.close)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Annotated, Any, Final
 
@@ -10,29 +11,37 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from headwater.contracts.model import Contract, Field, LogicalType
-from headwater.contracts.rows import Validator
+from headwater.contracts.rows import FieldError, Validator
+from headwater.contracts.spec import contract_to_spec
 from headwater.contracts.validate import compile_contract
+from headwater.services.inference.batch import Row
 from headwater.services.inference.faults import ExactReader
 
 MAX_ROWS: Final = 1_000
-Row = tuple[Any, ...]
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+Faults = Mapping[int, Sequence[FieldError]]
 
 
 class Signature:
     """The compiled inputs of a model version.
 
     ``read`` takes what msgspec can vouch for; all else goes to ``read_exactly``, which asks the contract itself.
-    Values beyond ``2**53`` pass ``read`` and must be asked about by whoever sees them in a matrix.
+    Values beyond ``2**53`` pass ``read`` and must be asked about by whoever sees them in a matrix. Signatures with
+    the same ``key`` read the same rows.
     """
 
     def __init__(self, contract: Contract) -> None:
         """Compile the inputs."""
         self.contract = contract
         self.names = tuple(field.name for field in contract.fields)
+        self.key = json.dumps(contract_to_spec(contract), sort_keys=True, default=str)
         validator = compile_contract(contract)
         self._exact = ExactReader(validator, MAX_ROWS)
-        self._decode = _body_decoder(validator, self.names)
+        by_position = _positional_type(validator, self.names)
+        self._decode = _body_decoder(validator, by_position)
+        self._by_name: Any = list[validator.row_type]  # type: ignore[name-defined] # made at run time
+        self._by_position: Any = list[by_position]  # type: ignore[valid-type]
         self._values = _values_getter(self.names)
         self._is_settled_by_columns = any(map(_needs_columns, contract.fields))
 
@@ -42,17 +51,22 @@ class Signature:
         Raises:
             HeadwaterError: as ``read_exactly`` does.
         """
+        rows = self.read_quickly(body)
+        return self.read_exactly(body) if rows is None else rows
+
+    def read_quickly(self, body: bytes) -> Sequence[Row] | None:
+        """Return the rows of a body, or None where only ``read_exactly`` can tell."""
         if self._is_settled_by_columns:
-            return self.read_exactly(body)
+            return None
         try:
             decoded = self._decode(body)
         except UNREADABLE:
-            return self.read_exactly(body)
+            return None
         rows, inputs = decoded.rows, decoded.inputs
         if rows is UNSET and inputs is not UNSET:
             rows = inputs
         elif rows is UNSET or inputs is not UNSET:
-            return self.read_exactly(body)
+            return None
         values = self._values
         return [values(row) for row in rows]
 
@@ -64,13 +78,40 @@ class Signature:
         """
         return self._exact.read(body)
 
+    def read_partly(self, body: bytes) -> tuple[Sequence[Row], Faults, int]:
+        """Return the good rows of a body, what is wrong with the others by number, and how many there were.
 
-def _body_decoder(validator: Validator, names: Sequence[str]) -> Callable[[bytes], Any]:
-    """Return the decoder of ``{"rows": [{…}]}`` and ``{"inputs": [[…]]}``."""
+        Raises:
+            HeadwaterError: ``malformed_body``, ``empty_body``, ``too_many_rows``, or ``input_invalid`` without rows.
+        """
+        return self._exact.read_partly(body)
+
+    def read_values(self, rows: Sequence[Any], member: str) -> Sequence[Row]:
+        """Return rows of plain values, by name (``member`` rows) or in signature order (``member`` inputs).
+
+        Raises:
+            HeadwaterError: as ``read_exactly`` does.
+        """
+        if not self._is_settled_by_columns:
+            try:
+                typed = msgspec.convert(rows, self._by_name if member == "rows" else self._by_position)
+            except UNREADABLE:
+                pass
+            else:
+                values = self._values
+                return [values(row) for row in typed]
+        return self._exact.read(msgspec.json.encode({member: rows}))
+
+
+def _positional_type(validator: Validator, names: Sequence[str]) -> type[Any]:
     types = {item.name: item.type for item in msgspec.structs.fields(validator.row_type)}
-    by_position = msgspec.defstruct(
+    return msgspec.defstruct(
         "Inputs", [(name, types[name]) for name in names], array_like=True, forbid_unknown_fields=True, gc=False
     )
+
+
+def _body_decoder(validator: Validator, by_position: type[Any]) -> Callable[[bytes], Any]:
+    """Return the decoder of ``{"rows": [{…}]}`` and ``{"inputs": [[…]]}``."""
     bounds = Meta(min_length=1, max_length=MAX_ROWS)
     body = msgspec.defstruct(
         "Body",

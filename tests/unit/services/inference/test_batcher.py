@@ -10,8 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from headwater.core.errors import HeadwaterError
-from headwater.services.inference import batcher as module
-from headwater.services.inference.batcher import Doubtful, MicroBatcher, json_texts
+from headwater.core.snapshot import ServingSpec
+from headwater.services.inference.batch import Inputs, Row, json_texts
+from headwater.services.inference.batcher import Doubtful, MicroBatcher
 
 
 class Doubling:
@@ -36,6 +37,10 @@ class Doubling:
         raise NotImplementedError
 
 
+def rows(*values: Row, is_exact: bool = False) -> Inputs:
+    return Inputs(values, is_exact=is_exact)
+
+
 @pytest.fixture
 def executor() -> Doubling:
     return Doubling()
@@ -43,7 +48,7 @@ def executor() -> Doubling:
 
 async def test_requests_of_one_turn_share_a_run_and_get_their_own_rows(executor: Doubling) -> None:
     batcher = MicroBatcher(executor)
-    shares = await asyncio.gather(*(batcher.submit([(index,), (index + 0.5,)]) for index in range(10)))
+    shares = await asyncio.gather(*(batcher.submit(rows((index,), (index + 0.5,))) for index in range(10)))
     assert executor.runs == [20]
     for index, share in enumerate(shares):
         assert share.batch.outputs[0][share.start : share.stop].tolist() == [index * 2, index * 2 + 1]
@@ -52,42 +57,38 @@ async def test_requests_of_one_turn_share_a_run_and_get_their_own_rows(executor:
 async def test_a_lone_request_runs_without_waiting(executor: Doubling) -> None:
     batcher = MicroBatcher(executor)
     began = time.monotonic()
-    await batcher.submit([(1,)])
+    await batcher.submit(rows((1,)))
     assert time.monotonic() - began < 0.05
 
 
-async def test_a_batch_has_bounds_and_the_rest_is_the_next_one(
-    executor: Doubling, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "MAX_BATCH_ROWS", 4)
-    batcher = MicroBatcher(executor)
-    await asyncio.gather(*(batcher.submit([(1,)] * 3) for _ in range(3)), batcher.submit([(1,)] * 9))
+async def test_a_batch_has_bounds_and_the_rest_is_the_next_one(executor: Doubling) -> None:
+    batcher = MicroBatcher(executor, ServingSpec(max_batch_rows=4))
+    await asyncio.gather(*(batcher.submit(rows(*[(1,)] * 3)) for _ in range(3)), batcher.submit(rows(*[(1,)] * 9)))
     assert executor.runs == [3, 3, 3, 9]
 
 
 async def test_only_the_request_that_breaks_the_model_fails(executor: Doubling) -> None:
     executor.fails_at = 13
     batcher = MicroBatcher(executor)
-    futures = [batcher.submit([(value,)]) for value in (1, 13, 2)]
+    futures = [batcher.submit(rows((value,))) for value in (1, 13, 2)]
     results = await asyncio.gather(*futures, return_exceptions=True)
     assert [isinstance(result, HeadwaterError) for result in results] == [False, True, False]
 
 
 async def test_who_no_longer_waits_is_not_run(executor: Doubling) -> None:
     batcher = MicroBatcher(executor)
-    late = batcher.submit([(1,)], deadline=time.monotonic() - 1)
-    gone = batcher.submit([(2,)])
+    late = batcher.submit(rows((1,)), deadline=time.monotonic() - 1)
+    gone = batcher.submit(rows((2,)))
     gone.cancel()
-    await batcher.submit([(3,)])
+    await batcher.submit(rows((3,)))
     with pytest.raises(HeadwaterError, match="deadline"):
         await late
     assert executor.runs == [1]
 
 
-async def test_the_queue_is_full_at_its_bound_and_empties(executor: Doubling, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_WAITING_ROWS", 3)
-    batcher = MicroBatcher(executor)
-    future = batcher.submit([(1,)] * 3)
+async def test_the_queue_is_full_at_its_bound_and_empties(executor: Doubling) -> None:
+    batcher = MicroBatcher(executor, ServingSpec(max_waiting_rows=3))
+    future = batcher.submit(rows(*[(1,)] * 3))
     assert batcher.is_full
     await future
     assert not batcher.is_full
@@ -96,12 +97,13 @@ async def test_the_queue_is_full_at_its_bound_and_empties(executor: Doubling, mo
 @pytest.mark.parametrize("value", [2.0**53, -(2.0**60), 1e300])
 async def test_large_numbers_are_doubted_until_they_were_checked(executor: Doubling, value: float) -> None:
     batcher = MicroBatcher(executor)
-    doubted, fine = batcher.submit([(value,)]), batcher.submit([(2.0**53 - 1,)])
+    doubted, fine = batcher.submit(rows((value,))), batcher.submit(rows((2.0**53 - 1,)))
     with pytest.raises(Doubtful):
         await doubted
     await fine
     if value < 1e38:
-        assert (await batcher.submit([(value,)], is_exact=True)).batch.outputs[0][0] == np.float32(value) * 2
+        share = await batcher.submit(rows((value,), is_exact=True))
+        assert share.batch.outputs[0][0] == np.float32(value) * 2
 
 
 def test_outputs_become_json_of_their_shortest_digits() -> None:

@@ -21,7 +21,7 @@ from headwater.contracts.model import Field, LogicalType
 from headwater.core.errors import HeadwaterError
 from headwater.core.home import Home
 from headwater.core.settings import Settings
-from headwater.core.snapshot import ModelSpec, OutputSpec, RouteSpec
+from headwater.core.snapshot import ModelSpec, OutputSpec, RouteSpec, ServingSpec
 from headwater.engines.blobs import open_blobs
 from headwater.services import inference
 from headwater.services.inference import service as service_module
@@ -361,12 +361,11 @@ async def test_a_deadline_that_is_no_number_is_refused(fleet: Fleet, settings: S
     assert (await fleet.predict(**{"hw-timeout-ms": "500"})).status_code == 200
 
 
-async def test_a_full_queue_sheds_before_the_body_is_read(
-    fleet: Fleet, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await fleet.deploy(make_model(make_version(settings)))
-    monkeypatch.setattr("headwater.services.inference.batcher.MAX_WAITING_ROWS", 0)
-    reply = await fleet.predict(b"not even JSON", url="/v1/models/delay/versions/1/predict")
+@pytest.mark.parametrize("url", [URL, "/v1/models/delay/versions/1/predict"])
+async def test_a_full_queue_sheds_before_the_body_is_read(fleet: Fleet, settings: Settings, url: str) -> None:
+    serving = ServingSpec(max_waiting_rows=0)
+    await fleet.deploy(make_model(make_version(settings)).model_copy(update={"serving": serving}))
+    reply = await fleet.predict(b"not even JSON", url=url)
     assert (reply.status_code, reply.json()["code"]) == (503, "overloaded")
     assert reply.headers["retry-after"] == "1"
 

@@ -1,0 +1,119 @@
+"""Tensors of a request as the rows of a signature: one for each input, or one matrix for inputs of numbers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import numpy as np
+
+from headwater.contracts.model import Field, LogicalType
+from headwater.core.errors import HeadwaterError
+from headwater.services.inference.batch import Inputs
+from headwater.services.inference.oip_codec import BYTES, InferRequest, Tensor
+from headwater.services.inference.tabular import Column
+from headwater.services.inference.version import ServedVersion
+
+MATRIX: Final = "inputs"
+_THREAD_FROM_ROWS: Final = 256
+_NUMBERS: Final = ("FP", "INT", "UINT")
+_ACCEPTED: Final = {
+    LogicalType.NUMBER: _NUMBERS,
+    LogicalType.INTEGER: _NUMBERS,
+    LogicalType.BOOLEAN: ("BOOL",),
+    LogicalType.STRING: (BYTES,),
+}
+
+
+class TensorReader:
+    """Reads the tensors of a request."""
+
+    def __init__(self, request: InferRequest) -> None:
+        """Read ``request``."""
+        self._request = request
+
+    async def read(self, version: ServedVersion) -> Inputs:
+        """Return the rows; raises ``input_invalid`` naming the tensor and, where it is one row's fault, the row."""
+        self._check_outputs(version)
+        inputs = self._request.inputs
+        names = version.signature.names
+        if len(inputs) == 1 and inputs[0].name == MATRIX and MATRIX not in names:
+            return await self._read_matrix(version, inputs[0])
+        columns: dict[str, Column] = {}
+        fields = {field.name: field for field in version.signature.contract.fields}
+        for tensor in inputs:
+            field = fields.get(tensor.name)
+            if field is None:
+                raise _unknown(tensor.name, version)
+            if tensor.name in columns:
+                raise HeadwaterError("input_invalid", f"input {tensor.name!r} is there twice")
+            columns[tensor.name] = _column(field, tensor)
+        counts = {name: len(column) for name, column in columns.items()}
+        if len(set(counts.values())) > 1:
+            shown = ", ".join(f"{name!r} {count}" for name, count in list(counts.items())[:5])
+            raise HeadwaterError("input_invalid", f"the inputs have not the same number of rows: {shown}")
+        return await _read(version.tables.read_columns, columns, next(iter(counts.values())))
+
+    async def reread(self, version: ServedVersion) -> Inputs:
+        """Return the rows, which are exact already."""
+        return await self.read(version)
+
+    def entity_key(self) -> bytes | None:
+        """Return None: tensors name no entity."""
+        return None
+
+    async def _read_matrix(self, version: ServedVersion, tensor: Tensor) -> Inputs:
+        width = len(version.signature.names)
+        if not version.tables.is_numeric:
+            raise HeadwaterError(
+                "input_invalid",
+                f"input {tensor.name!r}: inputs with text cannot be one matrix",
+                hint=f"send one tensor for each of {', '.join(version.signature.names)}",
+            )
+        if len(tensor.shape) != 2 or tensor.shape[1] != width:  # noqa: PLR2004 - rows and columns
+            raise HeadwaterError(
+                "input_invalid", f"input {tensor.name!r}: its shape is {list(tensor.shape)} and must be [rows, {width}]"
+            )
+        if tensor.datatype in {BYTES, "BOOL"}:
+            raise HeadwaterError("input_invalid", f"input {tensor.name!r}: a matrix must be FP, INT or UINT")
+        values = tensor.values
+        if not isinstance(values, np.ndarray):
+            row = next(at for at, value in enumerate(values) if value is None) // width
+            raise HeadwaterError("input_invalid", f"input {tensor.name!r} row {row}: null is no {tensor.datatype}")
+        return await _read(version.tables.read_matrix, values.reshape(-1, width), tensor.shape[0])
+
+    def _check_outputs(self, version: ServedVersion) -> None:
+        known = {output.name for output in version.spec.outputs}
+        for name, _is_binary in self._request.outputs or ():
+            if name not in known:
+                raise HeadwaterError(
+                    "input_invalid", f"there is no output {name[:80]!r}, only {', '.join(sorted(known))}"
+                )
+
+
+async def _read(read: Any, values: Any, rows: int) -> Inputs:
+    """Read a small table at once and a large one in a thread: what is wrong with it may take long to say."""
+    inputs: Inputs = read(values) if rows <= _THREAD_FROM_ROWS else await asyncio.to_thread(read, values)
+    return inputs
+
+
+def _column(field: Field, tensor: Tensor) -> Column:
+    if not tensor.datatype.startswith(_ACCEPTED[field.type]):
+        accepted = ", ".join(_ACCEPTED[field.type])
+        raise HeadwaterError(
+            "input_invalid", f"input {tensor.name!r} is {field.type} and takes {accepted}, not {tensor.datatype}"
+        )
+    shape = list(tensor.shape)
+    if len(shape) not in (1, 2) or (len(shape) == 2 and shape[1] != 1):  # noqa: PLR2004 - rows, perhaps by one
+        raise HeadwaterError(
+            "input_invalid", f"input {tensor.name!r}: its shape is {shape} and must be [rows] or [rows, 1]"
+        )
+    return tensor.values
+
+
+def _unknown(name: str, version: ServedVersion) -> HeadwaterError:
+    names = version.signature.names
+    hint = f"it takes {', '.join(names)}"
+    if version.tables.is_numeric and MATRIX not in names:
+        hint += f", or all of them as one matrix named {MATRIX!r}"
+    return HeadwaterError("input_invalid", f"there is no input {name[:80]!r}", hint=hint)

@@ -1,0 +1,66 @@
+"""The JSON replies of one version, from templates made once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+
+from headwater.core.snapshot import OutputSpec
+from headwater.services.inference.batch import Share
+from headwater.services.inference.faults import input_invalid
+
+_NULL_WARNING: Final = b'"an output is not a finite number and is shown as null"'
+
+
+class JsonReplies:
+    """Writes the replies of a version."""
+
+    def __init__(self, model: str, number: int, outputs: Sequence[OutputSpec]) -> None:
+        """Make the templates."""
+        members = ",".join(json.dumps(output.name).replace("%", "%%") + ":%b" for output in outputs)
+        self._prediction = ('{"id":"%b","outputs":{' + members + "}}").encode()
+        self._head = f'{{"model":{json.dumps(model)},"version":{number},"route":"'.encode()
+
+    def write(
+        self,
+        route: str,
+        ids: Sequence[str],
+        share: Share,
+        *,
+        faults: Mapping[int, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> bytes:
+        """Return the text of a reply.
+
+        Args:
+            route: why this version answers.
+            ids: an identifier for each prediction.
+            share: the outputs.
+            faults: rows that are answered with null, by number.
+            extra: further members.
+        """
+        batch = share.batch
+        columns = [column[share.start : share.stop] for column in batch.texts]
+        template = self._prediction
+        predictions = [template % values for values in zip([name.encode() for name in ids], *columns, strict=True)]
+        warnings = []
+        if batch.has_nulls and not batch.is_finite(share.start, share.stop):
+            warnings.append(_NULL_WARNING)
+        tail = b""
+        if faults:
+            for row in sorted(faults):
+                predictions.insert(row, b"null")
+            warnings.append(orjson.dumps(f"{len(faults)} of {len(predictions)} rows are bad and answered with null"))
+            tail = b"," + orjson.dumps(input_invalid(faults).extra)[1:-1]
+        if extra:
+            tail += b"," + orjson.dumps(extra, option=orjson.OPT_NON_STR_KEYS)[1:-1]
+        return b'%b%b","predictions":[%b],"warnings":[%b]%b}' % (
+            self._head,
+            route.encode(),
+            b",".join(predictions),
+            b",".join(warnings),
+            tail,
+        )
