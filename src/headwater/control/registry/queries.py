@@ -32,6 +32,11 @@ class Share:
         """Return whether requests that name no version reach it, so that its weight counts."""
         return self.role in _ANSWERS
 
+    @property
+    def percent(self) -> str:
+        """Return the weight for people."""
+        return f"{self.weight_bps / 100:g} %"
+
     def plain(self) -> dict[str, object]:
         """Return it as rollouts keep it."""
         return {"version": self.version.number, "role": str(self.role), "weight_bps": self.weight_bps}

@@ -20,6 +20,7 @@ from tests.builders.control import (
 )
 from tests.builders.onnx_models import linear
 from tests.builders.projects import DELAY_MODEL, WORST, flights, resources
+from tests.builders.registry import make_version
 from tests.fakes.data_plane import FakeServices, no_services, quarantine_group, services
 
 from headwater.control import configuration
@@ -34,6 +35,7 @@ from headwater.control.console.templatetags.visible import visible
 from headwater.control.identity.actions import change_staff
 from headwater.control.kit.actions import SYSTEM, Actor
 from headwater.control.orgs.models import Environment, Organization, Project
+from headwater.control.registry.actions import approve_version
 from headwater.control.registry.admin import PromoteForm
 from headwater.control.registry.models import Model
 from headwater.control.snapshots.models import SnapshotAck
@@ -234,6 +236,60 @@ def test_datasets_endpoints_and_models_are_decided_upon(operator: Client, stocke
         url = reverse("admin:registry_model_decide", args=[model.pk, 1, verb])
         text_of(operator, url)
         assert operator.post(url, {"reason": "good", **values}).status_code == 302
+
+
+def test_a_models_traffic_is_moved_and_taken_back_from_the_admin(
+    operator: Client, stocked: Environment, owner: Actor
+) -> None:
+    model = Model.objects.for_org(stocked.org).get()
+    make_version(model, "b", owner)
+
+    def decide(number: int, verb: str, **values: object) -> str:
+        url = reverse("admin:registry_model_decide", args=[model.pk, number, verb])
+        assert text_of(operator, url)
+        reply = operator.post(url, {"reason": f"to {verb}", "environment": stocked.pk, **values}, follow=True)
+        return reply.content.decode()
+
+    assert "delay v2 is canary in air/dev." in decide(2, "route", role="canary", percent="10")
+    page = text_of(operator, reverse("admin:registry_model_change", args=[model.pk]))
+    for text in ("90 %", "10 %", "champion", "canary", "@challenger", "to route", "Roll back"):
+        assert text in page
+    rollback = reverse("admin:registry_model_rollback", args=[model.pk])
+    assert "selected>air/dev" in text_of(operator, f"{rollback}?environment=dev")
+    operator.post(rollback, {"environment": stocked.pk, "reason": "too slow"})
+    assert [route.version for route in newest_snapshot(stocked).models["delay"].routes] == [1]
+    assert "delay v2 is @stable." in decide(2, "alias", alias="stable")
+    assert "fails license, training_data" in decide(1, "check")
+    assert "is in use" in decide(2, "archive")
+    rules = reverse("admin:registry_model_rules", args=[model.pk])
+    refused = operator.post(rules, {"environment": stocked.pk, "rules": '{"max_speed": 1}', "reason": ""})
+    assert "rules.max_speed" in refused.content.decode()
+    operator.post(rules, {"environment": stocked.pk, "rules": '{"max_concurrency": 5}', "reason": "small"})
+    assert newest_snapshot(stocked).models["delay"].serving.max_concurrency == 5
+    assert "max concurrency: 5" in text_of(operator, reverse("admin:registry_model_change", args=[model.pk]))
+    (event,) = events(stocked.org, "registry.version.rolled_back")
+    assert (event.actor_label, event.reason) == ("root@example.com", "too slow")
+
+
+def test_a_versions_page_tells_all_about_it_and_shows_text_as_it_is(
+    operator: Client, stocked: Environment, owner: Actor
+) -> None:
+    model = Model.objects.for_org(stocked.org).get()
+    version = make_version(
+        model, "b", owner, card=EVIL, license="Apache-2.0", metrics={"auc": 0.71},
+        features=[{"field": "hour", "view": "weather", "feature": "temp"}],
+        training={"dataset": "flights", "version": 12, "code": "9f2c1d", "rows": 336_776},
+        inputs={"name": "delay", "version": "1", "fields": [{"name": "hour", "type": "number", "required": True}]},
+    )  # fmt: skip
+    approve_version(actor=SYSTEM, version=version, reason="looked at it", override=True)
+    page = text_of(operator, reverse("admin:registry_modelversion_change", args=[version.pk]))
+    told = (
+        "Apache-2.0", "auc 0.71", "weather.temp", "table version 12", "336,776", "9f2c1d", "looked at it", "approved",
+    )  # fmt: skip
+    for text in told:
+        assert text in page, text
+    assert EVIL not in page
+    assert "&lt;script&gt;" in page
 
 
 def test_an_account_is_made_with_its_role_or_not_at_all(environment: Environment) -> None:
