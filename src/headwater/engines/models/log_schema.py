@@ -32,6 +32,19 @@ OWN_FIELDS: Final = (
     # Which share of the predictions was logged when this one was.
     pa.field("sample_share", pa.float64()),
 )
+OUTCOME_SCHEMA: Final = pa.schema(
+    [
+        ("prediction_id", pa.string()),
+        ("output", pa.string()),  # null for the prediction as a whole
+        ("outcome_number", pa.float64()),  # true and false are 1 and 0
+        ("outcome_text", pa.string()),
+        ("observed_at", pa.timestamp("us", "UTC")),
+        ("reported_at", pa.timestamp("us", "UTC")),
+        ("principal_id", pa.string()),
+    ]
+)
+"""The columns of the dataset ``prediction_outcomes``: what became of predictions, the newest row of each counting."""
+
 _NUMBERS: Final = frozenset({LogicalType.INTEGER, LogicalType.NUMBER, LogicalType.DECIMAL})
 _OUTPUT_TYPES: Final = {
     "number": pa.float64(),
