@@ -11,7 +11,7 @@ import apsw
 from headwater.core.logging import get_logger
 from headwater.engines.journal.schema import connect, patience
 
-_AFTER_PAGES: Final = 2_048  # 32 MiB of log
+_AFTER_PAGES: Final = 4_096  # 32 MiB of log
 _PATIENCE_SECONDS: Final = 0.05  # commits wait as long for a reader that keeps the log from starting over
 
 logger = get_logger(__name__)

@@ -14,16 +14,11 @@ from headwater.engines.journal.protocol import (
     Counts,
     IdempotencyRecord,
     LedgerRow,
-    Receipt,
     Seal,
     Span,
     StoredBlock,
 )
 
-_RECEIPT: Final = """
-    SELECT r.id, s.name, r.principal_id, r.received_at_us, r.config_version, r.received, r.accepted, r.duplicate,
-        r.stale, r.quarantined, r.rejected, r.first_seq, r.last_seq, r.errors
-    FROM receipts r JOIN streams s ON s.id = r.stream_id"""
 _BACKLOG: Final = """
     SELECT s.name, s.unsealed_blocks, s.unsealed_rows, s.unsealed_bytes, oldest.id,
         (SELECT max(id) FROM blocks WHERE stream_id = s.id), oldest.oldest_at_us
@@ -60,19 +55,6 @@ def find_keys(connection: apsw.Connection, stream_id: int, keys: Sequence[bytes]
     """Return which row keys of a stream are known, with the content digest each was first seen with."""
     statement = "SELECT key, digest FROM row_keys WHERE stream_id = ? AND key = ?"
     return dict(connection.executemany(statement, [(stream_id, key) for key in keys]))
-
-
-def find_receipt(connection: apsw.Connection, receipt_id: str) -> Receipt | None:
-    """Return a receipt."""
-    rows = fetch(connection, f"{_RECEIPT} WHERE r.id = ?", (receipt_id,))
-    return _receipt(rows[0]) if rows else None
-
-
-def recent_receipts(connection: apsw.Connection, stream: str, limit: int) -> list[Receipt]:
-    """Return the newest receipts of a stream, newest first."""
-    order = "ORDER BY r.received_at_us DESC, r.number DESC LIMIT ?"
-    rows = fetch(connection, f"{_RECEIPT} WHERE s.name = ? {order}", (stream, limit))
-    return [_receipt(row) for row in rows]
 
 
 def find_seal(connection: apsw.Connection, stream: str, seq: int) -> Seal | None:
@@ -119,11 +101,3 @@ def unsealed_bytes(connection: apsw.Connection) -> int:
     """Return the payload bytes that wait to be sealed, over all streams."""
     total: int = connection.execute("SELECT coalesce(sum(unsealed_bytes), 0) FROM streams").get
     return total
-
-
-def _receipt(row: tuple[Any, ...]) -> Receipt:
-    identity, stream, principal, received_at_us, config_version, *counts = row[:11]
-    first_seq, last_seq, errors = row[11:]
-    return Receipt(
-        identity, stream, principal, received_at_us, config_version, Counts(*counts), first_seq, last_seq, errors
-    )

@@ -16,15 +16,17 @@ import apsw
 
 from headwater.core.errors import HeadwaterError
 from headwater.core.ids import new_uuid
+from headwater.engines.journal import receipts
 from headwater.engines.journal.faults import translated, unavailable
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+_PACKS_RECEIPTS_SINCE: Final = 2
 APPLICATION_ID: Final = 0x48574A4C  # "HWJL", so that tools and we recognise the file
-PAGE_BYTES: Final = 16_384
+PAGE_BYTES: Final = 8_192
 BUSY_SECONDS: Final = 10.0
 OLDEST_SQLITE: Final = 3_051_003
 
-_TABLES: Final = """
+_TABLES: Final = f"""
 CREATE TABLE journal (uuid TEXT NOT NULL);
 
 -- One row a stream. What is counted here survives the sealing and pruning of everything it counts.
@@ -65,25 +67,6 @@ CREATE TABLE seals (
     PRIMARY KEY (stream_id, through_seq)
 ) WITHOUT ROWID;
 
-CREATE TABLE receipts (
-    number INTEGER PRIMARY KEY,
-    id TEXT NOT NULL UNIQUE,
-    stream_id INTEGER NOT NULL,
-    principal_id TEXT NOT NULL,
-    received_at_us INTEGER NOT NULL,
-    config_version INTEGER NOT NULL,
-    received INTEGER NOT NULL,
-    accepted INTEGER NOT NULL,
-    duplicate INTEGER NOT NULL,
-    stale INTEGER NOT NULL,
-    quarantined INTEGER NOT NULL,
-    rejected INTEGER NOT NULL,
-    first_seq INTEGER,
-    last_seq INTEGER,
-    errors BLOB NOT NULL
-);
-CREATE INDEX receipts_of_stream ON receipts (stream_id, received_at_us);
-
 CREATE TABLE idempotency (
     number INTEGER PRIMARY KEY,
     scope BLOB NOT NULL UNIQUE,
@@ -115,11 +98,13 @@ CREATE TABLE ledger (
     rejected INTEGER NOT NULL,
     PRIMARY KEY (minute, stream_id, principal_id)
 ) WITHOUT ROWID;
+
+{receipts.TABLE}
 """
 
 
 def prepare(path: Path) -> str:
-    """Create the journal at ``path``, or check the one that is there; return its uuid.
+    """Create the journal at ``path``, or check the one that is there and bring it up to date; return its uuid.
 
     Raises:
         HeadwaterError: ``home_version`` when another format wrote it, ``journal_unavailable`` when it cannot be used.
@@ -196,7 +181,7 @@ def _check(connection: apsw.Connection, path: Path) -> None:
             f"{path} is not a Headwater journal",
             hint="point journal.url at another file, or move this one away",
         )
-    if found != FORMAT_VERSION:
+    if not 1 <= found <= FORMAT_VERSION:
         raise HeadwaterError(
             "home_version",
             f"the journal {path} has format {found}; this Headwater reads format {FORMAT_VERSION}",
@@ -207,7 +192,7 @@ def _check(connection: apsw.Connection, path: Path) -> None:
 
 
 def _identify(connection: apsw.Connection) -> str:
-    """Create the tables if there are none; return the journal's uuid."""
+    """Create the tables if there are none, bring those of an older format up to date; return the journal's uuid."""
     if not connection.pragma("user_version"):
         connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         connection.execute("PRAGMA journal_mode = WAL")
@@ -216,6 +201,10 @@ def _identify(connection: apsw.Connection) -> str:
             connection.execute(_TABLES)
             connection.execute("INSERT INTO journal VALUES (?)", (str(new_uuid()),))
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+    elif connection.pragma("user_version") < _PACKS_RECEIPTS_SINCE:
+        with connection:
+            receipts.take_over(connection)
             connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
     uuid: str = connection.execute("SELECT uuid FROM journal").get
     return uuid

@@ -12,7 +12,7 @@ import apsw
 
 from headwater.core.errors import HeadwaterError
 from headwater.core.settings import JournalSettings
-from headwater.engines.journal import reads
+from headwater.engines.journal import reads, receipts
 from headwater.engines.journal.checkpoint import Checkpointer
 from headwater.engines.journal.faults import translated
 from headwater.engines.journal.ledger import fold_oldest_day
@@ -91,12 +91,12 @@ class SqliteJournal:
     def find_receipt(self, receipt_id: str) -> Receipt | None:
         """Return a receipt."""
         with self._reading() as connection:
-            return reads.find_receipt(connection, receipt_id)
+            return receipts.find(connection, receipt_id)
 
     def recent_receipts(self, stream: str, *, limit: int) -> list[Receipt]:
         """Return the newest receipts of a stream, newest first."""
         with self._reading() as connection:
-            return reads.recent_receipts(connection, stream, limit)
+            return receipts.recent(connection, stream, limit)
 
     def find_seal(self, stream: str, seq: int) -> Seal | None:
         """Return the earliest seal that covers row ``seq``, or None while it is only in the journal."""
@@ -167,11 +167,10 @@ class SqliteJournal:
         with self._reading() as connection:
             streams = reads.fetch(connection, "SELECT id FROM streams")
         for (stream_id,) in streams:
-            age = (stream_id, receipts_before_us)
-            self._delete("receipts", "number", "stream_id = ? AND received_at_us < ?", age)
+            self._prune_receipts(stream_id, receipts_before_us)
             older = "stream_id = ? AND sealed_at_us < ? AND through_seq < "
             newest = "(SELECT max(through_seq) FROM seals WHERE stream_id = ?)"
-            self._delete("seals", "stream_id, through_seq", older + newest, (*age, stream_id))
+            self._delete("seals", "stream_id, through_seq", older + newest, (stream_id, receipts_before_us, stream_id))
         for stream, before_us in keys_before_us.items():
             where = "stream_id = (SELECT id FROM streams WHERE name = ?) AND seen_at_us < ?"
             self._delete("row_keys", "stream_id, key", where, (stream, before_us))
@@ -198,6 +197,12 @@ class SqliteJournal:
             with self._transaction() as connection:
                 connection.execute(statement, bindings)
                 deleted = connection.changes()
+
+    def _prune_receipts(self, stream_id: int, before_us: int) -> None:
+        reached: str | None = ""
+        while reached is not None:
+            with self._transaction() as connection:
+                reached = receipts.prune(connection, stream_id, reached, before_us)
 
     @contextmanager
     def _transaction(self) -> Iterator[apsw.Connection]:

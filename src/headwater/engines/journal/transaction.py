@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from operator import add
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import apsw
 import msgspec
 
-from headwater.engines.journal.protocol import Block, Counts, IdempotencyConflict, IdempotencyRecord, Receipt
+from headwater.engines.journal.protocol import Block, IdempotencyConflict, IdempotencyRecord, Receipt
 from headwater.engines.journal.reads import fetch, find_idempotency, find_keys
+from headwater.engines.journal.receipts import Parts, parts_of, put
 
-_ZERO: Final = (0, 0, 0, 0, 0, 0)
+_Six = tuple[int, int, int, int, int, int]
+_ZERO: Final[_Six] = (0, 0, 0, 0, 0, 0)
 
 _APPEND: Final = """
     INSERT INTO blocks (stream_id, first_seq, rows, payload_bytes, oldest_at_us, spans, payload)
@@ -24,10 +25,6 @@ _ADVANCE: Final = """
         stale = stale + ?, quarantined = quarantined + ?, rejected = rejected + ?,
         unsealed_blocks = unsealed_blocks + ?, unsealed_rows = unsealed_rows + ?, unsealed_bytes = unsealed_bytes + ?
     WHERE id = ?"""
-_RECEIPT: Final = """
-    INSERT INTO receipts (id, stream_id, principal_id, received_at_us, config_version, received, accepted, duplicate,
-        stale, quarantined, rejected, first_seq, last_seq, errors)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _LEDGER: Final = """
     INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET received = received + excluded.received, accepted = accepted + excluded.accepted,
@@ -48,7 +45,7 @@ class _Stream:
     blocks: int = 0
     rows: int = 0
     payload_bytes: int = 0
-    counts: tuple[int, ...] = field(default=_ZERO)
+    counts: _Six = _ZERO
 
 
 class SqliteTransaction:
@@ -60,7 +57,7 @@ class SqliteTransaction:
         self._executemany = connection.executemany
         self._connection = connection
         self._streams: dict[str, _Stream] = {}
-        self._ledger: dict[tuple[int, int, str], tuple[int, ...]] = defaultdict(lambda: _ZERO)
+        self._ledger: dict[tuple[int, int, str], list[_Six]] = defaultdict(list)
 
     @property
     def payload_bytes(self) -> int:
@@ -97,7 +94,15 @@ class SqliteTransaction:
 
     def put_receipts(self, receipts: Sequence[Receipt]) -> None:
         """Store receipts and add their counts to the ledger's minutes and the streams' totals."""
-        self._executemany(_RECEIPT, [self._receipt_row(receipt) for receipt in receipts])
+        packs: dict[int, list[Parts]] = defaultdict(list)
+        for receipt in receipts:
+            c = receipt.counts
+            counts = (c.received, c.accepted, c.duplicate, c.stale, c.quarantined, c.rejected)
+            stream_id = self._stream(receipt.stream).id
+            self._ledger[receipt.received_at_us // 60_000_000, stream_id, receipt.principal_id].append(counts)
+            packs[stream_id].append(parts_of(receipt, counts))
+        for stream_id, parts in packs.items():
+            put(self._connection, stream_id, parts)
 
     def put_idempotency(self, records: Sequence[IdempotencyRecord]) -> None:
         """Store outcomes; raises ``IdempotencyConflict`` when a scope is taken."""
@@ -112,26 +117,12 @@ class SqliteTransaction:
 
     def flush(self) -> None:
         """Write the gathered counters; nothing may be added after this."""
+        minutes = {where: _sum(counts) for where, counts in self._ledger.items()}
+        for stream in self._streams.values():
+            own = [counts for (_, stream_id, _), counts in minutes.items() if stream_id == stream.id]
+            stream.counts = _sum([_ZERO, *own])
         self._executemany(_ADVANCE, [self._stream_row(stream) for stream in self._streams.values()])
-        self._executemany(_LEDGER, [(*where, *counts) for where, counts in self._ledger.items()])
-
-    def _receipt_row(self, receipt: Receipt) -> tuple[object, ...]:
-        stream = self._stream(receipt.stream)
-        counts = _parts(receipt.counts)
-        stream.counts = _plus(stream.counts, counts)
-        where = (receipt.received_at_us // 60_000_000, stream.id, receipt.principal_id)
-        self._ledger[where] = _plus(self._ledger[where], counts)
-        return (
-            receipt.id,
-            stream.id,
-            receipt.principal_id,
-            receipt.received_at_us,
-            receipt.config_version,
-            *counts,
-            receipt.first_seq,
-            receipt.last_seq,
-            receipt.errors,
-        )
+        self._executemany(_LEDGER, [(*where, *counts) for where, counts in minutes.items()])
 
     def _stream_row(self, stream: _Stream) -> tuple[int, ...]:
         return (stream.next_seq, *stream.counts, stream.blocks, stream.rows, stream.payload_bytes, stream.id)
@@ -153,17 +144,9 @@ class SqliteTransaction:
         return stream
 
 
-def _parts(counts: Counts) -> tuple[int, ...]:
-    """Return the counts in the order of the columns."""
-    return (
-        counts.received,
-        counts.accepted,
-        counts.duplicate,
-        counts.stale,
-        counts.quarantined,
-        counts.rejected,
-    )
-
-
-def _plus(left: Iterable[int], right: Iterable[int]) -> tuple[int, ...]:
-    return tuple(map(add, left, right))
+def _sum(counts: Sequence[_Six]) -> _Six:
+    """Return the sums of counts."""
+    if len(counts) == 1:
+        return counts[0]
+    received, accepted, duplicate, stale, quarantined, rejected = map(sum, zip(*counts, strict=True))
+    return received, accepted, duplicate, stale, quarantined, rejected

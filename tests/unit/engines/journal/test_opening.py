@@ -40,11 +40,11 @@ def test_it_is_synced_at_every_commit_and_kept_in_large_pages(tmp_path: Path) ->
     with journal._transaction() as connection:
         assert connection.pragma("synchronous") == 2
         assert connection.pragma("journal_mode") == "wal"
-        assert connection.pragma("page_size") == 16_384
+        assert connection.pragma("page_size") == 8_192
     journal.close()
 
 
-@pytest.mark.parametrize(("version", "hint"), [(2, "newer"), (0, "run the Headwater")])
+@pytest.mark.parametrize(("version", "hint"), [(3, "newer"), (0, "run the Headwater")])
 def test_another_format_is_named_and_left_alone(tmp_path: Path, version: int, hint: str) -> None:
     path = tmp_path / "j.db"
     opened(path).close()
