@@ -18,12 +18,12 @@ from headwater.control.catalog.project import Project
 from headwater.control.orgs.models import Environment
 from headwater.control.registry.models import Deployment
 from headwater.core.snapshot import OutputSpec
-from headwater.core.streams import prediction_log
+from headwater.core.streams import OUTCOMES, prediction_log
 from headwater.engines.query.tables import SYSTEM_COLUMNS
 
 
 def table_schemas(environment: Environment, project: Project) -> Mapping[str, pa.Schema]:
-    """Return the schema of every dataset and prediction log, the project's declarations before what is there now."""
+    """Return the schema of every dataset, of prediction logs and outcomes; what the project declares comes first."""
     contracts: dict[str, Contract] = {}
     activations = Activation.objects.for_org(environment.org_id).filter(environment=environment)
     for activation in activations.select_related("dataset", "contract"):
@@ -42,9 +42,9 @@ def _prediction_logs(environment: Environment, project: Project) -> dict[str, pa
     )
     if not deployments and not project.models:
         return {}
-    from headwater.engines.models.log_schema import log_schema  # noqa: PLC0415 - loads the model runtime
+    from headwater.engines.models.log_schema import OUTCOME_SCHEMA, log_schema  # noqa: PLC0415 - loads numpy and more
 
-    logs: dict[str, pa.Schema] = {}
+    logs = {OUTCOMES: _with_system(OUTCOME_SCHEMA)}
     for deployment in deployments:
         version = deployment.version
         outputs = [OutputSpec.model_validate(output) for output in version.outputs]

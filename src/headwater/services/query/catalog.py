@@ -14,9 +14,9 @@ from headwater.contracts.spec import contract_from_spec
 from headwater.contracts.tabulation import accepted_schema
 from headwater.core.errors import HeadwaterError
 from headwater.core.snapshot import DatasetSpec, EndpointSpec, ModelSpec, ParameterSpec, Snapshot
-from headwater.core.streams import prediction_log, stream_name
+from headwater.core.streams import OUTCOMES, prediction_log, stream_name
 from headwater.engines.lake.protocol import TableState
-from headwater.engines.models.log_schema import log_schema
+from headwater.engines.models.log_schema import OUTCOME_SCHEMA, log_schema
 from headwater.engines.query.parameters import ParameterFault, compile_pattern, duckdb_types, typed_defaults
 from headwater.engines.query.protocol import TableSource
 from headwater.engines.query.tables import SYSTEM_COLUMNS, duckdb_columns, table_source
@@ -102,6 +102,8 @@ def compile_queries(snapshot: Snapshot, previous: CompiledQueries | None, *, eng
     environment_id = snapshot.environment.id
     tables = {name: _dataset_table(environment_id, spec) for name, spec in snapshot.datasets.items()}
     tables |= {table.name: table for table in (_log_table(environment_id, spec) for spec in snapshot.models.values())}
+    if snapshot.models:
+        tables[OUTCOMES] = _outcome_table(environment_id)
     endpoints: dict[str, CompiledEndpoint] = {}
     for name, spec in snapshot.endpoints.items():
         kept = previous.endpoints.get(name) if previous is not None else None
@@ -166,6 +168,13 @@ def _log_table(environment_id: str, spec: ModelSpec) -> QueryTable:
     name = prediction_log(spec.name)
     schema = log_schema(contract_from_spec(newest.inputs).fields, newest.outputs)
     return QueryTable(name, stream_name(environment_id, name), _with_system_columns(schema), hides_rows=False)
+
+
+def _outcome_table(environment_id: str) -> QueryTable:
+    """Return what became of the predictions of all models."""
+    return QueryTable(
+        OUTCOMES, stream_name(environment_id, OUTCOMES), _with_system_columns(OUTCOME_SCHEMA), hides_rows=False
+    )
 
 
 def _with_system_columns(schema: pa.Schema) -> pa.Schema:

@@ -227,9 +227,10 @@ def test_a_release_that_writes_specs_otherwise_finds_its_contracts_unchanged(
     assert verbs(apply_project(actor=owner, environment=environment, resources=files)) == {"flights": "unchanged"}
 
 
-def test_reserved_names_are_refused(environment: Environment, owner: Actor) -> None:
-    text = flights().replace("flights", "predictions_x")
-    (error,) = refused(owner, environment, resources({"datasets/predictions_x.yaml": text}))
+@pytest.mark.parametrize("name", ["predictions_x", "prediction_outcomes"])
+def test_reserved_names_are_refused(environment: Environment, owner: Actor, name: str) -> None:
+    text = flights().replace("flights", name)
+    (error,) = refused(owner, environment, resources({f"datasets/{name}.yaml": text}))
     assert "reserved" in error["message"]
 
 
@@ -288,8 +289,11 @@ def test_a_version_that_cannot_be_logged_beside_the_last_is_refused(environment:
     assert "input_hour" in error["message"]
 
 
-def test_an_endpoint_may_read_a_prediction_log(environment: Environment, owner: Actor) -> None:
-    sql = "/* description: scores */ SELECT avg(output_score) AS mean FROM predictions_delay"
+def test_an_endpoint_may_read_a_prediction_log_and_outcomes(environment: Environment, owner: Actor) -> None:
+    sql = (
+        "/* description: scores */ SELECT avg(abs(p.output_score - o.outcome_number)) AS error "
+        "FROM predictions_delay p JOIN prediction_outcomes o USING (prediction_id)"
+    )
     project = resources(
         endpoints={"endpoints/scores.sql": sql}, models={"m": (DELAY_MODEL, put_artifact(linear([1.0, 2.0])))}
     )
