@@ -5,7 +5,9 @@ import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+import pyarrow as pa
 import pytest
 import pytest_asyncio
 from tests.builders.datasets import DEDUP, FIELDS, SECRET, STRICT_DEDUP, make_contract, make_dataset
@@ -14,6 +16,7 @@ from tests.fakes.ingest import ENVIRONMENT, Ingest, ingesting
 
 from headwater.contracts.model import Constraints, Field, LogicalType
 from headwater.contracts.rows import FieldError
+from headwater.core.ids import format_id, new_id, parse_id
 from headwater.services.ingest import kept
 from headwater.services.ingest.quarantine import SCHEMA, fingerprint_of, kinds_of
 
@@ -129,6 +132,15 @@ async def test_groups_are_counted_a_few_rows_at_a_time(ingest: Ingest, monkeypat
     }
     assert [sample["quarantine_id"] for sample in groups["out_of_range"]["samples"]] == newest
     assert max(asked) <= 2_048  # one of DuckDB's own vectors is the least it hands over
+
+
+def test_many_ids_mean_the_same_bytes_as_one_by_one() -> None:
+    ids = [new_id("q") for _ in range(100)] + [format_id("q", UUID(int=n)) for n in (0, 1, 2**128 - 1, 31 << 60)]
+    assert kept._keys_of(pa.array(ids)) == [parse_id("q", text).bytes for text in ids]
+    assert kept._keys_of(pa.array(["x", *ids])[1:]) == kept._keys_of(pa.array(ids))
+    assert kept._keys_of(pa.array([], pa.string())) == []
+    with pytest.raises(ValueError, match="no quarantine id"):
+        kept._keys_of(pa.array([*ids, "q_1"]))
 
 
 async def test_groups_are_of_one_dataset(ingest: Ingest) -> None:
