@@ -245,6 +245,6 @@ def _keys_of(ids: pa.Array) -> list[bytes]:
         raise ValueError("the quarantine table holds what is no quarantine id")
     letters = np.frombuffer(b"".join(ids.cast(pa.binary()).to_pylist()), np.uint8).reshape(-1, length)[:, -TEXT_LENGTH:]
     # Five bits a letter, most significant first; 26 letters are two bits more than 16 bytes, and these are zero.
-    bits = np.unpackbits(_VALUES[letters][:, :, None], axis=2)[:, :, 3:].reshape(len(ids), -1)[:, 2:]
+    bits = np.unpackbits(_VALUES[letters][:, :, None], axis=2)[:, :, 3:].reshape(len(ids), 5 * TEXT_LENGTH)[:, 2:]
     packed = np.packbits(bits, axis=1).tobytes()
     return [packed[start : start + 16] for start in range(0, len(packed), 16)]
