@@ -35,7 +35,11 @@ class Exchange:
         """Let the application answer."""
         del send
         scope[TAKE_BODY] = self.take_body
-        await self._app(scope, receive, self.send)
+        try:
+            await self._app(scope, receive, self.send)
+        finally:
+            # The cycle knows its scope: left there, every request would wait for the garbage collector.
+            scope.pop(TAKE_BODY, None)
 
     def take_body(self) -> bytes | None:
         """Return the body, which ``receive`` then has no more; None when it must be waited for with that."""

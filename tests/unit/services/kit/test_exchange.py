@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -192,3 +194,26 @@ async def test_a_client_that_waits_for_leave_gets_it(wire: Wire, talk: Any) -> N
     await talk(app, POST[:-2] + b"expect: 100-continue\r\n\r\n", b"rows")
     assert wire.writes[0] == b"HTTP/1.1 100 Continue\r\n\r\n"
     assert found == [b"rows", None]
+
+
+async def test_a_request_that_has_ended_is_freed_without_the_garbage_collector(
+    talk: Callable[..., Awaitable[None]], wire: Wire
+) -> None:
+    class Witness:
+        pass
+
+    witnesses: list[weakref.ref[Witness]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        witness = scope["witness"] = Witness()
+        witnesses.append(weakref.ref(witness))
+        del witness
+        await say(START, BODY)(scope, receive, send)
+
+    gc.disable()
+    try:
+        await talk(app, GET, GET, GET)
+        assert len(witnesses) == 3
+        assert [witness() for witness in witnesses[:-1]] == [None, None]  # the connection keeps the last one
+    finally:
+        gc.enable()
