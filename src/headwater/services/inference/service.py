@@ -15,16 +15,20 @@ from headwater.engines.blobs import open_blobs
 from headwater.services.inference.features import LazyFetcher
 from headwater.services.inference.handler import PredictHandler
 from headwater.services.inference.health import forget_unrouted
+from headwater.services.inference.internal import internal_router, report_router
 from headwater.services.inference.log import make_log
 from headwater.services.inference.metrics import InferenceMetrics
 from headwater.services.inference.models import CompiledModels, Loader
 from headwater.services.inference.oip import OipHandler
 from headwater.services.inference.oip_routes import oip_router
+from headwater.services.inference.outcome_routes import outcome_router
 from headwater.services.inference.pipeline import Pipeline
 from headwater.services.inference.readers import Fetching
+from headwater.services.inference.reports import Reporter
 from headwater.services.inference.routes import model_paths, model_router
 from headwater.services.inference.version import ServedVersion
 from headwater.services.kit.service import Caller, HotHandler, Runtime
+from headwater.services.kit.threads import Threads
 
 RETRY_SECONDS: Final = 5.0
 DRAIN_SECONDS: Final = 0.2
@@ -45,6 +49,9 @@ class InferenceService:
         self._pipeline = Pipeline(runtime, self._log, self.name, self._metrics)
         self._handler = PredictHandler(self._pipeline, fetcher or self._own_fetcher)
         self._oip = OipHandler(runtime, self._pipeline, self.name)
+        self._reporter = Reporter(runtime.settings, runtime.lake)
+        self._reports = Threads("reports", workers=1, waiting=8)
+        self._outcomes = Threads("outcomes", workers=2, waiting=16)
         self._retries: asyncio.Task[None] | None = None
         self._drains: set[asyncio.Task[None]] = set()
 
@@ -63,6 +70,8 @@ class InferenceService:
         router = APIRouter()
         router.include_router(model_router(self._runtime, self._handler, self.name))
         router.include_router(oip_router(self._oip))
+        router.include_router(outcome_router(self._runtime, self._outcomes))
+        router.include_router(report_router(self._runtime, self._reporter, self._reports))
         return router
 
     def hot_routes(self) -> Mapping[tuple[str, str], HotHandler]:
@@ -74,9 +83,9 @@ class InferenceService:
             ("POST", "/v2/models/{model}/versions/{version}/infer"): self._oip.infer,
         }
 
-    def internal_router(self) -> APIRouter | None:
-        """Return nothing: control learns of models from the node's status."""
-        return None
+    def internal_router(self) -> APIRouter:
+        """Return what control asks: how versions do at the moment, and their reports."""
+        return internal_router(self._runtime, self._reporter, self._reports, self.name)
 
     def openapi_paths(self, caller: Caller) -> Mapping[str, Any]:
         """Return a path for each model that ``caller`` may ask."""
@@ -100,8 +109,11 @@ class InferenceService:
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
         await self._log.stop()
+        self._outcomes.close()
+        self._reports.close()
         self._own_fetcher.close()
         await asyncio.to_thread(self._loader.close)
+        await asyncio.to_thread(self._reporter.close)
 
     def problems(self) -> Sequence[str]:
         """Return nothing: what cannot be loaded is a degradation, the rest serves."""

@@ -1,0 +1,158 @@
+"""What the lake knows of predictions: the log beside what became of it, and beside what shadows said.
+
+Read by a small instance of its own, so that a report never takes a place that queries wait for. Blocks; for a thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any, Final
+
+import duckdb
+import pyarrow as pa
+
+from headwater.contracts.spec import contract_from_spec
+from headwater.core.settings import Settings
+from headwater.core.snapshot import ModelSpec, ModelVersionSpec
+from headwater.core.streams import OUTCOMES, prediction_log, stream_name
+from headwater.engines.lake.protocol import TableStore
+from headwater.engines.models.log_schema import INPUT_PREFIX, OUTCOME_SCHEMA, OUTPUT_PREFIX, log_schema
+from headwater.engines.query.duck import lake_directory
+from headwater.engines.query.failures import explain_failure
+from headwater.engines.query.instance import DuckInstance, DuckLimits
+from headwater.engines.query.protocol import TableSource
+from headwater.engines.query.tables import SYSTEM_COLUMNS, table_source
+from headwater.engines.query.walk import quote
+
+MAX_PAIRS: Final = 500_000
+TIMEOUT_SECONDS: Final = 20.0
+_LIMITS: Final = DuckLimits(512 << 20, 1)
+# The newest report of a thing is what became of it.
+_TRUTH: Final = """
+    SELECT * FROM {outcomes}
+    QUALIFY row_number() OVER (PARTITION BY prediction_id, output ORDER BY _hw_seq DESC) = 1
+"""
+
+
+class Evidence:
+    """Reads the tables of every environment. Safe to use from several threads, one after the other."""
+
+    def __init__(self, settings: Settings, lake: TableStore) -> None:
+        """Open nothing yet."""
+        self._settings = settings
+        self._lake = lake
+        self._instances: dict[str, DuckInstance] = {}
+        self._lock = threading.Lock()
+
+    def outcomes(
+        self,
+        environment_id: str,
+        model: ModelSpec,
+        version: ModelVersionSpec,
+        *,
+        since_us: int,
+        slice_by: str | None = None,
+    ) -> pa.Table:
+        """Return the newest predictions of a version that something is known of, a row for each outcome.
+
+        Columns: ``output`` (null for the prediction as a whole), ``outcome_number``, ``outcome_text``, ``delay_us``,
+        ``slice`` and ``output_<name>`` for each of the version's. What a shadow predicted is held against what became
+        of the prediction that was served.
+
+        Raises:
+            HeadwaterError: ``query_timeout``, or ``sql_failed`` with what DuckDB says.
+        """
+        outputs = "".join(f", p.{_name(OUTPUT_PREFIX + output.name)}" for output in version.outputs)
+        slices = "NULL" if slice_by is None else f"p.{_name(INPUT_PREFIX + slice_by)}"
+        sql = f"""
+            WITH truth AS ({_TRUTH})
+            SELECT t.output, t.outcome_number, t.outcome_text, {slices} AS slice,
+                epoch_us(t.reported_at) - epoch_us(p.predicted_at) AS delay_us{outputs}
+            FROM {{log}} p JOIN truth t ON t.prediction_id = coalesce(p.shadow_of, p.prediction_id)
+            WHERE p.version = $version AND p.predicted_at >= make_timestamptz($since_us)
+            ORDER BY p.predicted_at DESC LIMIT {MAX_PAIRS}
+        """  # noqa: S608 - names are quoted, values are parameters
+        return self._read(environment_id, model, sql, {"version": version.number, "since_us": since_us})
+
+    def shadow_pairs(
+        self, environment_id: str, model: ModelSpec, version: ModelVersionSpec, *, since_us: int
+    ) -> pa.Table:
+        """Return what a version said as a shadow, newest first, beside what was served.
+
+        Columns: ``prediction_id`` and ``of_version`` of the served one, ``served_<name>`` and ``shadow_<name>``.
+        """
+        names = [output.name for output in version.outputs if not output.shape]
+        pairs = "".join(
+            f", p.{_name(OUTPUT_PREFIX + name)} AS {_name('served_' + name)}"
+            f", s.{_name(OUTPUT_PREFIX + name)} AS {_name('shadow_' + name)}"
+            for name in names
+        )
+        sql = f"""
+            SELECT p.prediction_id, p.version AS of_version{pairs}
+            FROM {{log}} s JOIN {{log}} p ON p.prediction_id = s.shadow_of
+            WHERE s.version = $version AND s.route = 'shadow' AND s.predicted_at >= make_timestamptz($since_us)
+            ORDER BY s.predicted_at DESC LIMIT {MAX_PAIRS}
+        """  # noqa: S608 - as above
+        return self._read(environment_id, model, sql, {"version": version.number, "since_us": since_us})
+
+    def unmatched(self, environment_id: str, models: Sequence[ModelSpec], *, since_us: int) -> int:
+        """Return how many things were reported about predictions that no log of the environment has."""
+        logs = [self._log(environment_id, model) for model in models]
+        known = " UNION ALL ".join(f"SELECT prediction_id FROM {{log{at}}}" for at in range(len(logs)))  # noqa: S608 - as above
+        sql = f"""
+            SELECT count(DISTINCT (prediction_id, output)) AS unmatched FROM {{outcomes}}
+            WHERE reported_at >= make_timestamptz($since_us) AND prediction_id NOT IN ({known})
+        """  # noqa: S608 - as above
+        tables = {f"log{at}": log for at, log in enumerate(logs)} | {"outcomes": self._outcomes(environment_id)}
+        found = self._run(environment_id, sql, tables, {"since_us": since_us})
+        count: int = found.column("unmatched")[0].as_py()
+        return count
+
+    def close(self) -> None:
+        """Close every instance."""
+        with self._lock:
+            for instance in self._instances.values():
+                instance.close()
+            self._instances.clear()
+
+    def _read(self, environment_id: str, model: ModelSpec, sql: str, values: dict[str, Any]) -> pa.Table:
+        tables = {"log": self._log(environment_id, model), "outcomes": self._outcomes(environment_id)}
+        return self._run(environment_id, sql, tables, values)
+
+    def _run(self, environment_id: str, sql: str, tables: dict[str, TableSource], values: dict[str, Any]) -> pa.Table:
+        with self._lock:
+            instance = self._instances.get(environment_id)
+            if instance is None:
+                instance = DuckInstance(lake_directory(self._settings, environment_id), _LIMITS)
+                self._instances[environment_id] = instance
+            with instance.open_cursor() as cursor:
+                timer = threading.Timer(TIMEOUT_SECONDS, cursor.interrupt)
+                timer.start()
+                try:
+                    views = {name: instance.view(cursor, source) for name, source in tables.items()}
+                    return cursor.execute(sql.format(**views), values).to_arrow_table()
+                except (duckdb.Error, OSError, pa.ArrowException) as error:
+                    raise explain_failure(error) from error
+                finally:
+                    timer.cancel()
+
+    def _log(self, environment_id: str, model: ModelSpec) -> TableSource:
+        """Return a model's log with the columns of all its versions that are known here."""
+        fields: dict[str, pa.Field] = {}
+        for version in model.versions.values():
+            for field in log_schema(contract_from_spec(version.inputs).fields, version.outputs):
+                fields.setdefault(field.name, field)
+        return self._table(environment_id, prediction_log(model.name), pa.schema(list(fields.values())))
+
+    def _outcomes(self, environment_id: str) -> TableSource:
+        return self._table(environment_id, OUTCOMES, OUTCOME_SCHEMA)
+
+    def _table(self, environment_id: str, name: str, schema: pa.Schema) -> TableSource:
+        state = self._lake.state(stream_name(environment_id, name))
+        return table_source(name, pa.schema([*schema, *SYSTEM_COLUMNS]), state)
+
+
+def _name(column: str) -> str:
+    """Return a column's name for a statement whose tables are filled in by ``format``."""
+    return quote(column).replace("{", "{{").replace("}", "}}")
