@@ -202,6 +202,7 @@ def test_the_control_plane_runs_on_postgresql(server: str, tmp_path: Path) -> No
         connection.execute("DELETE FROM audit_auditevent")
 
 
+@pytest.mark.timeout(480)
 def test_what_control_promises_on_sqlite_it_keeps_on_postgresql(server: str) -> None:
     areas = ["audit", "catalog", "registry", "access", "kit"]
     done = subprocess.run(
