@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from headwater.services.kit.service import HotHandler
+
+_KNOWN: Final = 1_024  # paths remembered; those of a process are few, and whatever callers make up is forgotten
+_KNOWN_LENGTH: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +34,25 @@ class HotRoutes:
     def __init__(self, routes: Mapping[tuple[str, str], HotHandler]) -> None:
         """Index handlers by (method, path template), such as ``("POST", "/v1/datasets/{dataset}/rows")``."""
         self._root = _Node()
+        self._known: dict[tuple[str, str], tuple[HotRoute, dict[str, str]]] = {}
         for (method, template), handler in routes.items():
             self._add(method, template, handler)
 
     def match(self, method: str, path: str) -> tuple[HotRoute, dict[str, str]] | None:
         """Return the route of a request with its path parameters; None when no hot route fits."""
+        found = self._known.get((method, path))
+        if found is None:
+            found = self._walk(method, path)
+            if found is None:
+                return None
+            if len(path) <= _KNOWN_LENGTH:
+                if len(self._known) >= _KNOWN:
+                    self._known.clear()
+                self._known[method, path] = found
+        route, parameters = found
+        return route, parameters.copy()
+
+    def _walk(self, method: str, path: str) -> tuple[HotRoute, dict[str, str]] | None:
         segments = path.split("/")
         node = self._root
         for segment in segments:

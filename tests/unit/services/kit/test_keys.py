@@ -65,3 +65,15 @@ def test_an_unknown_key_may_be_new_while_control_is_away() -> None:
         table(away).authenticate(bearer("Bearer hw_unknown"))
     assert refused.value.code == "config_unavailable"
     table(away).authenticate(bearer(f"Bearer {KEY}"))
+
+
+def test_a_key_that_was_used_before_expires_all_the_same() -> None:
+    clock = FrozenClock(NOW)
+    keys = {KEY: make_key(expires_at=NOW + timedelta(minutes=1)), "hw_other": make_key(key_id="key_2")}
+    known = table(Environment(make_snapshot(keys=keys)), clock=clock)
+    first = known.authenticate(bearer(f"Bearer {KEY}"))
+    assert known.authenticate(bearer(f"Bearer {KEY}")) is first
+    assert known.authenticate(bearer("Bearer hw_other")) is not first
+    clock.advance(timedelta(minutes=2))
+    with pytest.raises(HeadwaterError, match="expired"):
+        known.authenticate(bearer(f"Bearer {KEY}"))
