@@ -1,15 +1,19 @@
-"""Models: what a directory says about one, what runs one, how its predictions are logged."""
+"""Models: what a directory says about one, what runs one, how its predictions are logged.
+
+Little is imported here, because workers, who run models, import this package too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from headwater.contracts.model import Field
-from headwater.core.errors import HeadwaterError
-from headwater.core.settings import InferenceSettings
-from headwater.core.snapshot import ModelVersionSpec
-from headwater.engines.models.protocol import AsyncExecutor, Executor
+if TYPE_CHECKING:
+    from headwater.contracts.model import Field
+    from headwater.core.settings import InferenceSettings
+    from headwater.core.snapshot import ModelVersionSpec
+    from headwater.engines.models.protocol import AsyncExecutor, Executor
 
 
 def open_executor(
@@ -24,18 +28,10 @@ def open_executor(
         settings: what may be loaded.
 
     Raises:
-        HeadwaterError: ``model_unavailable`` naming what does not fit, or the extra that is not installed.
+        HeadwaterError: ``model_unavailable`` naming what does not fit, the extra that is not installed, or the setting
+            that forbids it.
     """
-    del settings  # what runs in this process asks nobody
-    if spec.framework != "onnx" or artifact is None:
-        raise HeadwaterError(
-            "model_unavailable", f"this version cannot run {spec.framework!r}", hint="export it to ONNX"
-        )
-    try:
-        # Here and not above: who only reads manifests or log schemas needs no engine.
-        from headwater.engines.models.onnx import OnnxExecutor  # noqa: PLC0415
-    except ImportError as error:
-        raise HeadwaterError(
-            "model_unavailable", f"onnxruntime cannot be imported: {error}", hint="install headwater[onnx]"
-        ) from error
-    return OnnxExecutor(artifact.read_bytes(), fields, spec.outputs, spec.examples)
+    # Here and not above: who only reads manifests or log schemas needs no engine.
+    from headwater.engines.models.opening import open_by_framework  # noqa: PLC0415
+
+    return open_by_framework(spec, artifact, fields, settings=settings)

@@ -25,6 +25,9 @@ _VERSION_FLAG: Final = 1
 _RULE_PATH_BENEATH: Final = 1
 _READ_FILE: Final = 1 << 2
 _READ_DIR: Final = 1 << 3
+_READ: Final = _READ_FILE | _READ_DIR
+_EXECUTE: Final = 1 << 0
+_OF_FILES: Final = _EXECUTE | 1 << 1 | _READ_FILE | 1 << 14 | 1 << 15  # execute, write, read, truncate, ioctl
 _TCP: Final = 3  # bind and connect
 _NETWORK_SINCE: Final = 4
 # What each version of the interface added: thirteen rights at first, then refer, truncate and ioctl on devices.
@@ -63,8 +66,10 @@ def forbid_processes() -> None:
         resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
 
 
-def restrict_files(readable: Sequence[Path]) -> str | None:
-    """Allow reading below ``readable`` and nothing else of the file system, nor TCP, from now on.
+def restrict_files(readable: Sequence[Path], *, writable: Sequence[Path] = (), network: bool = False) -> str | None:
+    """Allow reading below ``readable`` and all but running programs below ``writable``, from now on.
+
+    Nothing else of the file system can be reached, no process outside be traced and, unless ``network``, no TCP used.
 
     Returns:
         None when it holds, else why it does not.
@@ -76,26 +81,30 @@ def restrict_files(readable: Sequence[Path]) -> str | None:
     if abi < 1:
         return f"the kernel has no Landlock ({os.strerror(ctypes.get_errno())})"
     handled = sum(rights for since, rights in _RIGHTS if abi >= since)
-    has_network = abi >= _NETWORK_SINCE
+    has_network = abi >= _NETWORK_SINCE and not network
     ruleset = _Ruleset(handled, _TCP if has_network else 0)
     size = ctypes.sizeof(ruleset) if has_network else ctypes.sizeof(ctypes.c_uint64)
     descriptor = libc.syscall(_CREATE_RULESET, ctypes.byref(ruleset), ctypes.c_size_t(size), ctypes.c_uint32(0))
     if descriptor < 0:
         return os.strerror(ctypes.get_errno())
     try:
-        return _allow(libc, descriptor, readable) or _enforce(libc, descriptor)
+        return (
+            _allow(libc, descriptor, readable, _READ)
+            or _allow(libc, descriptor, writable, handled & ~_EXECUTE)
+            or _enforce(libc, descriptor)
+        )
     finally:
         os.close(descriptor)
 
 
-def _allow(libc: ctypes.CDLL, ruleset: int, readable: Sequence[Path]) -> str | None:
-    for path in readable:
+def _allow(libc: ctypes.CDLL, ruleset: int, paths: Sequence[Path], rights: int) -> str | None:
+    for path in paths:
         try:
             parent = os.open(path, os.O_PATH | os.O_CLOEXEC)
         except FileNotFoundError:
             continue
         try:
-            rule = _PathBeneath(_READ_FILE | _READ_DIR, parent)
+            rule = _PathBeneath(rights if path.is_dir() else rights & _OF_FILES, parent)
             if libc.syscall(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, ctypes.byref(rule), ctypes.c_uint32(0)):
                 return os.strerror(ctypes.get_errno())
         finally:
