@@ -46,7 +46,7 @@ def new_ids(prefix: str, count: int) -> list[str]:
     while len(made) < count:
         # Numbers in a row share all but their last ten bits, that is the last two characters.
         number = first + len(made)
-        head = f"{prefix}_{encode(number)[:-2]}"
+        head = f"{prefix}_{_head(number >> 10)}"
         low = number & 1023
         made.extend([head + pair for pair in _PAIRS[low : low + count - len(made)]])
     return made

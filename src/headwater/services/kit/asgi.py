@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -113,14 +114,18 @@ class _Reply:
 
     def _with_common(self, headers: Any) -> list[tuple[bytes, bytes]]:
         """Return the headers with the common ones that the handler did not set itself."""
-        result = list(headers)
-        names = {name for name, _value in result}
-        result.extend(pair for pair in SECURITY_HEADERS if pair[0] not in names)
+        result = [*headers, *_missing(tuple([name for name, _value in headers]))]
         result.append((b"hw-request-id", self.context.request_id.encode()))
         caller = self.context.caller
         if caller is not None:
             result.append((b"hw-config-version", str(caller.environment.snapshot.number).encode()))
         return result
+
+
+@lru_cache(maxsize=64)
+def _missing(names: tuple[bytes, ...]) -> tuple[tuple[bytes, bytes], ...]:
+    """Return the common headers that are not among ``names``; a handler's replies have the same few names."""
+    return tuple(pair for pair in SECURITY_HEADERS if pair[0] not in names)
 
 
 async def _answer(scope: Scope, reply: _Reply, error: Exception) -> None:
