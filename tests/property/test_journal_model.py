@@ -81,7 +81,7 @@ class JournalModel(RuleBasedStateMachine):
     def receive(self, stream: str, counts: tuple[int, ...], at: int, principal: str) -> None:
         self.receipt_number += 1
         receipt = make_receipt(
-            f"rcp_{self.receipt_number}",
+            f"rcp_{self.receipt_number:06}",
             stream=stream,
             principal=principal,
             received_at_us=at * 60_000_000,

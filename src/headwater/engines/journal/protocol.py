@@ -64,7 +64,10 @@ class StoredBlock:
 
 
 class Receipt(Struct, frozen=True):
-    """What a caller can ask about a request afterwards. Sequence numbers are None when no row was accepted."""
+    """What a caller can ask about a request afterwards; ids grow with time.
+
+    Sequence numbers are None when no row was accepted.
+    """
 
     id: str
     stream: str
