@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
+
+import msgspec
 
 from headwater.core.errors import HeadwaterError
 from headwater.services.inference.batch import Inputs, Share
@@ -40,8 +41,7 @@ class Reader(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Asked:
+class Asked(msgspec.Struct):
     """A request: who asks which model for what. ``route`` is known from the start where the path names a version."""
 
     caller: Caller
@@ -57,8 +57,7 @@ class Asked:
     body: bytes = b""
 
 
-@dataclass(slots=True)
-class Answer:
+class Answer(msgspec.Struct):
     """What a version said. ``cache`` is hit or miss, None where nothing is kept."""
 
     route: Route

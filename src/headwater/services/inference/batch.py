@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from headwater.contracts.rows import FieldError
 from headwater.engines.models.protocol import AsyncExecutor, Executor
 
 Row = tuple[Any, ...]
@@ -58,8 +59,7 @@ class Batch:
         return all(np.isfinite(output[start:stop]).all() for output in self.outputs if output.dtype.kind == "f")
 
 
-@dataclass(slots=True)
-class Share:
+class Share(msgspec.Struct):
     """What one request gets of a batch: rows ``start`` to ``stop``."""
 
     batch: Batch
@@ -67,20 +67,18 @@ class Share:
     stop: int
 
 
-@dataclass(slots=True)
-class Inputs:
+class Inputs(msgspec.Struct):
     """The rows of one request as they go to a model: values in signature order, or a matrix of them.
 
     ``is_exact`` says that large numbers were checked against their text. ``features`` says for each row which features
-    were fetched. Where bad rows are answered with null, ``faults`` has them by number and ``total`` counts them in.
+    were fetched. Where bad rows are answered with null, ``faults`` has them by number.
     """
 
     rows: Sequence[Row] = ()
     matrix: NDArray[np.float64] | None = None
     is_exact: bool = False
-    features: Sequence[Any] | None = None
-    faults: Any = None
-    total: int = 0
+    features: Sequence[Mapping[str, Any]] | None = None
+    faults: Mapping[int, Sequence[FieldError]] | None = None
 
     def __len__(self) -> int:
         return len(self.rows) if self.matrix is None else len(self.matrix)

@@ -10,8 +10,9 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol, cast
+
+import msgspec
 
 from headwater.core.errors import HeadwaterError
 from headwater.core.snapshot import ServingSpec
@@ -21,7 +22,8 @@ from headwater.services.inference.pace import Pace
 
 __all__ = ["AsyncBatcher", "Batch", "Batcher", "Doubtful", "MicroBatcher", "Share", "make_batcher"]
 
-INLINE_SECONDS: Final = 40e-6
+INLINE_SECONDS: Final = 100e-6
+_CROWDED_TURNS: Final = 32
 _SINGLE_CODES: Final = frozenset({"model_failed"})
 _SERVING: Final = ServingSpec()
 
@@ -29,8 +31,7 @@ Ran = Callable[[int, float, float], None]
 """Told of each run: its rows, its seconds, and the seconds that its oldest request had waited."""
 
 
-@dataclass(slots=True)
-class _Waiting:
+class _Waiting(msgspec.Struct):
     inputs: Inputs
     deadline: float | None
     since: float
@@ -130,6 +131,8 @@ class MicroBatcher(_Queue):
         super().__init__(serving, ran)
         self._executor = executor
         self._is_scheduled = False
+        self._has_run = False  # in this turn of the loop
+        self._crowded = 0  # turns in a row with a single request until one is taken for alone again
 
     @property
     def is_idle(self) -> bool:
@@ -137,9 +140,19 @@ class MicroBatcher(_Queue):
         return not self._waiting
 
     def run_now(self, inputs: Inputs) -> Share | None:
-        """Run rows at once where nothing waits and a run of its own costs them little."""
-        if self._is_scheduled or not self.pace.runs or self.pace.fixed > INLINE_SECONDS or self.serving.batch_wait_us:
+        """Run rows at once where they are alone of late and a run costs little: company makes a run cheaper for all."""
+        if (
+            self._is_scheduled
+            or self._crowded
+            or not 0 < self.pace.fixed < INLINE_SECONDS
+            or self.serving.batch_wait_us
+        ):
             return None
+        if self._has_run:
+            self._crowded = _CROWDED_TURNS
+            return None
+        self._has_run = True
+        asyncio.get_running_loop().call_soon(self._end_turn)
         began = time.monotonic()
         batch = run_sync(self._executor, inputs, check_large=not inputs.is_exact)
         rows = len(inputs)
@@ -154,9 +167,13 @@ class MicroBatcher(_Queue):
             _soon(self._flush, self.serving.batch_wait_us)
         return item.future
 
+    def _end_turn(self) -> None:
+        self._has_run = False
+
     def _flush(self) -> None:
         taken = self._take()
         if taken:
+            self._crowded = _CROWDED_TURNS if len(taken) > 1 else max(self._crowded - 1, 0)
             self._run(taken)
         if self._waiting:
             asyncio.get_running_loop().call_soon(self._flush)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 _KEEP: Final = 0.98  # what a run still counts after the next one
+_TRUSTED_RUNS: Final = 16
+_MOST: Final = 4
+_SLACK_SECONDS: Final = 0.000_05
 _LEAST_SPREAD: Final = 0.5  # rows; runs of one size say nothing about others
 
 
@@ -22,6 +25,9 @@ class Pace:
 
     def observe(self, rows: int, seconds: float) -> None:
         """Take a run into account."""
+        if self.runs > _TRUSTED_RUNS:
+            # A process that had to wait for its core says nothing about the model.
+            seconds = min(seconds, _MOST * (self.fixed + self.per_row * rows) + _SLACK_SECONDS)
         self.runs += 1
         self._weight = weight = self._weight * _KEEP + 1
         self._rows = total = self._rows * _KEEP + rows

@@ -117,6 +117,8 @@ class Pipeline:
         version.metrics.answered(bucket, seconds, len(answer.ids))
         if version.window.answered(now, bucket) and asked.model.spec.serving.rollback is not None:
             judge(asked.model, version)
+        if not answer.ids:
+            return  # every row was bad
         self._observer.add(
             Entry(
                 version,

@@ -148,7 +148,7 @@ class EntityReader:
         if not good:
             return Inputs((), is_exact=True, faults=faults)
         inputs = _read_partly(version, _encode({"rows": [merged[number] for number in good]}))
-        inputs.faults = faults | {good[number]: errors for number, errors in inputs.faults.items()}
+        inputs.faults = faults | {good[number]: errors for number, errors in (inputs.faults or {}).items()}
         return inputs
 
     async def _merge(self, version: ServedVersion) -> tuple[list[_Object], list[Any], dict[int, Sequence[FieldError]]]:
