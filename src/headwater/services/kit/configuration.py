@@ -183,17 +183,21 @@ class Configuration:
     async def _put_in_force(self, entry: _Entry, signed: SignedSnapshot, snapshot: Snapshot, contact: Contact) -> None:
         previous = self._runtime.environments.get(snapshot.environment.id)
         before = previous.compiled if previous is not None else {}
-        compiled = await asyncio.to_thread(self._compile, snapshot, before)
+        compiled: dict[str, Any] = {}
+        try:
+            await asyncio.to_thread(self._compile, snapshot, before, compiled)
+        except HeadwaterError:
+            self._release(compiled)  # what the services before the one that refuses it hold already
+            raise
         replaced = self._runtime.swap(Environment(snapshot, compiled, contact))
         entry.sha256 = signed.sha256
         entry.error = None
         if replaced is not None:
-            self._release(replaced)
+            self._release(replaced.compiled)
         _log.info("snapshot_in_force", environment=snapshot.environment.id, number=snapshot.number)
 
-    def _compile(self, snapshot: Snapshot, before: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Compile for every service; runs in a thread so that requests go on meanwhile."""
-        compiled: dict[str, Any] = {}
+    def _compile(self, snapshot: Snapshot, before: Mapping[str, Any], compiled: dict[str, Any]) -> None:
+        """Compile for every service into ``compiled``; runs in a thread so that requests go on meanwhile."""
         for service in self._services:
             try:
                 compiled[service.name] = service.compile(snapshot, before.get(service.name))
@@ -202,7 +206,6 @@ class Configuration:
             except Exception as error:
                 _log.exception("snapshot_compile_failed", service=service.name, number=snapshot.number)
                 raise HeadwaterError("snapshot_invalid", f"{service.name} cannot use it: {error}") from error
-        return compiled
 
     async def _keep(self, signed: SignedSnapshot, snapshot: Snapshot) -> None:
         try:
@@ -211,10 +214,10 @@ class Configuration:
             # It is in force all the same; only a restart without control would go back to the one before.
             _log.error("snapshot_not_kept", number=snapshot.number, error=str(error))
 
-    def _release(self, environment: Environment) -> None:
+    def _release(self, compiled: Mapping[str, Any]) -> None:
         for service in self._services:
-            if isinstance(service, Releasing) and service.name in environment.compiled:
-                service.release(environment.compiled[service.name])
+            if isinstance(service, Releasing) and service.name in compiled:
+                service.release(compiled[service.name])
 
     def _entry(self, environment_id: str) -> _Entry:
         return self._entries.setdefault(environment_id, _Entry(asyncio.Lock()))

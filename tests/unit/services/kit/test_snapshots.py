@@ -2,15 +2,19 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from fastapi import APIRouter
 from tests.builders.snapshots import KEY, make_key, make_snapshot
 from tests.fakes.control import FakeControl
 from tests.fakes.process import Process, running, until
 from tests.fakes.service import FakeService
 
+from headwater.core.errors import HeadwaterError
 from headwater.core.home import Home
+from headwater.core.snapshot import Snapshot
 
 HEADERS = {"authorization": f"Bearer {KEY}"}
 
@@ -137,3 +141,34 @@ async def test_services_wait_for_the_files_that_establish_trust(tmp_path: Path) 
         control.establish_trust(process.runtime.home)
         await until(lambda: number(process) == 1)
         assert (await process.http.get("/readyz")).json()["status"] == "ready"
+
+
+class Picky(FakeService):
+    name = "picky"
+
+    def compile(self, snapshot: Snapshot, previous: Any | None) -> Any:
+        if snapshot.number == 6:
+            raise HeadwaterError("contract_invalid", "six does not please")
+        return super().compile(snapshot, previous)
+
+    def router(self) -> APIRouter:
+        return APIRouter()
+
+    def internal_router(self) -> APIRouter | None:
+        return None
+
+
+async def test_what_services_compiled_is_let_go_when_one_after_them_refuses(
+    tmp_path: Path, control: FakeControl
+) -> None:
+    control.publish(make_snapshot(5))
+    async with running(tmp_path, control, FakeService, Picky) as process:
+        await until(lambda: number(process) == 5)
+        first = process.services[0]
+        assert isinstance(first, FakeService)
+        control.publish(make_snapshot(6))
+        await until(lambda: bool(first.released))
+        assert first.released == [(5, 6)]
+        control.publish(make_snapshot(7))
+        await until(lambda: number(process) == 7)
+        assert first.released == [(5, 6), (5,)]
