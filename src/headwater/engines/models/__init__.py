@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from headwater.contracts.model import Field
     from headwater.core.settings import InferenceSettings
     from headwater.core.snapshot import ModelVersionSpec
+    from headwater.engines.models.checking import ArtifactReport
+    from headwater.engines.models.manifest import ModelManifest
     from headwater.engines.models.protocol import AsyncExecutor, Executor
 
 
@@ -35,3 +37,20 @@ def open_executor(
     from headwater.engines.models.opening import open_by_framework  # noqa: PLC0415
 
     return open_by_framework(spec, artifact, fields, settings=settings)
+
+
+def check_artifact(manifest: ModelManifest, artifact: Path | None, *, settings: InferenceSettings) -> ArtifactReport:
+    """Load an artifact in a process of its own, run its golden rows and measure it. Blocks for seconds.
+
+    Args:
+        manifest: what it should be.
+        artifact: the file; None for a remote model, whose server is asked for the golden rows.
+        settings: what may be loaded.
+
+    Raises:
+        HeadwaterError: ``model_unavailable`` when it cannot be loaded or does not fit, ``model_timeout`` or
+            ``model_failed`` when it cannot be run.
+    """
+    from headwater.engines.models.checking import check_artifact as check  # noqa: PLC0415 - see above
+
+    return check(manifest, artifact, settings=settings)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import bz2
 import lzma
 import pickletools
+import re
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -27,6 +28,7 @@ _MAX_DEPTH: Final = 2
 _GZIP: Final = 31  # as zlib calls it
 #: Protocols 0 and 1 have no magic; these operations begin every real one of them.
 _OLD_BEGINNINGS: Final = (b"(", b"c", b"]", b"}", b"i")
+_GLOBAL: Final = re.compile(r"[A-Za-z_][\w.]* [A-Za-z_][\w.]*")
 #: How much of a compressed file is unpacked; a block of bzip2 is shorter.
 _PACKED_BYTES: Final = 1 << 20
 _UNPACKERS: Final[tuple[tuple[bytes, Callable[[bytes], bytes]], ...]] = (
@@ -110,11 +112,14 @@ def _is_pickle(head: bytes) -> bool:
 
 
 def _reads_as_pickle(head: bytes) -> bool:
-    """Return whether a text of an old protocol names something to import, which is what makes it dangerous."""
+    """Return whether a text is a pickle of an old protocol that names something to import: those are dangerous."""
+    names_something = False
+    position = 0
     try:
-        for operation, _argument, _position in pickletools.genops(head):
-            if operation.name in ("GLOBAL", "INST"):
-                return True
+        for operation, argument, at in pickletools.genops(head):
+            names_something |= operation.name in ("GLOBAL", "INST") and bool(_GLOBAL.fullmatch(str(argument)))
+            position = at or 0
     except ValueError:
-        return False
-    return False
+        # Its end is beyond what was read; anything else that breaks off is some other text.
+        return names_something and len(head) >= _HEAD_BYTES and position > _HEAD_BYTES // 2
+    return names_something

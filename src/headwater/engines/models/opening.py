@@ -17,6 +17,8 @@ def open_by_framework(
     spec: ModelVersionSpec, artifact: Path | None, fields: Sequence[Field], *, settings: InferenceSettings
 ) -> Executor | AsyncExecutor:
     """Do what ``open_executor`` promises."""
+    if spec.framework == "remote":
+        return open_remote(spec, fields)
     if artifact is None:
         raise HeadwaterError("model_unavailable", f"a {spec.framework} model needs an artifact", hint="push it again")
     if spec.framework == "onnx":
@@ -33,6 +35,13 @@ def require_allowed(framework: str, settings: InferenceSettings) -> None:
             "models that are Python classes are not run here",
             hint="let the operator set inference.allow_python = true, or export the model to ONNX",
         )
+
+
+def open_remote(spec: ModelVersionSpec, fields: Sequence[Field]) -> AsyncExecutor:
+    """Return what asks another server; raises ``model_unavailable`` when it does not answer or fit."""
+    from headwater.engines.models.remote.executor import RemoteExecutor  # noqa: PLC0415 - brings an HTTP client
+
+    return RemoteExecutor(spec, fields)
 
 
 def _open_onnx(spec: ModelVersionSpec, artifact: Path, fields: Sequence[Field]) -> Executor:

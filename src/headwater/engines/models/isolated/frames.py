@@ -1,8 +1,8 @@
 """What travels between a service and a worker: frames of a length, a kind, a number and a count of rows.
 
-The service sends one ``JOB``, then runs (``MATRIX``, ``COLUMNS``) and ``PING``. The worker answers the job with
-``READY`` or ``FAILED``, and everything else in the order it came, under its number, with ``OUTPUTS``, ``FAILED`` or
-``PONG``.
+The service sends one ``JOB``, then runs (``MATRIX``, ``COLUMNS``), ``PING`` and ``MEASURE``. The worker answers the
+job with ``READY`` or ``FAILED``, and everything else in the order it came, under its number, with ``OUTPUTS``,
+``FAILED``, ``PONG`` or ``MEASURED``.
 """
 
 from __future__ import annotations
@@ -39,10 +39,12 @@ class Kind(IntEnum):
     MATRIX = 2  # the matrix's own bytes
     COLUMNS = 3  # msgpack: a list of columns
     PING = 4
+    MEASURE = 5
     READY = 11  # msgpack
     OUTPUTS = 12  # see pack_outputs
     FAILED = 13  # msgpack: code, detail, hint, and whether the worker ends
     PONG = 14
+    MEASURED = 15  # microseconds, a double
 
 
 Frame = tuple[int, int, int, memoryview]

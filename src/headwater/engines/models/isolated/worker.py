@@ -10,6 +10,8 @@ import importlib
 import os
 import resource
 import socket
+import statistics
+import struct
 import sys
 import time
 import traceback
@@ -41,7 +43,11 @@ from headwater.engines.query import confinement
 MAX_MERGED_ROWS: Final = 4_096
 OUT_OF_MEMORY: Final = 70
 """The exit status of a worker that needed more memory than it may use."""
+_RUNS: Final = frozenset({Kind.MATRIX, Kind.COLUMNS})
 _WARM_UP_ROWS: Final = (1, 2, 16)
+_MEASURED_RUNS: Final = 100
+_MEASURE_SECONDS: Final = 0.3
+_MICROSECONDS: Final = struct.Struct("<d")
 _MAX_FILE_BYTES: Final = 4 << 30
 _CLASSES: Final = {
     "sklearn": ("headwater.engines.models.native.sklearn", "SklearnModel"),
@@ -74,11 +80,12 @@ def serve(connection: socket.socket) -> None:
 class Worker:
     """A loaded model and its outputs."""
 
-    def __init__(self, model: NativeModel, picker: OutputPicker, memory_bytes: int) -> None:
+    def __init__(self, model: NativeModel, picker: OutputPicker, job: Job) -> None:
         """Run ``model`` for the outputs of ``picker``."""
         self._model = model
         self._picker = picker
-        self._memory_bytes = memory_bytes
+        self._memory_bytes = job.memory_bytes
+        self._samples = SampleRows(job.fields(), job.examples)
 
     def ask(self, rows: Any, count: int) -> list[NDArray[Any]]:
         """Return the outputs of ``count`` rows: a matrix, or a list of columns."""
@@ -103,6 +110,33 @@ class Worker:
             replies.append(pack(Kind.OUTPUTS, number, rows, pack_outputs(share)))
             start = stop
         return b"".join(replies), False
+
+    def reply_about_itself(self, frame: Frame) -> tuple[bytes, bool]:
+        """Return that it lives, or how long runs of so many rows take it."""
+        kind, number, rows, _payload = frame
+        if kind == Kind.PING:
+            return pack(Kind.PONG, number), False
+        try:
+            payload = _MICROSECONDS.pack(self._measure(rows))
+        except BaseException as error:  # noqa: BLE001 - as for any run
+            return self._failed(number, error)
+        return pack(Kind.MEASURED, number, rows, payload), False
+
+    def sample(self, rows: int) -> Any:
+        """Return so many rows to try it on."""
+        model = self._model
+        return self._samples.matrix(rows, model.dtype) if model.takes_matrix else self._samples.columns(rows)
+
+    def _measure(self, rows: int) -> float:
+        """Return the median microseconds of a run."""
+        asked = self.sample(rows)
+        taken: list[float] = []
+        deadline = time.perf_counter() + _MEASURE_SECONDS
+        while len(taken) < _MEASURED_RUNS and (not taken or time.perf_counter() < deadline):
+            began = time.perf_counter()
+            self.ask(asked, rows)
+            taken.append(time.perf_counter() - began)
+        return statistics.median(taken) * 1e6
 
     def _reply_one_by_one(self, frames: Sequence[Frame]) -> tuple[bytes, bool]:
         replies = b""
@@ -137,10 +171,7 @@ def _answer_until_closed(connection: socket.socket, worker: Worker) -> None:
                 break
             frames += reader.feed(data)
         for group in _groups(frames):
-            if group[0][0] == Kind.PING:
-                connection.sendall(pack(Kind.PONG, group[0][1]))
-                continue
-            reply, ends = worker.reply(group)
+            reply, ends = worker.reply(group) if group[0][0] in _RUNS else worker.reply_about_itself(group[0])
             connection.sendall(reply)
             if ends:
                 os._exit(OUT_OF_MEMORY)
@@ -151,8 +182,8 @@ def _groups(frames: Sequence[Frame]) -> list[list[Frame]]:
     groups: list[list[Frame]] = []
     rows = 0
     for frame in frames:
-        joins = bool(groups) and groups[-1][0][0] == frame[0] != Kind.PING and rows + frame[2] <= MAX_MERGED_ROWS
-        if joins:
+        is_same = bool(groups) and groups[-1][0][0] == frame[0] in _RUNS
+        if is_same and rows + frame[2] <= MAX_MERGED_ROWS:
             groups[-1].append(frame)
             rows += frame[2]
         else:
@@ -192,8 +223,8 @@ def _load(job: Job) -> tuple[Worker, Ready]:
         outputs = tuple(msgspec.structs.replace(output, source=None, index=None) for output in outputs)
     picker = OutputPicker(outputs, model.default_source)
     model.want(picker.sources)
-    worker = Worker(model, picker, job.memory_bytes)
-    _warm_up(worker, model, job)
+    worker = Worker(model, picker, job)
+    _warm_up(worker, job)
     ready = Ready(
         takes_matrix=model.takes_matrix,
         dtype=model.dtype.name,
@@ -223,13 +254,11 @@ def _confine(job: Job) -> str | None:
     )
 
 
-def _warm_up(worker: Worker, model: NativeModel, job: Job) -> None:
+def _warm_up(worker: Worker, job: Job) -> None:
     """Run a few rows: what does not fit shows now, and the first request does not pay for what comes but once."""
-    samples = SampleRows(job.fields(), job.examples)
     for rows in _WARM_UP_ROWS:
         try:
-            asked = samples.matrix(rows, model.dtype) if model.takes_matrix else samples.columns(rows)
-            worker.ask(asked, rows)
+            worker.ask(worker.sample(rows), rows)
         except HeadwaterError as error:
             detail = error.detail.partition(": ")[2] if error.code == "model_failed" else error.detail
             raise misfit(detail, error.hint or "mend the model") from error

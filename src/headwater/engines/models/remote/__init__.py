@@ -1,0 +1,1 @@
+"""Models on other servers, asked by the Open Inference Protocol (version 2) over HTTP."""
