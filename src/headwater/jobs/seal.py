@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import pyarrow as pa
 
 from headwater.core.clock import Clock, epoch_micros
 from headwater.core.errors import HeadwaterError
@@ -14,12 +16,13 @@ from headwater.jobs.segment import build_segment
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """What one step moved."""
+    """What one step moved; ``table`` are the rows themselves."""
 
     stream: str
     rows: int
     through_block: int
     table_version: int
+    table: pa.Table = field(repr=False, compare=False)
 
 
 def seal_segment(
@@ -52,4 +55,4 @@ def seal_segment(
     last = blocks[taken - 1]
     version = lake.append(stream, rows, AppTransaction(app_id, last.id, first=blocks[0].id))
     journal.seal(Seal(stream, last.id, last.first_seq + last.block.rows - 1, version, epoch_micros(clock.now())))
-    return Sealed(stream, rows.num_rows, last.id, version)
+    return Sealed(stream, rows.num_rows, last.id, version, rows)

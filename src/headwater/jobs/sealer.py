@@ -23,6 +23,7 @@ from headwater.engines.journal.protocol import Backlog, Journal
 from headwater.engines.lake import open_lake
 from headwater.engines.lake.protocol import TableStore
 from headwater.jobs.lease import wait_for_lease
+from headwater.jobs.online.keeper import OnlineKeeper
 from headwater.jobs.seal import seal_segment
 from headwater.jobs.upkeep import Upkeep
 
@@ -58,15 +59,18 @@ class Sealer:
         self._heartbeat_at = 0.0
         self._troubles: dict[str, _Trouble] = {}
         self._upkeep = Upkeep(journal, lake, settings, self._clock)
+        self._online = OnlineKeeper(journal, lake, settings)
 
     def run(self, stop: threading.Event) -> None:
         """Seal until ``stop`` is set, then seal once more whatever the journal holds at that moment."""
+        self._online.start()
         try:
             while not stop.is_set():
                 if not self.sweep():
                     stop.wait(_POLL_SECONDS)
             self.drain()
         finally:
+            self._online.close()
             self._upkeep.close()
             self._beat(self._backlogs())
 
@@ -125,6 +129,7 @@ class Sealer:
         if sealed is None:
             return 0
         self._upkeep.request(backlog.stream)
+        self._online.offer(sealed.stream, sealed.table)
         logger.debug(
             "sealer.segment.sealed",
             stream=sealed.stream,
@@ -163,6 +168,7 @@ class Sealer:
             "streams": len(backlogs),
             "rows": sum(b.rows for b in backlogs),
             "errors": [{"stream": s, "error": t.error, "at": t.at} for s, t in sorted(self._troubles.items())],
+            "online_errors": self._online.errors(),
         }
         temporary = self._heartbeat_file.with_suffix(f".{os.getpid()}")
         try:

@@ -41,7 +41,8 @@ def test_a_segment_goes_into_the_table_and_out_of_the_journal(journal: Journal, 
     sealed = seal(journal, lake, max_rows=4)
     state = lake.state(STREAM)
     assert state is not None
-    assert sealed == Sealed(STREAM, 4, block, state.version)
+    assert sealed is not None
+    assert sealed == Sealed(STREAM, 4, block, state.version, sealed.table)
     assert journal.find_seal(STREAM, 4) == Seal(STREAM, block, 4, state.version, NOW_US)
     assert journal.backlogs()[0].rows == 2
     assert ids(lake) == [1, 1, 2, 2]

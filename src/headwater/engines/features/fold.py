@@ -71,12 +71,18 @@ def step_number(step_us: int) -> str:
     return f"((t + {ERA_US}) // {step_us} - {ERA_US // step_us})"
 
 
-def base_query(view: FeatureViewSpec, layout: Layout, rows: str, scope: Scope = ALL) -> str:
-    """Return the SELECT of a view's rows: ``k0…`` the key, ``t`` and ``s`` when and which, ``v0…`` the sources."""
+def base_query(
+    view: FeatureViewSpec, layout: Layout, rows: str, scope: Scope = ALL, *, extra: str | None = None
+) -> str:
+    """Return the SELECT of a view's rows: ``k0…`` the key, ``t`` and ``s`` when and which, ``v0…`` the sources.
+
+    ``extra`` is one more column.
+    """
     keys = key_columns(view)
     columns = [f"{key} AS k{index}" for index, key in enumerate(keys)]
     columns += [f"epoch_us({quote(view.event_time)}) AS t", f"{quote(SEQ)} AS s"]
     columns += [f"{value_column(source)} AS v{index}" for index, source in enumerate(layout.sources)]
+    columns += [extra] if extra is not None else []
     bounds = [f"k{index} IS NOT NULL" for index in range(len(keys))] + ["t IS NOT NULL"]
     limits = (
         ("s >", scope.after_seq),

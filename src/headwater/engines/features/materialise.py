@@ -105,10 +105,14 @@ class Materialiser:
                 touched = self.merge(state, "segment", now_us=now_us, scope=Scope(after_seq=state.progress.seq))
             finally:
                 self._connection.unregister("segment")
-        progress = msgspec.structs.replace(state.progress, seq=max(through, state.progress.seq), at_us=now_us)
-        self._store.write([], {state.note: write_progress(progress)})
-        state.progress = progress
+        self.advance(state, through)
         return touched
+
+    def advance(self, state: ViewState, through_seq: int) -> None:
+        """Note that every row up to ``through_seq`` is in."""
+        seq = max(through_seq, state.progress.seq)
+        state.progress = msgspec.structs.replace(state.progress, seq=seq, at_us=time.time_ns() // 1_000)
+        self._store.write([], {state.note: write_progress(state.progress)})
 
     def merge(self, state: ViewState, rows: str, *, now_us: int, scope: Scope = ALL) -> int:
         """Merge the rows of a table into what the store has; return how many entities they touched."""
@@ -123,9 +127,14 @@ class Materialiser:
             self._store.write(batch)
         return len(newer)
 
-    def replace(self, state: ViewState, rows: str, *, now_us: int, scope: Scope) -> int:
-        """Write what the rows of a table add up to, whatever the store has; for building a new generation."""
+    def replace(self, state: ViewState, rows: str, *, now_us: int, scope: Scope, through_seq: int) -> int:
+        """Write what the rows of a table add up to, for building a new generation; return how many entities.
+
+        ``through_seq`` is up to where rows count as being in: numbers beyond it are another journal's.
+        """
         newer = Folder(self._connection, state.view, state.layout).fold(rows, now_us, scope)
+        for entity in newer.values():
+            entity.last_seq = min(entity.last_seq, through_seq)
         items = self._items(state, newer.items(), now_us)
         while batch := list(islice(items, _BATCH)):
             self._store.write(batch)
@@ -157,14 +166,14 @@ class Materialiser:
 
     def _items(self, state: ViewState, entities: Iterable[tuple[bytes, Entity]], now_us: int) -> Iterator[Item]:
         layout, space = state.layout, state.space
-        lifetime = _lifetime(state.view, layout)
+        lifetime = lifetime_us(state.view, layout)
         for key, entity in entities:
             entity.advance(layout, now_us)
             expires = None if lifetime is None else entity.last_event + lifetime
             yield Item(space + key, entity.pack(layout, now_us), expires)
 
 
-def _lifetime(view: FeatureViewSpec, layout: Layout) -> int | None:
+def lifetime_us(view: FeatureViewSpec, layout: Layout) -> int | None:
     """Return how long after its newest event an entity can matter, in microseconds; None: for ever."""
     if view.freshness_seconds is not None:
         return max(view.freshness_seconds * SECOND, layout.delay_us) + SECOND

@@ -15,12 +15,15 @@ class Progress(msgspec.Struct):
         journal: the history of sequence numbers that ``seq`` belongs to.
         seq: every row up to this one is in.
         at_us: when that was written.
+        tells_by_seq: whether the lake's rows that are not in are those with a higher number. Not so where the table is
+            older than the journal and its old rows have numbers of another.
     """
 
     generation: int
     journal: str
     seq: int
     at_us: int
+    tells_by_seq: bool = True
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
