@@ -10,7 +10,7 @@ from tests.builders.registry import make_model, make_version
 from headwater.control.kit.actions import SYSTEM
 from headwater.control.orgs.models import Environment
 from headwater.control.registry import actions as registry
-from headwater.control.registry.checks import CheckResult
+from headwater.control.registry.demands import CheckResult
 from headwater.control.registry.models import ModelAlias, ModelVersion
 from headwater.core.snapshot import RouteSpec, ServingSpec
 

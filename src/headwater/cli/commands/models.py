@@ -49,6 +49,28 @@ def push(
     session.answer(document, lambda console: _draw_pushed(console, document))
 
 
+@app.command("test")
+def try_out(
+    directory: Annotated[Path, typer.Argument(help="Directory with model.yaml and what it names")],
+    *,
+    home: HomeOption = None,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Load a model in a process of its own, run its golden rows and measure it; no server is needed.
+
+    Exits with 1 when it does not hold what its model.yaml asks of it.
+    """
+    session = open_session(home, project, json=as_json)
+    # Imported by name: it loads what runs models.
+    trial = importlib.import_module("headwater.cli.model_test")
+    document = trial.try_model(directory, session.settings.inference)
+    session.answer(document, lambda console: trial.draw_trial(console, document))
+    demands = importlib.import_module("headwater.control.registry.demands").OWN_DEMANDS
+    if any(check["status"] == "failed" and check["name"] in demands for check in document["checks"]):
+        raise typer.Exit(1)
+
+
 @app.command("list")
 def list_models(*, home: HomeOption = None, project: ProjectOption = None, as_json: JsonOption = False) -> None:
     """List the models with their aliases and routes."""

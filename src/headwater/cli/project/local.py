@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from typing import Any
 
 from headwater.cli.project.payload import Outcome, Project
@@ -47,7 +49,8 @@ def push_here(settings: Settings, project: Project, entry: dict[str, Any]) -> di
     blobs = open_blobs(settings)
     for digest, path in project.artifacts.items():
         blobs.put_file(path, expected=digest)
-    pushed = push_model(actor=SYSTEM, environment=environment, file=entry)
+    with redirect_stdout(sys.stderr):
+        pushed = push_model(actor=SYSTEM, environment=environment, file=entry)
     return PushOut.show(pushed.version, environment, created=pushed.created).model_dump(mode="json")
 
 
@@ -62,9 +65,11 @@ def _act(settings: Settings, project: Project, *, dry_run: bool) -> Outcome:
         blobs.put_file(path, expected=digest)
     target = settings.target
     act = plan_project if dry_run else apply_project
-    outcome = act(
-        actor=SYSTEM,
-        environment=get_environment(target.organization, target.project, target.environment),
-        resources=Resources.model_validate(project.resources),
-    )
+    # What is logged here must not end up in the answer.
+    with redirect_stdout(sys.stderr):
+        outcome = act(
+            actor=SYSTEM,
+            environment=get_environment(target.organization, target.project, target.environment),
+            resources=Resources.model_validate(project.resources),
+        )
     return Outcome(outcome.model_dump(mode="json"))

@@ -2,41 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
-
-from headwater.contracts.spec import contract_to_spec
 from headwater.control import configuration
 from headwater.control.catalog.project import DeclaredModel, FileError, Project, errors_in
 from headwater.control.orgs.models import Environment
 from headwater.control.registry.content import VersionContent
-from headwater.control.registry.inspection import inspect_artifact
 from headwater.control.registry.models import Model, ModelVersion
 from headwater.core.errors import HeadwaterError
 from headwater.engines.blobs import open_blobs
+from headwater.engines.models import check_artifact
 
 
 def content_of(item: DeclaredModel) -> VersionContent:
     """Return what would be sealed as a version."""
-    manifest = item.manifest
-    return VersionContent(
-        framework=manifest.framework,
-        inputs=contract_to_spec(manifest.inputs),
-        outputs=[output.model_dump(mode="json") for output in manifest.outputs],
-        artifact_sha256=item.file.artifact_sha256,
-        options=manifest.options,
-        features=[reference.model_dump(mode="json") for reference in manifest.features],
-        examples=[_said(asdict(example)) for example in manifest.examples],
-        metrics=manifest.metrics,
-        training=_said(asdict(manifest.training)) if manifest.training else {},
-        license=manifest.license or "",
-        card=manifest.card,
-        profile_sha256=item.file.profile_sha256,
-        memory_bytes=manifest.memory_bytes,
-        timeout_seconds=manifest.timeout_seconds,
-        limits={name: value for name, value in _said(asdict(manifest.checks)).items() if value != {}},
-    )
+    return VersionContent.of_manifest(item.manifest, item.file.artifact_sha256, item.file.profile_sha256)
 
 
 def find_version(model: Model | None, content: VersionContent) -> ModelVersion | None:
@@ -78,9 +56,4 @@ def _inspect(project: Project, name: str, item: DeclaredModel) -> None:
         project.errors.append(FileError(item.file.source, member, message))
     if not missing:
         artifact = blobs.path(item.file.artifact_sha256) if item.file.artifact_sha256 else None
-        project.inspections[name] = inspect_artifact(item.manifest, artifact)
-
-
-def _said(members: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the members that say something."""
-    return {name: value for name, value in members.items() if value is not None}
+        project.inspections[name] = check_artifact(item.manifest, artifact, settings=configuration.current().inference)

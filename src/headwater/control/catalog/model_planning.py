@@ -22,12 +22,13 @@ from headwater.control.registry.actions import (
     record_checks,
     register_version,
 )
-from headwater.control.registry.checks import OWN_DEMANDS, CheckResult, check_content, check_parity
+from headwater.control.registry.checks import check_parity
 from headwater.control.registry.content import VersionContent
-from headwater.control.registry.inspection import Inspection
+from headwater.control.registry.demands import OWN_DEMANDS, CheckResult, check_content
 from headwater.control.registry.models import Deployment, Model, ModelVersion
 from headwater.control.registry.queries import newest_rollout
 from headwater.core.snapshot import OutputSpec, ServingSpec
+from headwater.engines.models.checking import ArtifactReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class _Case:
     content: VersionContent
     model: Model | None
     known: ModelVersion | None
-    inspection: Inspection | None
+    inspection: ArtifactReport | None
     checks: Sequence[CheckResult]
 
     @property
@@ -78,7 +79,9 @@ def plan_models(plan: Plan, environment: Environment, project: Project) -> None:
         plan.add("model", name, "unchanged", "not in the project directory; left alone")
 
 
-def _case(environment: Environment, model: Model | None, item: DeclaredModel, inspection: Inspection | None) -> _Case:
+def _case(
+    environment: Environment, model: Model | None, item: DeclaredModel, inspection: ArtifactReport | None
+) -> _Case:
     content = content_of(item)
     known = find_version(model, content)
     checks: list[CheckResult] = []

@@ -17,7 +17,7 @@ from headwater.engines.features.definition import ViewFile, parse_view
 from headwater.engines.query.endpoint_file import EndpointFile, parse_endpoint
 
 if TYPE_CHECKING:
-    from headwater.control.registry.inspection import Inspection
+    from headwater.engines.models.checking import ArtifactReport
     from headwater.engines.models.manifest import ModelManifest
 
 T = TypeVar("T")
@@ -79,7 +79,7 @@ class Project:
     endpoints: dict[str, DeclaredEndpoint] = field(default_factory=dict)
     views: dict[str, DeclaredView] = field(default_factory=dict)
     models: dict[str, DeclaredModel] = field(default_factory=dict)
-    inspections: dict[str, Inspection] = field(default_factory=dict)
+    inspections: dict[str, ArtifactReport] = field(default_factory=dict)
     errors: list[FileError] = field(default_factory=list)
 
 

@@ -16,13 +16,14 @@ from headwater.control.catalog.payload import ModelFile, Resources
 from headwater.control.catalog.project import read_project
 from headwater.control.kit.actions import Actor
 from headwater.control.orgs.models import Environment
-from headwater.control.registry.checks import CheckResult, check_content, check_signature
+from headwater.control.registry.checks import check_signature
 from headwater.control.registry.content import VersionContent
-from headwater.control.registry.inspection import inspect_artifact
+from headwater.control.registry.demands import CheckResult, check_content
 from headwater.control.registry.models import Model, ModelVersion
 from headwater.core.errors import HeadwaterError
 from headwater.core.snapshot import ServingSpec
 from headwater.engines.blobs import open_blobs
+from headwater.engines.models import check_artifact
 from headwater.engines.models.manifest import parse_manifest
 from headwater.engines.models.manifest_document import Serving
 
@@ -68,10 +69,11 @@ def check_again(version: ModelVersion) -> list[CheckResult]:
     """
     blobs = open_blobs(configuration.current())
     artifact = blobs.path(version.artifact_sha256) if version.artifact_sha256 else None
-    inspection = inspect_artifact(parse_manifest(version.source, source=_SOURCE), artifact)
+    manifest = parse_manifest(version.source, source=_SOURCE)
+    report = check_artifact(manifest, artifact, settings=configuration.current().inference)
     names = VersionContent.__slots__
     content = VersionContent(**{name: getattr(version, name) for name in names})
-    return [check_signature(version), *check_content(content, inspection)]
+    return [check_signature(version), *check_content(content, report)]
 
 
 def read_rules(plain: Mapping[str, Any]) -> ServingSpec:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, Final
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Final
 
+from headwater.contracts.spec import contract_to_spec
 from headwater.control.catalog.digest import sha256_of
+
+if TYPE_CHECKING:
+    from headwater.engines.models.manifest import ModelManifest
 
 DEFAULT_MEMORY_BYTES: Final = 2 << 30
 DEFAULT_TIMEOUT_SECONDS: Final = 30.0
@@ -51,6 +55,27 @@ class VersionContent:
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
     limits: Mapping[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def of_manifest(cls, manifest: ModelManifest, artifact_sha256: str, profile_sha256: str) -> VersionContent:
+        """Return what a manifest and the digests of its files say."""
+        return cls(
+            framework=manifest.framework,
+            inputs=contract_to_spec(manifest.inputs),
+            outputs=[output.model_dump(mode="json") for output in manifest.outputs],
+            artifact_sha256=artifact_sha256,
+            options=manifest.options,
+            features=[reference.model_dump(mode="json") for reference in manifest.features],
+            examples=[_said(asdict(example)) for example in manifest.examples],
+            metrics=manifest.metrics,
+            training=_said(asdict(manifest.training)) if manifest.training else {},
+            license=manifest.license or "",
+            card=manifest.card,
+            profile_sha256=profile_sha256,
+            memory_bytes=manifest.memory_bytes,
+            timeout_seconds=manifest.timeout_seconds,
+            limits={name: value for name, value in _said(asdict(manifest.checks)).items() if value != {}},
+        )
+
     def plain(self) -> dict[str, Any]:
         """Return every member as JSON can hold it."""
         return {item.name: _plain(getattr(self, item.name)) for item in fields(self)}
@@ -65,6 +90,11 @@ class VersionContent:
         """Return the digest that releases before this one stored: over artifact and signature alone."""
         plain = self.plain()
         return sha256_of({name: plain[name] for name in _FIRST_RELEASE})
+
+
+def _said(members: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the members that say something."""
+    return {name: value for name, value in members.items() if value is not None}
 
 
 def _plain_defaults() -> dict[str, Any]:

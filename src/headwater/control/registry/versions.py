@@ -12,8 +12,9 @@ from django.utils import timezone
 
 from headwater.control.kit.actions import Actor, action
 from headwater.control.orgs.models import Project
-from headwater.control.registry.checks import CheckResult, check_signature
+from headwater.control.registry.checks import check_signature
 from headwater.control.registry.content import VersionContent
+from headwater.control.registry.demands import CheckResult
 from headwater.control.registry.models import Approval, LineageEdge, Model, ModelVersion, VersionCheck
 from headwater.control.registry.records import who_and_why
 from headwater.core.errors import HeadwaterError

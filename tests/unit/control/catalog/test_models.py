@@ -93,6 +93,19 @@ def test_a_version_that_its_author_would_not_serve_takes_no_traffic(environment:
     assert [route.version for route in newest_snapshot(environment).models["delay"].routes] == [1]
 
 
+def test_golden_rows_are_run_and_one_that_differs_keeps_the_traffic_away(
+    environment: Environment, owner: Actor
+) -> None:
+    golden = DELAY_MODEL + "examples: [{inputs: {distance: 1.0, hour: 2.0}, outputs: {score: 5.0}}]\n"
+    right = about(apply_project(actor=owner, environment=environment, resources=resources(golden)))
+    assert right[1][0].endswith("takes all traffic")
+    other = resources(golden.replace("score: 5.0", "score: 6.0"))
+    wrong = about(apply_project(actor=owner, environment=environment, resources=other))
+    assert wrong[1][0].endswith("takes no traffic: a check failed")
+    assert "check golden_rows failed: examples[0]: score is 5.0 and should be 6.0" in wrong[1]
+    assert [route.version for route in newest_snapshot(environment).models["delay"].routes] == [1]
+
+
 def test_a_broken_signature_is_named_in_the_plan(environment: Environment, owner: Actor) -> None:
     apply_project(actor=owner, environment=environment, resources=resources())
     renamed = DELAY_MODEL.replace("name: score, type", "name: minutes, source: score, type")

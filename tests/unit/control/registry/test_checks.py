@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from tests.builders.registry import make_content
 
-from headwater.control.registry.checks import CheckResult, check_content
-from headwater.control.registry.inspection import Inspection
+from headwater.control.registry.demands import CheckResult, check_content
+from headwater.engines.models.checking import ArtifactReport
 
 GOLDEN = [{"inputs": {"a": 1.0}, "outputs": {"score": 2.0}, "tolerance": 1e-4}]
-FINE = Inspection(size_bytes=3 << 20, latency_us={1: 4_000.0, 100: 9_000.0})
+FINE = ArtifactReport(size_bytes=3 << 20, latency_us={1: 4_000.0, 100: 9_000.0})
 
 
-def check(name: str, inspection: Inspection = FINE, **content: Any) -> CheckResult:
-    return next(result for result in check_content(make_content(**content), inspection) if result.name == name)
+def check(name: str, report: ArtifactReport = FINE, **content: Any) -> CheckResult:
+    return next(result for result in check_content(make_content(**content), report) if result.name == name)
 
 
 @pytest.mark.parametrize(
@@ -24,22 +24,26 @@ def check(name: str, inspection: Inspection = FINE, **content: Any) -> CheckResu
         (check("golden_rows", examples=GOLDEN), "passed", "1 row within tolerance"),
         (check("golden_rows"), "warned", "there are none; give examples with outputs"),
         (
-            check("golden_rows", Inspection(1, {1: 1.0}, mismatches=("row 0: score is 3, not 2",)), examples=GOLDEN),
+            check(
+                "golden_rows",
+                ArtifactReport(1, latency_us={1: 1.0}, mismatches=("row 0: score is 3, not 2",)),
+                examples=GOLDEN,
+            ),
             "failed",
             "row 0: score is 3, not 2",
         ),
-        (check("golden_rows", Inspection(1), examples=GOLDEN), "skipped", "it was not run here"),
+        (check("golden_rows", ArtifactReport(0), examples=GOLDEN), "passed", "1 row within tolerance"),
         (check("latency", limits={"max_latency_ms": 5}), "passed", "1 row 4 ms; 100 rows 9 ms; one row may take 5 ms"),
         (check("latency", limits={"max_latency_ms": 3}), "failed", "1 row 4 ms; 100 rows 9 ms; one row may take 3 ms"),
         (check("latency"), "skipped", "1 row 4 ms; 100 rows 9 ms; no checks.max_latency_ms to hold it against"),
-        (check("latency", Inspection(1), limits={"max_latency_ms": 5}), "skipped", "it was not run here"),
+        (check("latency", ArtifactReport(1), limits={"max_latency_ms": 5}), "skipped", "it was not run here"),
         (check("size", limits={"max_size_mb": 2}), "failed", "3 MB of 2 MB"),
         (check("size"), "passed", "3 MB"),
         (check("pickle"), "passed", "the artifact holds no pickle"),
         (
-            check("pickle", Inspection(1, holds_pickle=True)),
+            check("pickle", ArtifactReport(1, pickle="it is a pickle")),
             "warned",
-            "the artifact holds a pickle, which runs code when it is loaded",
+            "a pickle runs code when it is loaded: it is a pickle",
         ),
         (check("metrics", limits={"min_metrics": {"auc": 0.7}}, metrics={"auc": 0.71}), "passed", "auc 0.71"),
         (

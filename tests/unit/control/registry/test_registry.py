@@ -25,7 +25,7 @@ from headwater.control.registry.actions import (
     tag_model,
     tag_version,
 )
-from headwater.control.registry.checks import CheckResult
+from headwater.control.registry.demands import CheckResult
 from headwater.control.registry.models import AliasMove, Approval, Model, ModelAlias, ModelVersion
 from headwater.control.registry.queries import get_version, list_dependents
 from headwater.core.errors import HeadwaterError
