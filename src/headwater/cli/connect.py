@@ -6,7 +6,7 @@ from typing import Final
 
 from headwater.cli.control_api import ControlApi
 from headwater.cli.session import Session
-from headwater.client import Client, RetryPolicy
+from headwater.client import Client, Registry, RetryPolicy
 from headwater.core.errors import HeadwaterError
 
 _IMPATIENT: Final = RetryPolicy(attempts=3)
@@ -24,21 +24,39 @@ def connect(session: Session, *, patient: bool = False) -> Client:
 
 def connect_control(session: Session) -> ControlApi | None:
     """Return a connection to control, or None when it is not known to run: then this process can do its work."""
-    if session.running is None and session.settings.control.url is None:
-        return None
-    return ControlApi(session.control_url, _key(session))
+    return ControlApi(session.control_url, _key(session)) if _is_known_to_run(session) else None
 
 
 def require_control(session: Session) -> ControlApi:
     """Return a connection to control; raises ``config_unavailable`` when it is not known to run."""
-    api = connect_control(session)
-    if api is None:
+    _require_running(session)
+    return ControlApi(session.control_url, _key(session))
+
+
+def connect_registry(session: Session) -> Registry:
+    """Return a connection to the registry of the target's project; raises as ``require_control`` does."""
+    _require_running(session)
+    target = session.settings.target
+    return Registry(
+        session.control_url,
+        _key(session),
+        organization=target.organization,
+        project=target.project,
+        environment=target.environment,
+    )
+
+
+def _is_known_to_run(session: Session) -> bool:
+    return session.running is not None or session.settings.control.url is not None
+
+
+def _require_running(session: Session) -> None:
+    if not _is_known_to_run(session):
         raise HeadwaterError(
             "config_unavailable",
             f"control does not run on {session.home.root}",
             hint="start `headwater up`, or set HEADWATER_CONTROL__URL",
         )
-    return api
 
 
 def _key(session: Session) -> str:

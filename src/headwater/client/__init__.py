@@ -9,6 +9,7 @@ with Client() as client:
 
 from headwater.client.aio import AsyncClient
 from headwater.client.errors import ApiError, ClientError, Unreachable
+from headwater.client.registry import Registry
 from headwater.client.results import Counts, IngestReply, IngestSummary, Prediction, PredictReply, QueryResult
 from headwater.client.retry import RetryPolicy
 from headwater.client.sync import Client
@@ -24,6 +25,7 @@ __all__ = [
     "PredictReply",
     "Prediction",
     "QueryResult",
+    "Registry",
     "RetryPolicy",
     "Unreachable",
 ]

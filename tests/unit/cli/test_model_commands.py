@@ -127,6 +127,7 @@ def test_a_push_puts_the_artifact_first_and_tells_what_was_checked(
         "environment": "development",
         "text": "name: delay\nartifact: model.onnx\n",
         "artifact_sha256": digest,
+        "profile_sha256": "",
         "hold": False,
     }
     text = capsys.readouterr().out

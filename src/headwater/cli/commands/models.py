@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from headwater.cli.connect import connect_control, require_control
+from headwater.cli.connect import connect_control, connect_registry
 from headwater.cli.model_views import draw_checks, draw_model, draw_models, draw_version, route_text
 from headwater.cli.options import HomeOption, JsonOption, ProjectOption
 from headwater.cli.project.artifacts import put_artifacts
 from headwater.cli.project.files import collect_model
-from headwater.cli.registry import WHOLE, Reference, Registry, parse_share
+from headwater.cli.registry import Reference, number_of, parse_share
 from headwater.cli.session import Session, open_session
+from headwater.client.registry import WHOLE, Role
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Push, test, promote and roll back models.")
 ModelArgument = Annotated[str, typer.Argument(metavar="NAME[@ALIAS|:VERSION]", help="A model, or one of its versions")]
@@ -42,9 +41,8 @@ def push(
     session = open_session(home, project, json=as_json)
     document = _push(session, directory, hold=hold)
     if promote_it:
-        with _registry(session) as registry:
-            reference = Reference(document["model"], number=document["version"])
-            registry.promote(reference, role="primary", weight_bps=WHOLE, reason="pushed with --promote")
+        with connect_registry(session) as registry:
+            registry.promote(document["model"], document["version"], reason="pushed with --promote")
             document["routes"] = registry.model(document["model"])["routes"].get(session.settings.target.environment)
     session.answer(document, lambda console: _draw_pushed(console, document))
 
@@ -75,8 +73,8 @@ def try_out(
 def list_models(*, home: HomeOption = None, project: ProjectOption = None, as_json: JsonOption = False) -> None:
     """List the models with their aliases and routes."""
     session = open_session(home, project, json=as_json)
-    with _registry(session) as registry:
-        document = registry.list_models()
+    with connect_registry(session) as registry:
+        document = {"items": registry.models()}
     environment = session.settings.target.environment
     session.answer(document, lambda console: draw_models(console, document["items"], environment))
 
@@ -88,9 +86,9 @@ def show(
     """Show a model with its versions and rollouts, or one version with its checks, lineage and card."""
     session = open_session(home, project, json=as_json)
     reference = Reference.parse(model)
-    with _registry(session) as registry:
+    with connect_registry(session) as registry:
         if reference.is_precise:
-            version = registry.version(reference)
+            version = registry.version(reference.name, number_of(registry, reference))
             session.answer(version, lambda console: draw_version(console, reference.name, version))
             return
         document = registry.model(reference.name) | {
@@ -121,9 +119,10 @@ def promote(
     session = open_session(home, project, json=as_json)
     reference = Reference.parse(model)
     share = parse_share(weight) if weight is not None else WHOLE
-    role = "shadow" if shadow else "canary" if share < WHOLE else "primary"
-    with _registry(session) as registry:
-        document = registry.promote(reference, role=role, weight_bps=share, reason=reason)
+    role: Role = "shadow" if shadow else "canary" if share < WHOLE else "primary"
+    with connect_registry(session) as registry:
+        number = number_of(registry, reference)
+        document = registry.promote(reference.name, number, role=role, weight_bps=share, reason=reason)
         routes = registry.model(reference.name)["routes"].get(session.settings.target.environment, [])
     document["routes"] = routes
 
@@ -149,8 +148,9 @@ def rollback(
     """
     session = open_session(home, project, json=as_json)
     reference = Reference.parse(model)
-    with _registry(session) as registry:
-        document = registry.roll_back(reference, reason)
+    with connect_registry(session) as registry:
+        number = number_of(registry, reference) if reference.is_precise else None
+        document = registry.roll_back(reference.name, number, reason=reason)
 
     def draw(console: Console) -> None:
         served = ", ".join(map(route_text, document["routes"]))
@@ -172,8 +172,9 @@ def approve(
     """Allow a version that somebody else pushed in protected environments; the newest one unless named."""
     session = open_session(home, project, json=as_json)
     reference = Reference.parse(model)
-    with _registry(session) as registry:
-        document = registry.approve(reference, reason=reason, override=override)
+    with connect_registry(session) as registry:
+        number = number_of(registry, reference)
+        document = registry.approve(reference.name, number, reason=reason, override=override)
 
     def draw(console: Console) -> None:
         console.print(f"{reference.name} version {document['number']} is {document['state']}")
@@ -194,7 +195,9 @@ def _push(session: Session, directory: Path, *, hold: bool) -> dict[str, Any]:
         return document
     with api:
         put_artifacts(api, project.artifacts)
-        return Registry(api, session.settings.target).push(entry)
+    with connect_registry(session) as registry:
+        digests = {name: entry.get(name, "") for name in ("artifact_sha256", "profile_sha256")}
+        return registry.push(entry["text"], **digests, hold=hold)
 
 
 def _draw_pushed(console: Console, document: dict[str, Any]) -> None:
@@ -203,9 +206,3 @@ def _draw_pushed(console: Console, document: dict[str, Any]) -> None:
     draw_checks(console, document["checks"])
     routes = ", ".join(map(route_text, document["routes"] or ())) or "nothing"
     console.print(f"served: {routes}")
-
-
-@contextmanager
-def _registry(session: Session) -> Iterator[Registry]:
-    with require_control(session) as api:
-        yield Registry(api, session.settings.target)
