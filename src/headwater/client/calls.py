@@ -75,7 +75,7 @@ def ingest(
     body, encoding = compress(piece.body)
     return Call(
         "POST",
-        f"/v1/datasets/{_segment(dataset)}/rows",
+        f"/v1/datasets/{segment(dataset)}/rows",
         lambda response: _read_ingest(response, piece.first_row),
         params=_query(params),
         headers={
@@ -144,7 +144,7 @@ def query(endpoint: str, params: Mapping[str, Any] | None) -> Call[QueryResult]:
     """Ask an endpoint for JSON."""
     return Call(
         "GET",
-        f"/v1/endpoints/{_segment(endpoint)}",
+        f"/v1/endpoints/{segment(endpoint)}",
         _read_query,
         params=_query(params),
         headers={"Accept": "application/json"},
@@ -155,8 +155,8 @@ def query_bytes(endpoint: str, params: Mapping[str, Any] | None, media_type: str
     """Ask an endpoint for another format, as bytes."""
     return Call(
         "GET",
-        f"/v1/endpoints/{_segment(endpoint)}",
-        lambda response: _checked(response).content,
+        f"/v1/endpoints/{segment(endpoint)}",
+        lambda response: checked(response).content,
         params=_query(params),
         headers={"Accept": media_type},
     )
@@ -167,7 +167,7 @@ def predict(model: str, rows: Rows, version: int | None) -> Call[PredictReply]:
     where = f"/versions/{version}" if version is not None else ""
     return Call(
         "POST",
-        f"/v1/models/{_segment(model)}{where}/predict",
+        f"/v1/models/{segment(model)}{where}/predict",
         _read_predict,
         headers={"Content-Type": "application/json"},
         body=b'{"rows":[' + b",".join(encode_rows(rows)) + b"]}",
@@ -177,10 +177,11 @@ def predict(model: str, rows: Rows, version: int | None) -> Call[PredictReply]:
 
 def get(path: str, *names: str) -> Call[dict[str, Any]]:
     """Read a JSON object below ``path``."""
-    return Call("GET", "/".join([path, *(_segment(name) for name in names)]), _read_object)
+    return Call("GET", "/".join([path, *(segment(name) for name in names)]), read_object)
 
 
-def _segment(name: str) -> str:
+def segment(name: str) -> str:
+    """Return a name as a segment of a path."""
     return quote(name, safe="")
 
 
@@ -193,14 +194,16 @@ def _query(params: Mapping[str, Any] | None) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
-def _checked(response: httpx.Response) -> httpx.Response:
+def checked(response: httpx.Response) -> httpx.Response:
+    """Return the answer; raises ``ApiError`` when it is an error."""
     if response.is_success:
         return response
     raise ApiError.from_response(response)
 
 
-def _read_object(response: httpx.Response) -> dict[str, Any]:
-    body = _checked(response).json()
+def read_object(response: httpx.Response) -> dict[str, Any]:
+    """Return the JSON object of an answer."""
+    body = checked(response).json()
     if not isinstance(body, dict):
         raise ClientError(f"the server answered {type(body).__name__} where an object was expected")
     return body
@@ -223,12 +226,12 @@ def _read_ingest(response: httpx.Response, first_row: int) -> IngestReply:
 
 
 def _read_query(response: httpx.Response) -> QueryResult:
-    body = _read_object(response)
+    body = read_object(response)
     return QueryResult(rows=body["data"], meta=body.get("meta", {}), etag=response.headers.get("etag"))
 
 
 def _read_predict(response: httpx.Response) -> PredictReply:
-    body = _read_object(response)
+    body = read_object(response)
     return PredictReply(
         model=str(body["model"]),
         version=int(body["version"]),

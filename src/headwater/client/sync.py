@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
 
 import httpx
 
-from headwater.client import calls
+from headwater.client import calls, features
 from headwater.client.errors import Unreachable
 from headwater.client.framing import BATCH_ROWS, Format
 from headwater.client.results import IngestReply, IngestSummary, PredictReply, QueryResult
@@ -132,6 +132,35 @@ class Client:
     def receipt(self, receipt: str) -> dict[str, Any]:
         """Return what became of an ingest request: its counts, and the table version once the rows are in the lake."""
         return self.send(calls.get("/v1/receipts", receipt))
+
+    def feature_views(self) -> list[dict[str, Any]]:
+        """Return the feature views of the environment, with what each feature is computed as."""
+        return self.send(features.list_views())
+
+    def feature_view(self, name: str) -> dict[str, Any]:
+        """Return one feature view."""
+        return self.send(calls.get("/v1/features", name))
+
+    def read_features(self, view: str, entities: calls.Rows) -> list[dict[str, Any]]:
+        """Read the features of entities as they are now: for each its values, event time and statuses."""
+        results: list[dict[str, Any]] = (self.send(features.read(view, entities)))["results"]
+        return results
+
+    def feature_history(self, view: str, labels: features.Labels, *, time: str) -> list[dict[str, Any]]:
+        """Return labels with the features that their entities had at the labels' times.
+
+        Args:
+            view: its name.
+            labels: rows with the entity's keys, a time and whatever else shall go through; or a file of them.
+            time: the labels' time column.
+        """
+        return features.rows_of(self.feature_history_bytes(view, labels, time=time, form="json"))
+
+    def feature_history_bytes(
+        self, view: str, labels: features.Labels, *, time: str | None = None, form: str = "csv"
+    ) -> bytes:
+        """Return such a frame as it comes: ``csv``, ``json`` or ``arrow``."""
+        return self.send(features.history(view, labels, time=time, form=form))
 
     def send(self, call: calls.Call[T]) -> T:
         """Send a call, again where that may help, and read the answer."""

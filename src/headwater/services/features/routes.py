@@ -52,6 +52,13 @@ class FeatureOut(BaseModel):
     description: str
 
 
+class InputOut(BaseModel):
+    """A value that requests bring for expressions."""
+
+    name: str
+    type: str
+
+
 class ViewOut(BaseModel):
     """A feature view."""
 
@@ -60,11 +67,13 @@ class ViewOut(BaseModel):
     revision: int
     dataset: str
     entities: list[str]
+    entity_types: list[str]
     event_time: str
     freshness: str | None
     delay: str | None
     as_received: bool
     online: bool
+    inputs: list[InputOut]
     features: list[FeatureOut]
 
 
@@ -163,10 +172,12 @@ def _show(view: FeatureViewSpec) -> ViewOut:
         revision=view.revision,
         dataset=view.dataset,
         entities=list(view.entities),
+        entity_types=list(view.entity_types),
         event_time=view.event_time,
         freshness=None if view.freshness_seconds is None else format_seconds(view.freshness_seconds),
         delay=format_seconds(view.delay_seconds) if view.delay_seconds else None,
         as_received=view.as_received,
         online=view.online,
+        inputs=[InputOut(name=item.name, type=item.type) for item in view.inputs],
         features=features,
     )
