@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -92,6 +93,24 @@ class Rows:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def take(self, kept: NDArray[np.intp]) -> Rows:
+        """Return some of the rows, in their order."""
+        taken = copy(self)
+        requests = np.repeat(np.arange(len(self.counts)), self.counts)[kept]
+        taken.counts = np.bincount(requests, minlength=len(self.counts))
+        taken.ids = [self.ids[at] for at in kept]
+        for name in ("features", "shadow_of"):
+            values = getattr(self, name)
+            setattr(taken, name, None if values is None else [values[at] for at in kept])
+        if self.matrix is not None:
+            taken.matrix = self.matrix[kept]
+        elif self.columns is not None:
+            taken.columns = [[column[at] for at in kept] for column in self.columns]
+        taken.outputs = [
+            values[kept] if isinstance(values, np.ndarray) else [values[at] for at in kept] for values in self.outputs
+        ]
+        return taken
+
     def sampled(self, share_bps: int) -> NDArray[np.intp] | None:
         """Return which rows a log of this share has, by hash: None for all, the same for a shadow's rows.
 
@@ -108,22 +127,23 @@ class Rows:
 
 def encode_rows(version: LoggedVersion, rows: Rows, receipt_id: str) -> LogBatch | None:
     """Return the block of those rows that are logged; None when the sample has none of them."""
+    last_us = int(rows.predicted_at_us[-1])
     kept = rows.sampled(version.described.sample_bps)
-    if kept is not None and not len(kept):
-        return None
+    if kept is not None:
+        if not len(kept):
+            return None
+        rows = rows.take(kept)
     arrays = [*_own_columns(version, rows), *_input_columns(version, rows), *_output_columns(rows)]
     columns = [
         array if isinstance(array, pa.Array) else pa.array(array, field.type, from_pandas=True)
         for array, field in zip(arrays, version.schema, strict=True)
     ]
     batch = pa.RecordBatch.from_arrays(columns, schema=version.schema)
-    if kept is not None:
-        batch = batch.take(pa.array(kept))
     sink = pa.BufferOutputStream()
-    options = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)
+    options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
     with pa.ipc.new_stream(sink, batch.schema, options=options) as writer:
         writer.write_batch(batch)
-    span = Span(receipt_id, batch.num_rows, int(rows.predicted_at_us[-1]), str(version.described.number))
+    span = Span(receipt_id, batch.num_rows, last_us, str(version.described.number))
     block = Block(version.stream, sink.getvalue().to_pybytes(), batch.num_rows, (span,))
     return LogBatch(block, version.described.config)
 
@@ -163,7 +183,7 @@ def _feature_text(features: Mapping[str, Any] | None, redacted: set[str]) -> str
 
 def _repeat(texts: Sequence[str], counts: NDArray[Any]) -> pa.Array:
     values = pa.array(texts, pa.string())
-    return values if counts.max() == 1 else values.take(pa.array(np.repeat(np.arange(len(texts)), counts)))
+    return values if (counts == 1).all() else values.take(pa.array(np.repeat(np.arange(len(texts)), counts)))
 
 
 def _input_columns(version: LoggedVersion, rows: Rows) -> list[Any]:
