@@ -32,9 +32,9 @@ class Budget:
         self.limit = limit
         self.held = 0
 
-    def check(self, size: int) -> None:
-        """Raise ``overloaded`` when ``size`` more bytes are not to be had."""
-        if self.held and self.held + size > self.limit:
+    def check(self, size: int, own: int = 0) -> None:
+        """Raise ``overloaded`` when ``size`` more bytes are not to be had by who holds ``own`` of them."""
+        if self.held > own and self.held + size > self.limit:
             raise HeadwaterError(
                 "overloaded",
                 "too many bytes are being read at once",
@@ -135,7 +135,7 @@ class Body:
             ) from None
 
     def _hold(self, size: int) -> None:
-        self._budget.check(size)
+        self._budget.check(size, self._held)
         self._budget.held += size
         self._held += size
 

@@ -135,6 +135,20 @@ class ExactReader:
         return input_invalid(faults) if faults else HeadwaterError("malformed_body", f"the body is not JSON: {error}")
 
 
+def find_constants(body: bytes, members: Sequence[str]) -> HeadwaterError | None:
+    """Return the error that names where NaN or Infinity was written in rows of ``members``; None where it was not."""
+    try:
+        document = json.loads(body, parse_constant=_NotJson)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(document, dict):
+        return None
+    faults: dict[int, Sequence[FieldError]] = {}
+    for member in members:
+        faults |= _find_constants({"rows": document.get(member)}, ())
+    return input_invalid(faults) if faults else None
+
+
 class _NotJson:
     """A literal such as NaN, which JSON does not have."""
 

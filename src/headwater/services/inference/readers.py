@@ -15,7 +15,7 @@ from headwater.contracts.rows import FieldError
 from headwater.core.errors import HeadwaterError
 from headwater.core.snapshot import FeatureRefSpec, FeatureViewSpec
 from headwater.services.inference.batch import Inputs, Row
-from headwater.services.inference.faults import input_invalid, pointer
+from headwater.services.inference.faults import find_constants, input_invalid, pointer
 from headwater.services.inference.signature import MAX_ROWS, UNREADABLE
 from headwater.services.inference.version import ServedVersion
 from headwater.services.kit.service import Environment
@@ -126,7 +126,7 @@ class EntityReader:
         if self._partly:
             inputs = self._read_partly(version, merged, good, faults)
         else:
-            inputs = Inputs(version.signature.read_values(merged, "rows"))
+            inputs = Inputs(version.signature.read_values(merged))
         kept = [number for number in range(len(merged)) if number not in (inputs.faults or ())]
         inputs.features = [provenance[number] for number in kept]
         return inputs
@@ -204,7 +204,7 @@ def has_entities(body: bytes) -> bool:
     try:
         return "entities" in _read_members(body)
     except UNREADABLE:
-        return False
+        return True  # whoever reads it says what is wrong with it
 
 
 def _read_entities(body: bytes) -> tuple[list[_Object], list[_Object]]:
@@ -213,7 +213,8 @@ def _read_entities(body: bytes) -> tuple[list[_Object], list[_Object]]:
     except msgspec.ValidationError as error:
         raise HeadwaterError("input_invalid", f"the body is not as it must be: {error}", hint=_SHAPE) from error
     except UNREADABLE as error:
-        raise HeadwaterError("malformed_body", f"the body is not JSON: {error}", hint=_SHAPE) from error
+        malformed = HeadwaterError("malformed_body", f"the body is not JSON: {error}", hint=_SHAPE)
+        raise find_constants(body, ("entities", "rows")) or malformed from error
     count = len(envelope.entities)
     rows = [{} for _ in envelope.entities] if envelope.rows is UNSET else envelope.rows
     if not count:

@@ -41,7 +41,6 @@ class Signature:
         by_position = _positional_type(validator, self.names)
         self._decode = _body_decoder(validator, by_position)
         self._by_name: Any = list[validator.row_type]  # type: ignore[name-defined] # made at run time
-        self._by_position: Any = list[by_position]  # type: ignore[valid-type]
         self._values = _values_getter(self.names)
         self._is_settled_by_columns = any(map(_needs_columns, contract.fields))
 
@@ -86,21 +85,21 @@ class Signature:
         """
         return self._exact.read_partly(body)
 
-    def read_values(self, rows: Sequence[Any], member: str) -> Sequence[Row]:
-        """Return rows of plain values, by name (``member`` rows) or in signature order (``member`` inputs).
+    def read_values(self, rows: Sequence[Mapping[str, Any]], *, exactly: bool = False) -> Sequence[Row]:
+        """Return rows of plain values by name; ``exactly`` asks the contract itself, which holds large numbers exact.
 
         Raises:
             HeadwaterError: as ``read_exactly`` does.
         """
-        if not self._is_settled_by_columns:
+        if not exactly and not self._is_settled_by_columns:
             try:
-                typed = msgspec.convert(rows, self._by_name if member == "rows" else self._by_position)
+                typed = msgspec.convert(rows, self._by_name)
             except UNREADABLE:
                 pass
             else:
                 values = self._values
                 return [values(row) for row in typed]
-        return self._exact.read(msgspec.json.encode({member: rows}))
+        return self._exact.read(msgspec.json.encode({"rows": rows}))
 
 
 def _positional_type(validator: Validator, names: Sequence[str]) -> type[Any]:

@@ -105,7 +105,7 @@ class TableReader:
         if faults:
             raise input_invalid(faults)
         rows = [dict(zip(plain, values, strict=True)) for values in zip(*plain.values(), strict=True)]
-        return Inputs(self._check(rows), is_exact=True)
+        return Inputs(self._check(rows, exactly=any(map(_has_large, plain.values()))), is_exact=True)
 
     def _find_impossible(self, columns: Mapping[str, Sequence[Any]]) -> dict[int, Sequence[FieldError]]:
         """Return for each row what is no number at all, or too large for the model."""
@@ -119,12 +119,12 @@ class TableReader:
                     faults.setdefault(row, []).append(beyond(name, limit))
         return dict(faults)
 
-    def _check(self, rows: Sequence[Any]) -> Sequence[Any]:
+    def _check(self, rows: Sequence[Mapping[str, Any]], *, exactly: bool) -> Sequence[Any]:
         """Hold rows against the contract, as many at once as its own bound allows; row numbers stay those of all."""
         values: list[Any] = []
         for start in range(0, len(rows), MAX_ROWS):
             try:
-                values.extend(self._signature.read_values(rows[start : start + MAX_ROWS], "rows"))
+                values.extend(self._signature.read_values(rows[start : start + MAX_ROWS], exactly=exactly))
             except HeadwaterError as error:
                 raise _moved(error, range(start, start + MAX_ROWS)) from error
         return values
@@ -214,6 +214,11 @@ def _as_declared(field: Field, column: Column) -> Sequence[Any]:
     if field.type is not LogicalType.BOOLEAN:
         return values
     return [bool(value) if value in (0, 1) else value for value in values]
+
+
+def _has_large(column: Sequence[Any]) -> bool:
+    """Return whether a column has whole numbers that may not be exact as doubles."""
+    return any(isinstance(value, int) and abs(value) >= EXACT_LIMIT for value in column)
 
 
 def _moved(error: HeadwaterError, numbers: Sequence[int]) -> HeadwaterError:

@@ -1,86 +1,30 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import httpx
-import pyarrow as pa
 import pytest
+from tests.builders.fleet import HEADERS, ROWS, URL, Fleet
 from tests.builders.models import make_model, make_version, numbers
 from tests.builders.onnx_models import by_field, linear, logarithm
-from tests.builders.snapshots import KEY, make_key, make_snapshot
+from tests.builders.snapshots import KEY, make_key
 from tests.fakes.control import FakeControl
-from tests.fakes.process import Process, running, until
+from tests.fakes.process import running, until
 
 from headwater.contracts.model import Field, LogicalType
 from headwater.core.errors import HeadwaterError
-from headwater.core.home import Home
 from headwater.core.settings import Settings
-from headwater.core.snapshot import ModelSpec, OutputSpec, RouteSpec, ServingSpec
+from headwater.core.snapshot import OutputSpec, RouteSpec, ServingSpec
 from headwater.engines.blobs import open_blobs
 from headwater.services import inference
 from headwater.services.inference import service as service_module
 from headwater.services.inference.signature import Signature
 
-HEADERS = {"authorization": f"Bearer {KEY}"}
-ROWS = {"rows": [{"a": 1, "b": 2}, {"a": 3, "b": 4.5}]}
-URL = "/v1/models/delay/predict"
 HUGE = b'{"rows":[{"a":9007199254740993,"b":2}]}'
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(home=tmp_path)
-
-
-@pytest.fixture
-def control(settings: Settings) -> FakeControl:
-    control = FakeControl()
-    control.establish_trust(Home(settings.home))
-    return control
-
-
-class Fleet:
-    """A process with the models of a test."""
-
-    def __init__(self, process: Process, control: FakeControl) -> None:
-        self.process = process
-        self.control = control
-        self.number = 0
-
-    async def deploy(self, *models: ModelSpec, **more: Any) -> None:
-        self.number += 1
-        self.control.publish(make_snapshot(self.number, models=models, **more))
-        await until(lambda: self._in_force() == self.number)
-
-    def _in_force(self) -> int:
-        environment = self.process.runtime.environments.get("env_1")
-        return environment.snapshot.number if environment else 0
-
-    async def predict(self, body: Any = ROWS, url: str = URL, **headers: str) -> httpx.Response:
-        content = body if isinstance(body, bytes) else json.dumps(body)
-        return await self.process.http.post(url, content=content, headers=HEADERS | headers)
-
-    async def logged(self, model: str = "delay") -> list[dict[str, Any]]:
-        stream = f"env_1/predictions_{model}"
-        blocks = self.process.journal.read(stream, max_rows=1, max_bytes=1)
-        rows: list[dict[str, Any]] = []
-        for stored in blocks:
-            found = pa.ipc.open_stream(stored.block.payload).read_all().to_pylist()
-            assert stored.block.rows == len(found)
-            rows.extend(found)
-        return rows
-
-
-@pytest.fixture
-async def fleet(settings: Settings, control: FakeControl) -> AsyncIterator[Fleet]:
-    async with running(settings.home, control, inference.create) as process:
-        yield Fleet(process, control)
 
 
 async def test_a_prediction_names_its_model_version_route_and_id(fleet: Fleet, settings: Settings) -> None:
