@@ -63,14 +63,15 @@ def _by_output(version: ModelVersionSpec, table: pa.Table) -> list[tuple[OutputS
     scalars = [output for output in version.outputs if not output.shape]
     texts = [output for output in scalars if output.type == "string"]
     numbers = [output for output in scalars if output.type != "string"]
+    is_text = pc.is_valid(table.column("outcome_text"))
     found: list[tuple[OutputSpec, pa.Table]] = []
     for output in scalars:
         mine = pc.equal(table.column("output"), output.name).fill_null(False)
         if output in (*texts[:1], *numbers[:1]):
-            value = "outcome_text" if output.type == "string" else "outcome_number"
-            # Without a number among the outputs, a boolean is the text that it was written as.
-            unnamed = pc.and_(pc.is_null(table.column("output")), pc.is_valid(table.column(value)))
-            mine = pc.or_(mine, unnamed)
+            # A boolean is a number, and the text that it was written as where no output is a number.
+            is_number = pc.is_valid(table.column("outcome_number"))
+            fits = is_number if output.type != "string" else pc.invert(is_number) if numbers else is_text
+            mine = pc.or_(mine, pc.and_(pc.is_null(table.column("output")), fits))
         found.append((output, table.filter(mine)))
     return found
 
