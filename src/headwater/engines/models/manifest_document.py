@@ -167,10 +167,11 @@ class SklearnOptions(BaseModel):
 
 
 class PythonOptions(BaseModel):
-    """``options`` of a Python class: where it is, as ``module:Class``."""
+    """``options`` of a Python class: where it is, as ``module:Class``, and whether it may use the network."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
+    network: bool = False
     class_: str | None = Field(
         None, alias="class", pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$"
     )

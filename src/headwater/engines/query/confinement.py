@@ -18,6 +18,7 @@ from typing import Final
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NO_NEW_PRIVS: Final = 38
+_CAPABILITIES_VERSION: Final = 0x20080522
 _CREATE_RULESET: Final = 444
 _ADD_RULE: Final = 445
 _RESTRICT_SELF: Final = 446
@@ -64,6 +65,13 @@ def forbid_processes() -> None:
     """Forbid new processes and threads; those that run stay. Without effect for a privileged user."""
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+
+
+def drop_capabilities() -> None:
+    """Be no more than the user, even if that is root: privileges would let it look into other processes."""
+    if sys.platform == "linux":
+        header = (ctypes.c_uint32 * 2)(_CAPABILITIES_VERSION, 0)
+        _libc().capset(ctypes.byref(header), ctypes.byref((ctypes.c_uint32 * 6)()))
 
 
 def restrict_files(readable: Sequence[Path], *, writable: Sequence[Path] = (), network: bool = False) -> str | None:

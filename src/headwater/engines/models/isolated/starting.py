@@ -33,10 +33,10 @@ class Started:
 class WorkerStarter:
     """Starts workers for one version, again and again; counts as a user of its framework until it is closed."""
 
-    def __init__(self, job: Job, labels: dict[str, str | int], load_seconds: float = LOAD_SECONDS) -> None:
-        """Start nothing yet; ``labels`` name the version in the log."""
+    def __init__(self, job: Job, labels: dict[str, str | int], load_seconds: float | None = None) -> None:
+        """Start nothing yet; ``labels`` name the version in the log, loading may take ``LOAD_SECONDS`` unless told."""
         self._labels = labels
-        self._load_seconds = load_seconds
+        self._load_seconds = LOAD_SECONDS if load_seconds is None else load_seconds
         self._payload = pack(Kind.JOB, payload=msgspec.msgpack.encode(job))
         has_texts = any(item.type == LogicalType.STRING for item in job.inputs)
         self._framework = job.framework + (WITH_FRAMES if has_texts and job.framework == "sklearn" else "")

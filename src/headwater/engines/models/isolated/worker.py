@@ -23,6 +23,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+import headwater
 from headwater.core.errors import HeadwaterError
 from headwater.engines.models.contents import find_pickle, refuse_pickle
 from headwater.engines.models.isolated.frames import (
@@ -49,6 +50,7 @@ _MEASURED_RUNS: Final = 100
 _MEASURE_SECONDS: Final = 0.3
 _MICROSECONDS: Final = struct.Struct("<d")
 _MAX_FILE_BYTES: Final = 4 << 30
+_OWN_CODE: Final = str(Path(headwater.__file__).parent)
 _CLASSES: Final = {
     "sklearn": ("headwater.engines.models.native.sklearn", "SklearnModel"),
     "lightgbm": ("headwater.engines.models.native.lightgbm", "LightgbmModel"),
@@ -249,6 +251,7 @@ def _confine(job: Job) -> str | None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (_MAX_FILE_BYTES, _MAX_FILE_BYTES))
     readable = [Path(path) for path in (job.artifact, sys.prefix, sys.base_prefix, *_SYSTEM_PATHS, *sys.path) if path]
     scratch = Path.cwd()
+    confinement.drop_capabilities()
     return confinement.restrict_files(
         [*readable, scratch], writable=[scratch, Path("/dev/null")], network=bool(job.options.get("network"))
     )
@@ -269,10 +272,14 @@ def _warm_up(worker: Worker, job: Job) -> None:
 
 
 def _explain_load(error: BaseException, job: Job) -> Failure:
+    if _is_out_of_memory(error) or _is_out_of_memory(error.__cause__):
+        return Failure(
+            "model_unavailable",
+            f"the artifact cannot be loaded: it needs more than {job.memory_bytes >> 20} MB",
+            _MEMORY_HINT,
+        )
     if isinstance(error, HeadwaterError):
         return Failure("model_unavailable", error.detail, error.hint)
-    if _is_out_of_memory(error):
-        return Failure("model_unavailable", f"loading it took more than {job.memory_bytes >> 20} MB", _MEMORY_HINT)
     _print_trace(error)
     return Failure(
         "model_unavailable", f"the artifact cannot be loaded: {first_line(error)}", "export the model again and push it"
@@ -288,12 +295,16 @@ def _explain_run(error: BaseException, memory_bytes: int) -> Failure:
     return Failure("model_failed", f"the model raised {first_line(error)}", "its traceback is in the log")
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def _is_out_of_memory(error: BaseException | None) -> bool:
     return isinstance(error, MemoryError) or "bad_alloc" in str(error)
 
 
 def _print_trace(error: BaseException) -> None:
-    traceback.print_exception(error, file=sys.stderr)
+    """Write the traceback to the log, beginning where our own code ends."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OWN_CODE):
+        trace = trace.tb_next
+    traceback.print_exception(type(error), error, trace, file=sys.stderr)
     sys.stderr.flush()
 
 
