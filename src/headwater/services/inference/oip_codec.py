@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -336,12 +337,35 @@ def _refuse_unsupported(parameters: Mapping[str, Any], where: str) -> None:
 
 
 def _unreadable(head: bytes, error: Exception) -> HeadwaterError:
-    literal = next((word for word in (b"NaN", b"Infinity") if word in head), None)
-    if literal is not None:
-        return HeadwaterError("input_invalid", f"{literal.decode()} is not a JSON number, and no input may be one")
+    if (place := _find_constant(head)) is not None:
+        return HeadwaterError("input_invalid", f"{place} is not a JSON number, and no input may be one")
     if isinstance(error, msgspec.ValidationError):
         return HeadwaterError("input_invalid", f"the request is not as the protocol has it: {error}")
     return HeadwaterError("malformed_body", f"the body is not JSON: {error}")
+
+
+class _NotJson:
+    """A literal such as NaN, which JSON does not have."""
+
+    def __init__(self, literal: str) -> None:
+        self.literal = literal
+
+
+def _find_constant(head: bytes) -> str | None:
+    """Return where NaN or Infinity was written: the tensor, the row, the literal."""
+    try:
+        inputs = json.loads(head, parse_constant=_NotJson)["inputs"]
+        for tensor in inputs:
+            values = tensor["data"]
+            for _axis in tensor["shape"][1:]:
+                if all(isinstance(value, list) for value in values):
+                    values = list(chain.from_iterable(values))
+            for at, value in enumerate(values):
+                if isinstance(value, _NotJson):
+                    return f"input {tensor['name']!r} row {_row(tensor['shape'], at)}: {value.literal}"
+    except (ValueError, RecursionError, TypeError, KeyError, IndexError):
+        return None  # it is no request at all
+    return None
 
 
 def _to_bytes(values: NDArray[Any]) -> bytes:
