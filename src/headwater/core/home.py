@@ -57,6 +57,11 @@ class Home:
         return self.root / "monitoring"
 
     @property
+    def jobs(self) -> Path:
+        """Return the directory of the embedded job queue."""
+        return self.root / "jobs"
+
+    @property
     def run(self) -> Path:
         """Return the directory of locks, sockets, keys and the last good snapshots."""
         return self.root / "run"

@@ -22,3 +22,8 @@ def split_stream(stream: str) -> tuple[str, str]:
 def prediction_log(model: str) -> str:
     """Return the dataset that a model's predictions are logged to."""
     return f"predictions_{model}"
+
+
+def batch_log(model: str) -> str:
+    """Return the dataset that a model's batch jobs write their predictions to."""
+    return f"batch_predictions_{model}"

@@ -18,12 +18,12 @@ from headwater.control.catalog.project import Project
 from headwater.control.orgs.models import Environment
 from headwater.control.registry.models import Deployment
 from headwater.core.snapshot import OutputSpec
-from headwater.core.streams import OUTCOMES, prediction_log
+from headwater.core.streams import OUTCOMES, batch_log, prediction_log
 from headwater.engines.query.tables import SYSTEM_COLUMNS
 
 
 def table_schemas(environment: Environment, project: Project) -> Mapping[str, pa.Schema]:
-    """Return the schema of every dataset, of prediction logs and outcomes; what the project declares comes first."""
+    """Return the schema of every dataset, of predictions and outcomes; what the project declares comes first."""
     contracts: dict[str, Contract] = {}
     activations = Activation.objects.for_org(environment.org_id).filter(environment=environment)
     for activation in activations.select_related("dataset", "contract"):
@@ -42,7 +42,8 @@ def _prediction_logs(environment: Environment, project: Project) -> dict[str, pa
     )
     if not deployments and not project.models:
         return {}
-    from headwater.engines.models.log_schema import OUTCOME_SCHEMA, log_schema  # noqa: PLC0415 - loads numpy and more
+    from headwater.engines.models.batch_schema import batch_schema  # noqa: PLC0415 - loads numpy and more
+    from headwater.engines.models.log_schema import OUTCOME_SCHEMA, log_schema  # noqa: PLC0415 - as above
 
     logs = {OUTCOMES: _with_system(OUTCOME_SCHEMA)}
     for deployment in deployments:
@@ -50,9 +51,11 @@ def _prediction_logs(environment: Environment, project: Project) -> dict[str, pa
         outputs = [OutputSpec.model_validate(output) for output in version.outputs]
         fields = contract_from_spec(version.inputs).fields
         logs[prediction_log(deployment.model.name)] = _with_system(log_schema(fields, outputs))
+        logs[batch_log(deployment.model.name)] = _with_system(batch_schema(fields, outputs))
     for name, item in project.models.items():
         manifest = item.manifest
         logs[prediction_log(name)] = _with_system(log_schema(manifest.inputs.fields, manifest.outputs))
+        logs[batch_log(name)] = _with_system(batch_schema(manifest.inputs.fields, manifest.outputs))
     return logs
 
 

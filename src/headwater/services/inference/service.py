@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from headwater.core.snapshot import Snapshot
 from headwater.engines.blobs import open_blobs
+from headwater.services.inference.batch_routes import BatchDesk
 from headwater.services.inference.features import LazyFetcher
 from headwater.services.inference.handler import PredictHandler
 from headwater.services.inference.health import forget_unrouted
@@ -52,6 +53,7 @@ class InferenceService:
         self._reporter = Reporter(runtime.settings, runtime.lake)
         self._reports = Threads("reports", workers=1, waiting=8)
         self._outcomes = Threads("outcomes", workers=2, waiting=16)
+        self._batches = BatchDesk(runtime, self.name)
         self._retries: asyncio.Task[None] | None = None
         self._drains: set[asyncio.Task[None]] = set()
 
@@ -71,6 +73,7 @@ class InferenceService:
         router.include_router(model_router(self._runtime, self._handler, self.name))
         router.include_router(oip_router(self._oip))
         router.include_router(outcome_router(self._runtime, self._outcomes))
+        router.include_router(self._batches.router())
         router.include_router(report_router(self._runtime, self._reporter, self._reports))
         return router
 
@@ -111,6 +114,7 @@ class InferenceService:
         await self._log.stop()
         self._outcomes.close()
         self._reports.close()
+        self._batches.close()
         self._own_fetcher.close()
         await asyncio.to_thread(self._loader.close)
         await asyncio.to_thread(self._reporter.close)

@@ -1,4 +1,4 @@
-"""Keyed requests happen once: key syntax, scope, fingerprint, and the keys in progress in this process.
+"""Keyed requests happen once: scope, fingerprint, and the keys in progress in this process.
 
 The unique scope in the journal is what decides in the end; the map of keys in progress only spares the second of two
 simultaneous requests the work, and tells its sender to wait.
@@ -7,7 +7,6 @@ simultaneous requests the work, and tells its sender to wait.
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,8 +15,6 @@ from headwater.engines.journal.protocol import IdempotencyRecord
 from headwater.services.ingest.options import Options
 
 MAX_STORED_BYTES: Final = 64 << 10
-_BARE: Final = re.compile(rb"[A-Za-z0-9_.:~-]{1,255}")
-_QUOTED: Final = re.compile(rb'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\]){1,255})"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,25 +23,6 @@ class Keyed:
 
     scope: bytes
     fingerprint: bytes
-
-
-def parse_key(header: bytes) -> bytes:
-    """Return the key in an ``Idempotency-Key`` header: a structured-field string or a bare token.
-
-    Raises:
-        HeadwaterError: ``idempotency_key_invalid``.
-    """
-    text = header.strip()
-    if _BARE.fullmatch(text):
-        return text
-    quoted = _QUOTED.fullmatch(text)
-    if quoted:
-        return re.sub(rb"\\(.)", rb"\1", quoted[1])
-    raise HeadwaterError(
-        "idempotency_key_invalid",
-        "an Idempotency-Key has 1 to 255 letters, digits and _.:~- or is such a string in double quotes",
-        hint="a UUID is a good key",
-    )
 
 
 def scope_of(environment_id: str, dataset: str, principal_id: str, method: str, key: bytes) -> bytes:

@@ -24,14 +24,7 @@ from headwater.services.ingest import metrics
 from headwater.services.ingest.admission import Admission, Ticket
 from headwater.services.ingest.body import ClientGone, Receive, check_length, decompress, receive_body, verify_digest
 from headwater.services.ingest.catalog import Dataset, Version, find_dataset
-from headwater.services.ingest.idempotency import (
-    InProgress,
-    Keyed,
-    check_fingerprint,
-    fingerprint_of,
-    parse_key,
-    scope_of,
-)
+from headwater.services.ingest.idempotency import InProgress, Keyed, check_fingerprint, fingerprint_of, scope_of
 from headwater.services.ingest.options import Headers, Options, read_headers
 from headwater.services.ingest.pipeline import Pipeline, make_segment
 from headwater.services.ingest.reply import (
@@ -46,6 +39,7 @@ from headwater.services.ingest.reply import (
 from headwater.services.ingest.segment import Segment, Survey
 from headwater.services.ingest.verdict import Origin, Submission, Verdict
 from headwater.services.kit.exchange import TAKE_BODY
+from headwater.services.kit.idempotency import parse_key
 from headwater.services.kit.request import authenticate, context_of
 from headwater.services.kit.service import ASGIScope, Caller, Runtime
 

@@ -14,8 +14,9 @@ from headwater.contracts.spec import contract_from_spec
 from headwater.contracts.tabulation import accepted_schema
 from headwater.core.errors import HeadwaterError
 from headwater.core.snapshot import DatasetSpec, EndpointSpec, ModelSpec, ParameterSpec, Snapshot
-from headwater.core.streams import OUTCOMES, prediction_log, stream_name
+from headwater.core.streams import OUTCOMES, batch_log, prediction_log, stream_name
 from headwater.engines.lake.protocol import TableState
+from headwater.engines.models.batch_schema import batch_schema
 from headwater.engines.models.log_schema import OUTCOME_SCHEMA, log_schema
 from headwater.engines.query.parameters import ParameterFault, compile_pattern, duckdb_types, typed_defaults
 from headwater.engines.query.protocol import TableSource
@@ -101,7 +102,7 @@ def compile_queries(snapshot: Snapshot, previous: CompiledQueries | None, *, eng
     """
     environment_id = snapshot.environment.id
     tables = {name: _dataset_table(environment_id, spec) for name, spec in snapshot.datasets.items()}
-    tables |= {table.name: table for table in (_log_table(environment_id, spec) for spec in snapshot.models.values())}
+    tables |= {table.name: table for spec in snapshot.models.values() for table in _log_tables(environment_id, spec)}
     if snapshot.models:
         tables[OUTCOMES] = _outcome_table(environment_id)
     endpoints: dict[str, CompiledEndpoint] = {}
@@ -162,12 +163,18 @@ def _dataset_table(environment_id: str, spec: DatasetSpec) -> QueryTable:
     return QueryTable(spec.name, stream_name(environment_id, spec.name), schema, spec.protected or contract.protected)
 
 
-def _log_table(environment_id: str, spec: ModelSpec) -> QueryTable:
-    """Return the prediction log of a model, with the columns of its newest version."""
+def _log_tables(environment_id: str, spec: ModelSpec) -> list[QueryTable]:
+    """Return the prediction log of a model and its batch predictions, with the columns of its newest version."""
     newest = spec.versions[max(spec.versions)]
-    name = prediction_log(spec.name)
-    schema = log_schema(contract_from_spec(newest.inputs).fields, newest.outputs)
-    return QueryTable(name, stream_name(environment_id, name), _with_system_columns(schema), hides_rows=False)
+    fields = contract_from_spec(newest.inputs).fields
+    schemas = {
+        prediction_log(spec.name): log_schema(fields, newest.outputs),
+        batch_log(spec.name): batch_schema(fields, newest.outputs),
+    }
+    return [
+        QueryTable(name, stream_name(environment_id, name), _with_system_columns(schema), hides_rows=False)
+        for name, schema in schemas.items()
+    ]
 
 
 def _outcome_table(environment_id: str) -> QueryTable:

@@ -4,8 +4,9 @@ import pytest
 
 from headwater.contracts.rows import CsvDialect, Format
 from headwater.core.errors import HeadwaterError
-from headwater.services.ingest.idempotency import InProgress, fingerprint_of, parse_key, scope_of
+from headwater.services.ingest.idempotency import InProgress, fingerprint_of, scope_of
 from headwater.services.ingest.options import Options
+from headwater.services.kit.idempotency import parse_key
 
 NDJSON = Options(Format.NDJSON, CsvDialect(), "identity")
 

@@ -1,0 +1,60 @@
+"""What jobs are told to do: written by services, read by whoever works them off, perhaps in a later release."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from pydantic import Field
+
+from headwater.core.expressions.terms import Type
+from headwater.core.snapshot import ModelVersionSpec, Spec
+
+BATCH_SCORE: Final = "batch_score"
+"""The kind of job that has a model look at every row of a dataset."""
+
+
+class RowChoice(Spec):
+    """Which rows of a dataset are meant: all, those for which ``where`` holds, those of a stretch of event time.
+
+    ``names`` are the columns that ``where`` uses, with the type that each has there. ``since_us`` is the first
+    microsecond that counts and ``until_us`` the first that does not.
+    """
+
+    where: str | None = None
+    names: dict[str, Type] = Field(default_factory=dict)
+    event_time: str | None = None
+    since_us: int | None = None
+    until_us: int | None = None
+
+
+class BatchScore(Spec):
+    """Predictions for the rows of one version of a dataset.
+
+    It is complete: neither the model nor the dataset is looked up again, so what is promoted, pushed or ingested in the
+    meantime changes nothing.
+
+    Attributes:
+        files: the Parquet files of ``dataset_version``, in the order in which they are read.
+        columns: the dataset's column for each input; inputs that are not in it have their default or no value.
+        keys: columns that go with each prediction, to tell whose it is.
+        redact: inputs that are not written beside the prediction.
+        on_error: whether a bad row stops the job, or is written without outputs and with what is wrong (``null``).
+        chunk_rows: how many rows are read, scored and made durable together; resuming depends on it.
+    """
+
+    environment_id: str
+    model: str
+    version: ModelVersionSpec
+    dataset: str
+    dataset_version: int | None
+    files: tuple[str, ...]
+    columns: dict[str, str]
+    rows: RowChoice = RowChoice()
+    keys: tuple[str, ...] = ()
+    redact: tuple[str, ...] = ()
+    on_error: Literal["stop", "null"] = "stop"
+    principal_id: str
+    request_id: str
+    config_version: int
+    max_batch_rows: int = 1_024
+    chunk_rows: int = 8_192
