@@ -59,7 +59,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        self.server.asked.append((self.path, dict(self.headers)))
+        self.server.asked.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
         if self.path == "/v2":
             self._send(200, orjson.dumps({"name": "fake", "extensions": self.server.extensions}))
         elif self.path in ("/v2/models/delay", "/v2/models/delay/versions/3"):
@@ -69,7 +69,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
-        self.server.asked.append((self.path, dict(self.headers)))
+        self.server.asked.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
         time.sleep(self.server.delay)
         if self.server.replies:
             reply = self.server.replies.pop(0)
