@@ -29,6 +29,8 @@ class FakeServices:
     receipts: list[dict[str, Any]] = field(default_factory=list)
     groups: list[dict[str, Any]] = field(default_factory=list)
     models: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    reports: dict[tuple[str, str, int], Any] = field(default_factory=dict)
+    asked: list[dict[str, list[str]]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     verdicts: list[dict[str, Any]] = field(default_factory=list)
     refusal: tuple[int, dict[str, Any]] | None = None
@@ -71,6 +73,10 @@ class FakeServices:
                 return {"receipts": self.receipts}
             case ["models", environment, "health"] if environment in self.models:
                 return {"models": self.models[environment]}
+            case ["models", environment, model, version, "report"]:
+                self.asked.append(query)
+                found: dict[str, Any] | None = self.reports.get((environment, model, int(version)))
+                return found
             case ["quarantine", _, "groups"]:
                 wanted = query.get("dataset", [""])[0]
                 return {"groups": [group for group in self.groups if wanted in ("", group["dataset"])]}

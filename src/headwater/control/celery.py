@@ -27,7 +27,12 @@ def broker_url(settings: Settings) -> str:
 setup(configuration.current())
 app = Celery("headwater", broker=broker_url(configuration.current()))
 app.conf.update(
-    imports=["headwater.control.upkeep.tasks", "headwater.control.catalog.tasks", "headwater.control.registry.tasks"],
+    imports=[
+        "headwater.control.upkeep.tasks",
+        "headwater.control.catalog.tasks",
+        "headwater.control.registry.tasks",
+        "headwater.control.monitoring.tasks",
+    ],
     task_ignore_result=True,
     task_acks_late=True,
     task_reject_on_worker_lost=True,
@@ -50,6 +55,7 @@ app.conf.update(
         },
         "sync-quarantine": {"task": "catalog.sync_quarantine", "schedule": 30.0, "options": {"expires": 30}},
         "watch-deployments": {"task": "registry.watch_deployments", "schedule": 10.0, "options": {"expires": 10}},
+        "evaluate-models": {"task": "monitoring.evaluate", "schedule": 30.0, "options": {"expires": 30}},
         "verify-audit": {"task": "upkeep.verify_audit", "schedule": crontab(hour="3", minute="17")},
         "check-ledger": {"task": "upkeep.check_ledger", "schedule": crontab(hour="3", minute="37")},
         "clear-outbox": {"task": "upkeep.clear_outbox", "schedule": crontab(hour="3", minute="57")},

@@ -56,6 +56,7 @@ INSTALLED_APPS = [
     "headwater.control.catalog",
     "headwater.control.features",
     "headwater.control.registry",
+    "headwater.control.monitoring",
     "headwater.control.snapshots",
     "headwater.control.upkeep",
     "headwater.control.api",

@@ -12,6 +12,7 @@ from headwater.control.api import (
     endpoints,
     features,
     keys,
+    monitoring,
     operations,
     organizations,
     projects,
@@ -32,7 +33,8 @@ api = NinjaAPI(
 )
 install_handlers(api)
 api.add_router("", projects.router)
-for module in (organizations, keys, datasets, endpoints, features, registry, deployments, operations):
+api.add_router("", monitoring.own)
+for module in (organizations, keys, datasets, endpoints, features, registry, deployments, monitoring, operations):
     api.add_router("/organizations", module.router)
 
 _patterns, _app, _namespace = api.urls

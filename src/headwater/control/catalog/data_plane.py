@@ -21,6 +21,8 @@ from headwater.core.errors import PROBLEMS, HeadwaterError
 
 READ_SECONDS: Final = 3.0
 RESOLVE_SECONDS: Final = 120.0
+REPORT_SECONDS: Final = 20.0
+"""Outcomes and shadows are joined when asked for, from tables that may be large."""
 DISPOSITIONS: Final = ("received", "accepted", "duplicate", "stale", "quarantined", "rejected")
 Verdict = Literal["replay", "discard"]
 T = TypeVar("T")
@@ -170,6 +172,24 @@ class DataPlane:
     def model_health(self, environment_id: str) -> Sequence[ModelHealth]:
         """Return how the versions of each model of an environment did in their last window."""
         return self._read(list[ModelHealth], "models", environment_id, "health", member="models")
+
+    def model_report(
+        self, environment_id: str, model: str, version: int, *, minutes: int, evidence: bool = True
+    ) -> dict[str, Any]:
+        """Return the report of a version over the last ``minutes`` as it came.
+
+        Without ``evidence``, outcomes and shadows are left out where the services can leave them out.
+        """
+        reply = self._ask(
+            "GET",
+            self._path("models", environment_id, model, str(version), "report"),
+            params={"minutes": str(minutes), "evidence": str(evidence).lower()},
+            timeout=REPORT_SECONDS,
+        )
+        body = _json(reply)
+        if not isinstance(body, dict):
+            raise _away("the services' answer is no report")
+        return body
 
     def resolve(
         self, environment_id: str, dataset: str, verdict: Verdict, *, fingerprint: str, requested_by: str

@@ -13,6 +13,7 @@ from headwater.control import configuration
 from headwater.control.audit.models import AuditEvent
 from headwater.control.console.model_admin import readable_orgs, staff
 from headwater.control.console.overview import gather
+from headwater.control.monitoring.queries import standing_in
 from headwater.control.orgs.models import Environment, Membership, Project
 from headwater.control.snapshots.models import Snapshot, SnapshotAck
 
@@ -52,6 +53,7 @@ def admin_home(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "overview": gather(environments),
         "snapshots": _node_lines(environments),
         "events": _events(request),
+        "alerts": standing_in(_environments(request, "model.read")),
     }
 
 

@@ -85,6 +85,7 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     _list("Models", "model_training", "registry_model"),
                     _list("Versions", "deployed_code_history", "registry_modelversion"),
+                    _list("Alerts", "notifications", "monitoring_modelalert"),
                 ],
             },
             {

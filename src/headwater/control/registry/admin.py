@@ -15,6 +15,8 @@ from django.utils.safestring import SafeString
 
 from headwater.control.console.model_admin import ActionForm, ConsoleModelAdmin, ReasonForm, acting
 from headwater.control.kit.actions import Actor
+from headwater.control.monitoring.admin import ReportPages
+from headwater.control.monitoring.queries import standing_of
 from headwater.control.orgs.models import Environment, slug_validator
 from headwater.control.registry.actions import (
     approve_version,
@@ -146,7 +148,7 @@ class ModelAdmin(ConsoleModelAdmin):
     """Models, each with its versions, traffic and history."""
 
     view_permission: ClassVar[str | None] = "model.read"
-    list_display = ("name", "project", "org", "description", "champion", "traffic", "versions_count")
+    list_display = ("name", "alerts", "project", "org", "description", "champion", "traffic", "versions_count")
     list_select_related = ("project", "org")
     list_filter = (("project", admin.RelatedOnlyFieldListFilter),)
     search_fields = ("name", "description")
@@ -156,6 +158,12 @@ class ModelAdmin(ConsoleModelAdmin):
         """Return what the aliases mean."""
         aliases = row.aliases.select_related("version")
         return ", ".join(f"@{alias.name} {alias.version.number}" for alias in aliases) or None
+
+    @admin.display(description="alerts", empty_value="none")
+    def alerts(self, row: Model) -> SafeString | None:
+        """Return how many alerts stand."""
+        count = standing_of(row).count()
+        return format_html('<span class="hw-badge hw-bad">{}</span>', count) if count else None
 
     @admin.display(description="traffic", empty_value="none")
     def traffic(self, row: Model) -> str | None:
@@ -182,7 +190,7 @@ class ModelAdmin(ConsoleModelAdmin):
         """Show a model with its versions."""
         del form_url
         model = self.row(request, object_id)
-        context = model_page(model) | (extra_context or {})
+        context = model_page(model) | {"alerts": standing_of(model)} | (extra_context or {})
         return self.page(request, "console/admin/model.html", model.name, original=model, **context)
 
     def decide(self, request: HttpRequest, pk: Any, number: int, verb: str) -> HttpResponse:
@@ -247,7 +255,7 @@ class ModelAdmin(ConsoleModelAdmin):
 
 
 @admin.register(ModelVersion)
-class ModelVersionAdmin(ConsoleModelAdmin):
+class ModelVersionAdmin(ReportPages):
     """Sealed versions."""
 
     view_permission: ClassVar[str | None] = "model.read"
@@ -263,7 +271,8 @@ class ModelVersionAdmin(ConsoleModelAdmin):
         del form_url
         version = self.row(request, object_id)
         verbs = [(verb, word) for verb, (word, *_) in VERBS.items()]
-        context = version_page(version) | {"verbs": verbs} | (extra_context or {})
+        alerts = standing_of(version.model).filter(version=version)
+        context = version_page(version) | {"verbs": verbs, "alerts": alerts} | (extra_context or {})
         context["documents"] = [
             (title, _document(value))
             for title, value in (("Options", version.options), ("Golden rows", version.examples))

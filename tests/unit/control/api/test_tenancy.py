@@ -133,10 +133,11 @@ def test_an_owner_reads_every_route_that_the_strangers_did_not(
     environment: Environment, theirs: dict[str, str]
 ) -> None:
     api = with_session(environment)
+    # What the services would have to be asked for is tested with them.
     answers = {
         template: ask(api, "GET", template, theirs).status
         for method, template in scoped_routes()
-        if method == "GET" and not template.endswith("/quarantine")
+        if method == "GET" and not template.endswith(("/quarantine", "/report", "/report.html", "/report.png"))
     }
     assert set(answers.values()) == {200}
 

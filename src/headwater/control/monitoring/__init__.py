@@ -1,0 +1,1 @@
+"""Watching models: alerts when what they see or say drifts, and the report of a version."""

@@ -1,0 +1,194 @@
+"""What the report of a version shows, on its page and in its exports alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from headwater.control.monitoring.charts import CALM_PSI, FIELDS_DRAWN, charts_of
+from headwater.control.monitoring.drawing import Drawing, draw
+from headwater.control.monitoring.queries import ReportView
+from headwater.control.monitoring.report import FieldReport, Performance, Report, Side
+from headwater.core.snapshot import MonitorSpec
+
+_TONES = {"drifted": "bad", "moving": "warn", "calm": "good"}
+NOTHING: Final = "\N{EN DASH}"
+_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class FieldLine:
+    """A field with its distances, as people read them."""
+
+    field: FieldReport
+    state: str
+    drawing: Drawing | None
+
+    @property
+    def tone(self) -> str:
+        """Return how the state is coloured."""
+        return _TONES.get(self.state, "")
+
+    @property
+    def numbers(self) -> list[tuple[str, str]]:
+        """Return the distances by name."""
+        field = self.field
+        return [
+            ("PSI", decimal(field.psi)),
+            ("KS", decimal(field.ks)),
+            ("JS", decimal(field.js)),
+            ("p", chance(field.chi2_p)),
+        ]
+
+    @property
+    def nulls(self) -> str:
+        """Return the share of nulls."""
+        return share(self.field.null_rate)
+
+    @property
+    def out_of_range(self) -> str:
+        """Return the share out of range."""
+        return share(self.field.out_of_range_rate)
+
+    @property
+    def middle(self) -> str:
+        """Return the mean, before and now; of a text, how many different ones there are."""
+        field = self.field
+        if field.kind == "category":
+            return f"{field.distinct:,} values" if field.distinct is not None else NOTHING
+        return f"{decimal(field.reference.mean)} → {decimal(field.current.mean)}"
+
+
+@dataclass(frozen=True, slots=True)
+class SideBlock:
+    """The inputs, or the outputs."""
+
+    side: Side
+    title: str
+    lines: list[FieldLine]
+
+    @property
+    def drawn(self) -> list[FieldLine]:
+        """Return the fields with a drawing."""
+        return [line for line in self.lines if line.drawing is not None]
+
+    @property
+    def is_cut(self) -> bool:
+        """Return whether there are fields without one for want of space."""
+        return len(self.lines) > FIELDS_DRAWN
+
+
+def report_context(view: ReportView) -> dict[str, Any]:
+    """Return what the templates of a report show."""
+    report = view.report
+    drawings = draw(charts_of(report, view.monitor)) if report is not None else {}
+    return {
+        "view": view,
+        "report": report,
+        "tiles": tiles(view),
+        "drawings": drawings,
+        "failed_drawings": next((one.problem for one in drawings.values() if one.problem), ""),
+        "blocks": blocks(report, view.monitor, drawings) if report is not None else [],
+        "codes": sorted(report.by_code.items(), key=lambda item: -item[1]) if report is not None else [],
+        "quality": quality(report.performance) if report is not None and report.performance is not None else None,
+        "thresholds": thresholds(view.monitor),
+    }
+
+
+def tiles(view: ReportView) -> list[tuple[str, str, str, bool]]:
+    """Return the figures at the top: name, value, a remark, and whether it is a bad sign."""
+    report = view.report
+    alerts = ("Alerts", f"{len(view.alerts)}", "that stand", bool(view.alerts))
+    if report is None:
+        return [alerts]
+    rate = report.errors / report.requests if report.requests else None
+    limit = view.monitor.error_rate
+    slow = [minute.p99_ms for minute in report.traffic if minute.p99_ms is not None]
+    drifted = [field.name for field in report.fields if field_state(field, view.monitor) == "drifted"]
+    return [
+        alerts,
+        ("Requests", f"{report.requests:,}", f"{report.rows:,} rows", False),
+        ("Failed", share(rate), f"{report.errors:,} requests", rate is not None and limit is not None and rate > limit),
+        ("p99", f"{sorted(slow)[len(slow) // 2]:.3g} ms" if slow else NOTHING, "typical minute", False),
+        ("Drifted fields", f"{len(drifted)}", f"of {len(report.fields)}", bool(drifted)),
+    ]
+
+
+def blocks(report: Report, monitor: MonitorSpec, drawings: Mapping[str, Drawing]) -> list[SideBlock]:
+    """Return the fields of both sides, those that drifted most first."""
+    found = []
+    for side, title in (("input", "Inputs"), ("output", "Outputs")):
+        fields = report.side(side)  # type: ignore[arg-type]  # one of the two
+        drawn = iter([drawings[name] for name in drawings if name.startswith(f"{side}-")])
+        lines = [
+            FieldLine(field, field_state(field, monitor), next(drawn, None) if sum(field.current.share) > 0 else None)
+            for field in fields
+        ]
+        found.append(SideBlock(side, title, lines))  # type: ignore[arg-type]  # as above
+    return found
+
+
+def field_state(field: FieldReport, monitor: MonitorSpec) -> str:
+    """Return whether a field is calm, moving or drifted; empty where it cannot be said."""
+    if field.psi is None:
+        return ""
+    limit = monitor.psi if monitor.psi is not None else 2 * CALM_PSI
+    beyond = (
+        field.psi > limit
+        or (monitor.ks is not None and (field.ks or 0.0) > monitor.ks)
+        or (monitor.js is not None and (field.js or 0.0) > monitor.js)
+    )
+    return "drifted" if beyond else "moving" if field.psi > CALM_PSI else "calm"
+
+
+def quality(performance: Performance) -> dict[str, Any]:
+    """Return how good the predictions were, as people read it."""
+    return {
+        "performance": performance,
+        "metrics": [(name.replace("_", " "), decimal(value)) for name, value in performance.metrics.items()],
+        "delay": span(performance.label_delay_seconds),
+        "slow_delay": span(performance.label_delay_p90_seconds),
+        "others": [
+            (other, [(name.replace("_", " "), decimal(value)) for name, value in other.metrics.items()])
+            for other in performance.others
+        ],
+    }
+
+
+def thresholds(monitor: MonitorSpec) -> str:
+    """Return what versions are held against, in one sentence."""
+    names = ("psi", "ks", "js", "null_rate", "out_of_range_rate", "error_rate", "p99_ms")
+    limits = [f"{name.replace('_', ' ')} {value:g}" for name in names if (value := getattr(monitor, name)) is not None]
+    if not limits:
+        return "Nothing is judged: every threshold under serving.monitor is null."
+    return (
+        f"Judged over {monitor.window_minutes} minutes with at least {monitor.min_rows} rows: {', '.join(limits)}. "
+        f"Raised after {monitor.raise_after} evaluations in a row beyond, cleared after {monitor.clear_after} within."
+    )
+
+
+def decimal(value: float | None) -> str:
+    """Return a number with three digits that count."""
+    return NOTHING if value is None else f"{value:.3g}"
+
+
+def chance(value: float | None) -> str:
+    """Return a probability; very small ones all alike."""
+    least = 0.001
+    return NOTHING if value is None else f"<{least}" if value < least else f"{value:.3f}"
+
+
+def share(value: float | None) -> str:
+    """Return a share in percent."""
+    return NOTHING if value is None else f"{value * 100:.3g} %"
+
+
+def span(seconds: float | None) -> str:
+    """Return a length of time in its largest fitting unit."""
+    if seconds is None:
+        return NOTHING
+    for unit, name in ((_DAY, "days"), (_HOUR, "hours"), (_MINUTE, "minutes")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.3g} {name}"
+    return f"{seconds:.3g} seconds"

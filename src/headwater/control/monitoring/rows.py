@@ -1,0 +1,142 @@
+"""Which rows of the prediction log an alert is about, as a query that can be run as it stands."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from headwater.control.monitoring.report import FieldReport, Report
+from headwater.core.streams import prediction_log
+
+LIMIT: Final = 200
+_ELEMENT: Final = re.compile(r"(?P<name>.+)\[(?P<index>\d+)\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What has to be known of a version's signature to name a column of its log."""
+
+    inputs: Sequence[Mapping[str, Any]]
+    outputs: Sequence[Mapping[str, Any]]
+
+    def column(self, side: str, name: str) -> str:
+        """Return the SQL of a field that a report names."""
+        element = _ELEMENT.fullmatch(name) if side == "output" else None
+        lists = {output["name"] for output in self.outputs if output.get("shape")}
+        if element is not None and element["name"] in lists:
+            return f"{_quote('output_' + element['name'])}[{int(element['index']) + 1}]"
+        column = _quote(f"{side}_{name}")
+        fields = self.inputs if side == "input" else self.outputs
+        is_boolean = any(field["name"] == name and field.get("type") == "boolean" for field in fields)
+        # Profiles count booleans as the numbers 0 and 1.
+        return f"CAST({column} AS INTEGER)" if is_boolean else column
+
+
+def evidence_of(
+    report: Report, metric: str, side: str | None, name: str | None, signature: Signature
+) -> dict[str, Any]:
+    """Return where the rows behind a number lie: dataset, window, SQL, and in words which rows are meant.
+
+    Args:
+        report: what the number was read from.
+        metric: what it measures.
+        side: of which side the field is, None for what the version as a whole does.
+        name: the field.
+        signature: the version's.
+    """
+    field = next((one for one in report.fields if (one.side, one.name) == (side, name)), None)
+    column = signature.column(side, name) if side and name else ""
+    condition, what, order = _condition(metric, field, column)
+    where = [
+        f"version = {report.version}",
+        f"predicted_at >= TIMESTAMPTZ '{_instant(report.window.since)}'",
+        f"predicted_at < TIMESTAMPTZ '{_instant(report.window.until)}'",
+        *([condition] if condition else []),
+    ]
+    shown = f", {column}" if column else ", latency_us"
+    dataset = prediction_log(report.model)
+    return {
+        "dataset": dataset,
+        "from": _instant(report.window.since),
+        "to": _instant(report.window.until),
+        "rows": what,
+        "sql": (
+            f"SELECT prediction_id, predicted_at, route{shown}\nFROM {_quote(dataset)}\n"
+            f"WHERE {' AND '.join(where)}\nORDER BY {order}\nLIMIT {LIMIT}"
+        ),
+    }
+
+
+def _condition(metric: str, field: FieldReport | None, column: str) -> tuple[str, str, str]:
+    newest = "predicted_at DESC"
+    if metric == "p99_ms":
+        return "", "the slowest predictions", "latency_us DESC"
+    if field is None:
+        # What failed has no prediction, so it is not in the log; what was answered meanwhile is.
+        return "", "the predictions that were answered meanwhile", newest
+    if metric == "null_rate":
+        return f"{column} IS NULL", f"rows without {field.name}", newest
+    if metric == "out_of_range_rate":
+        return _outside(field, column), f"rows whose {field.name} the reference never had", newest
+    return *_grown(field, column), newest
+
+
+def _outside(field: FieldReport, column: str) -> str:
+    if field.kind == "category":
+        known = ", ".join(_text(value) for value in field.reference.categories)
+        return f"{column} NOT IN ({known})" if known else f"{column} IS NOT NULL"
+    edges = field.reference.bins
+    return f"({column} < {edges[0]!r} OR {column} >= {edges[-1]!r})" if edges else f"{column} IS NOT NULL"
+
+
+def _grown(field: FieldReport, column: str) -> tuple[str, str]:
+    """Return the bin that grew most, weighed as the PSI does."""
+    expected, found = field.reference.share, field.current.share
+    if not expected or len(expected) != len(found):
+        return "", f"rows with {field.name}"
+    gains = [
+        (q - p) * math.log(max(q, 1e-4) / max(p, 1e-4)) if q > p else 0.0 for p, q in zip(expected, found, strict=True)
+    ]
+    at = max(range(len(gains)), key=gains.__getitem__)
+    condition, words = _bin(field, column, at)
+    return (
+        condition,
+        f"rows whose {field.name} is {words}: {found[at]:.0%} of them, {expected[at]:.0%} in the reference",
+    )
+
+
+def _bin(field: FieldReport, column: str, at: int) -> tuple[str, str]:
+    if field.kind == "category":
+        known = field.reference.categories
+        if at < len(known):
+            return f"{column} = {_text(known[at])}", repr(known[at])
+        others = ", ".join(map(_text, known))
+        return (f"{column} NOT IN ({others})" if others else f"{column} IS NOT NULL"), "none of the frequent values"
+    edges = field.reference.bins
+    least = edges[at - 1] if at else None
+    most = edges[at] if at < len(edges) else None
+    parts = [f"{column} >= {least!r}"] if least is not None else []
+    parts += [f"{column} < {most!r}"] if most is not None else []
+    words = " and ".join(
+        [
+            *([f"at least {least:.6g}"] if least is not None else []),
+            *([f"below {most:.6g}"] if most is not None else []),
+        ]
+    )
+    return " AND ".join(parts) or f"{column} IS NOT NULL", words or "any"
+
+
+def _quote(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _instant(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S+00")
