@@ -21,6 +21,9 @@ class MemoryLake:
     def state(self, stream: str) -> TableState | None:  # noqa: ARG002
         return None
 
+    def lost(self) -> list[str]:
+        return []
+
     def streams(self, environment_id: str) -> list[str]:
         return sorted(stream for stream in self.tables if stream.startswith(f"{environment_id}/"))
 

@@ -11,6 +11,7 @@ from headwater.core.errors import HeadwaterError
 from headwater.core.settings import LakeSettings
 from headwater.engines.journal.protocol import Backlog, Journal, Seal
 from headwater.engines.lake.protocol import AppTransaction, TableStore
+from headwater.engines.lake.table import lost
 from headwater.jobs.segment import build_segment
 
 
@@ -42,6 +43,8 @@ def seal_segment(
         return None
     app_id = f"hw:{journal.uuid}:{stream}"
     done = lake.committed(stream, app_id)
+    if done is None and journal.find_seal(stream, 0) is not None:
+        raise lost(stream)  # a new table with only the newest rows would pass for all of them
     if done is not None and done >= blocks[0].id:
         if done > backlog.last_block:
             raise HeadwaterError(

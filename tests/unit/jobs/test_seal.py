@@ -10,8 +10,10 @@ from tests.builders.journal import STREAM, make_block
 
 from headwater.core.clock import FrozenClock
 from headwater.core.errors import HeadwaterError
-from headwater.core.settings import LakeSettings
+from headwater.core.home import Home
+from headwater.core.settings import LakeSettings, Settings
 from headwater.engines.journal.protocol import Journal, Seal
+from headwater.engines.lake import open_lake
 from headwater.engines.lake.protocol import TableStore
 from headwater.jobs.seal import Sealed, seal_segment
 
@@ -82,3 +84,21 @@ def test_nothing_waiting_is_nothing_done(journal: Journal, lake: TableStore) -> 
     backlog = journal.backlogs()[0]
     journal.seal(Seal(STREAM, backlog.last_block, 2, 1, 1))
     assert seal_segment(journal, lake, backlog, limits=LakeSettings(), clock=CLOCK) is None
+
+
+def test_rows_stay_in_the_journal_when_the_table_of_earlier_ones_is_gone(
+    journal: Journal, lake: TableStore, settings: Settings
+) -> None:
+    append(journal, 1)
+    seal(journal, lake)
+    table = Home(settings.home).lake / STREAM
+    table.rename(table.with_name("away"))
+    append(journal, 2)
+    for store in (lake, open_lake(settings)):  # the second has never seen the table; the journal's seals tell
+        with pytest.raises(HeadwaterError) as caught:
+            seal(journal, store)
+        assert caught.value.code == "storage_unavailable"
+    assert journal.backlogs()[0].rows == 2
+    table.with_name("away").rename(table)
+    seal(journal, lake)
+    assert ids(lake) == [1, 1, 2, 2]

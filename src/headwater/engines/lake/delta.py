@@ -81,6 +81,10 @@ class DeltaTableStore:
         with table.lock:
             return table.state()
 
+    def lost(self) -> list[str]:
+        """Return the tables that this process has seen and that are there no more."""
+        return sorted(table.stream for table in tuple(self._tables.values()) if table.is_lost)
+
     def streams(self, environment_id: str) -> list[str]:
         """Return the tables of an environment."""
         directory = self._root / environment_id

@@ -71,7 +71,8 @@ class TableStore(Protocol):
 
         Raises:
             HeadwaterError: ``storage_exhausted`` when the disk is full, ``schema_mismatch`` when a column does not fit
-                the table exactly, ``conflict`` when the table has a part of the rows; nothing was committed.
+                the table exactly, ``storage_unavailable`` when the table was there before and is gone, ``conflict``
+                when the table has a part of the rows; nothing was committed.
         """
         ...
 
@@ -80,7 +81,15 @@ class TableStore(Protocol):
         ...
 
     def state(self, stream: str) -> TableState | None:
-        """Return the newest version of a table, or None if it does not exist. Cheap when nothing changed."""
+        """Return the newest version of a table, or None if it does not exist. Cheap when nothing changed.
+
+        Raises:
+            HeadwaterError: ``storage_unavailable`` when this process has seen the table and it is there no more.
+        """
+        ...
+
+    def lost(self) -> list[str]:
+        """Return the tables that this process has seen and that are there no more. Waits for nothing."""
         ...
 
     def streams(self, environment_id: str) -> list[str]:

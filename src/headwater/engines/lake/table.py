@@ -11,6 +11,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
+from headwater.core.errors import HeadwaterError
 from headwater.engines.lake.log import LOG, commit_file
 from headwater.engines.lake.protocol import TableState
 
@@ -29,17 +30,32 @@ class Table:
         self.looked_after = -1  # the version that upkeep last saw
         self.synced: int | None = None  # the version up to which appends know the log to be on the disk
         self._handle: DeltaTable | None = None
+        self._was_there = False
         self._refreshes = 0
         self._log_changed_ns = 0
         self._state: TableState | None = None
 
+    @property
+    def is_lost(self) -> bool:
+        """Return whether this process has seen the table and its log is there no more. Needs no lock."""
+        try:
+            return self._was_there and not (self.path / LOG).is_dir()
+        except OSError:
+            return True
+
     def refresh(self) -> DeltaTable | None:
-        """Return the handle at the newest version, or None while there is no table."""
+        """Return the handle at the newest version, or None while there is no table.
+
+        Raises:
+            HeadwaterError: ``storage_unavailable`` when there was a table before: nobody but a fault removes one.
+        """
         try:
             changed_ns = (self.path / LOG).stat().st_mtime_ns
         except FileNotFoundError:
-            self._handle = None
+            self._absent()
             return None
+        except OSError as error:
+            raise unavailable(self.stream, f"cannot be read: {error.strerror}") from error
         handle = self._handle
         if handle is None or self._refreshes >= _REFRESHES:
             handle = self._open()
@@ -75,5 +91,28 @@ class Table:
             # A handle's list of files is never merged by refreshing it and slows down: hence a new one now and then.
             self._handle = DeltaTable(self.path)
         except TableNotFoundError:
-            self._handle = None
+            self._absent()
+            return None
+        self._was_there = True
         return self._handle
+
+    def _absent(self) -> None:
+        """Forget the handle; an empty table in the place of a lost one would pass for the truth."""
+        self._handle = None
+        if self._was_there:
+            raise lost(self.stream)
+
+
+def lost(stream: str) -> HeadwaterError:
+    """Return the problem of a table whose rows are known to have been there."""
+    return unavailable(stream, "is gone from the lake, although rows were stored in it")
+
+
+def unavailable(stream: str, what: str) -> HeadwaterError:
+    """Return the problem of a table that should be there."""
+    return HeadwaterError(
+        "storage_unavailable",
+        f"the table of {stream.partition('/')[2]} {what}",
+        hint="mount the lake's disk again, or stop Headwater and restore the home from a backup",
+        retry_after_seconds=5,
+    )

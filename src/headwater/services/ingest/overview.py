@@ -16,6 +16,7 @@ from headwater.services.ingest.dedup import DISCARDED, REPLAYED
 from headwater.services.ingest.kept import Group
 from headwater.services.ingest.reply import REDACTED, counts_of
 from headwater.services.kit.service import Runtime
+from headwater.services.kit.tables import table_state
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _STATES: Final = {REPLAYED[:1]: "replayed", DISCARDED[:1]: "discarded"}
@@ -114,7 +115,7 @@ def shown_raw(row: Mapping[str, Any], dataset: Dataset | None) -> str | None:
 
 
 def _describe(runtime: Runtime, dataset: Dataset, backlogs: Mapping[str, Backlog]) -> dict[str, Any]:
-    state = runtime.lake.state(dataset.stream)
+    state = table_state(runtime.journal, runtime.lake, dataset.stream)
     backlog = backlogs.get(dataset.stream)
     newest = runtime.journal.recent_receipts(dataset.stream, limit=1)
     return {

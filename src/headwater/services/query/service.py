@@ -31,7 +31,7 @@ class QueryService:
         self._engine = DuckEngine(runtime.settings)
         self._sandbox = Sandbox(runtime.settings)
         self._runner = QueryRunner(runtime.settings.query.concurrency)
-        self._versions = TableVersions(runtime.lake)
+        self._versions = TableVersions(runtime.journal, runtime.lake)
         self._endpoints = EndpointHandler(runtime, self._engine, self._runner, self._versions, self.name)
         self._sql = SqlHandler(runtime, self._sandbox, self._versions, self._runner.holding, self.name)
 
@@ -79,9 +79,10 @@ class QueryService:
         return ()
 
     def degradations(self) -> Sequence[str]:
-        """Return each endpoint that cannot be served."""
-        return [
+        """Return each endpoint that cannot be served and each table that is gone."""
+        faults = [
             f"environment {environment.id}: {fault}"
             for environment in self._runtime.environments.values()
             for fault in environment.compiled[self.name].faults()
         ]
+        return [*faults, *(f"the table of {stream} is gone from the lake" for stream in self._versions.lost())]

@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+from headwater.core.errors import HeadwaterError
+from headwater.engines.journal.protocol import Journal
 from headwater.engines.lake.protocol import TableState, TableStore
+from headwater.services.kit.tables import table_state
 
 FRESH_SECONDS: Final = 0.005
 
@@ -21,9 +24,11 @@ class TableVersions:
     A row that the lake has when a request arrives is seen by it, but for those few milliseconds.
     """
 
-    def __init__(self, lake: TableStore) -> None:
-        """Ask ``lake``."""
+    def __init__(self, journal: Journal, lake: TableStore) -> None:
+        """Ask ``lake``, and ``journal`` whether a table that is not there should be."""
+        self._journal = journal
         self._lake = lake
+        self._lost: set[str] = set()
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="table-versions")
         self._known: dict[tuple[str, ...], tuple[float, States]] = {}
         self._asking: dict[tuple[str, ...], asyncio.Task[States]] = {}
@@ -36,7 +41,11 @@ class TableVersions:
         return known[1]
 
     async def newest(self, streams: tuple[str, ...]) -> States:
-        """Return the newest state of each stream; None for one without table."""
+        """Return the newest state of each stream; None for one that never had a row.
+
+        Raises:
+            HeadwaterError: ``storage_unavailable`` when a table with rows is gone.
+        """
         recent = self.recent(streams)
         if recent is not None:
             return recent
@@ -44,6 +53,10 @@ class TableVersions:
         if asking is None:
             asking = self._asking[streams] = asyncio.create_task(self._ask(streams))
         return await asyncio.shield(asking)
+
+    def lost(self) -> list[str]:
+        """Return the streams whose tables are known to be gone. Waits for nothing."""
+        return sorted(self._lost.union(self._lake.lost()))
 
     def close(self) -> None:
         """End the threads."""
@@ -59,4 +72,14 @@ class TableVersions:
         return states
 
     def _read(self, streams: Sequence[str]) -> States:
-        return tuple(self._lake.state(stream) for stream in streams)
+        return tuple(map(self._state, streams))
+
+    def _state(self, stream: str) -> TableState | None:
+        try:
+            state = table_state(self._journal, self._lake, stream)
+        except HeadwaterError as error:
+            if error.code == "storage_unavailable":
+                self._lost.add(stream)
+            raise
+        self._lost.discard(stream)
+        return state

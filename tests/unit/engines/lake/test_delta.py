@@ -236,3 +236,35 @@ class TestOpening:
         with pytest.raises(HeadwaterError, match="s3://bucket") as caught:
             open_lake(Settings(home=tmp_path, lake=LakeSettings(url="s3://bucket/lake")))
         assert caught.value.code == "setting_invalid"
+
+
+class TestLoss:
+    def test_a_table_that_vanished_is_neither_empty_nor_begun_anew(self, lake: DeltaTableStore, tmp_path: Path) -> None:
+        assert (lake.state(STREAM), lake.lost()) == (None, [])
+        append(lake, 1)
+        (tmp_path / "env").rename(tmp_path / "away")
+        assert lake.lost() == [STREAM]
+        for ask in (lambda: lake.state(STREAM), lambda: lake.committed(STREAM, "a"), lambda: append(lake, 2)):
+            with pytest.raises(HeadwaterError, match="the table of x is gone") as caught:
+                ask()
+            assert caught.value.code == "storage_unavailable"
+        assert not (tmp_path / "env").exists()
+        (tmp_path / "away").rename(tmp_path / "env")
+        append(lake, 2)
+        assert (count(lake), lake.lost()) == (2, [])
+
+    def test_a_log_without_commits_is_a_lost_table(self, lake: DeltaTableStore, tmp_path: Path) -> None:
+        append(lake, 1)
+        for file in table_log(tmp_path).iterdir():
+            file.unlink()
+        with pytest.raises(HeadwaterError, match="is gone"):
+            lake.state(STREAM)
+
+    def test_a_table_that_cannot_be_looked_at_is_said_to_be_so(self, lake: DeltaTableStore, tmp_path: Path) -> None:
+        append(lake, 1)
+        (tmp_path / "env").rename(tmp_path / "away")
+        (tmp_path / "env").write_text("no directory")
+        with pytest.raises(HeadwaterError, match="cannot be read") as caught:
+            lake.state(STREAM)
+        assert caught.value.code == "storage_unavailable"
+        assert lake.lost() == [STREAM]

@@ -15,7 +15,9 @@ from tests.fakes.process import until
 from tests.fakes.query_process import AUTHORIZED, BY_CARRIER, ENVIRONMENT, Asked, asking, endpoint, flights
 
 from headwater.core.settings import QuerySettings
+from headwater.engines.journal.protocol import Seal
 from headwater.services.query.holding import PIECE_BYTES, send_body
+from headwater.services.query.versions import FRESH_SECONDS
 
 SLOW = "/* timeout_seconds: {seconds} */ SELECT count(*) AS n FROM range(100000000000) a, range(1000) b"
 
@@ -57,6 +59,37 @@ async def test_a_dataset_without_rows_answers_with_none(tmp_path: Path) -> None:
         body = (await asked.get("/v1/endpoints/all")).json()
         assert body["data"] == []
         assert [column["name"] for column in body["meta"]["columns"]][:5] == ["id", "carrier", "delay", "at", "fare"]
+
+
+async def test_a_table_that_vanished_is_a_problem_and_not_an_empty_answer(tmp_path: Path) -> None:
+    other = "select * from secrets"
+    async with asking(tmp_path, endpoint("all", "select * from flights"), endpoint("other", other)) as asked:
+        asked.seal("flights", flights(0, 30))
+        assert (await asked.get("/v1/endpoints/all")).json()["meta"]["row_count"] == 30
+        lake = asked.runtime.home.lake
+        lake.rename(tmp_path / "away")
+        await asyncio.sleep(2 * FRESH_SECONDS)
+        body = problem(await asked.get("/v1/endpoints/all"), 503, "storage_unavailable")
+        assert body["detail"] == "the table of flights is gone from the lake, although rows were stored in it"
+        assert (await asked.get("/v1/endpoints/other")).json()["data"] == []
+        ready = (await asked.get("/readyz")).json()
+        assert ready["status"] == "degraded"
+        assert ready["degraded"] == [f"query: the table of {ENVIRONMENT}/flights is gone from the lake"]
+        (tmp_path / "away").rename(lake)
+        assert (await asked.get("/v1/endpoints/all")).json()["meta"]["row_count"] == 30
+        assert (await asked.get("/readyz")).json()["status"] == "ready"
+
+
+async def test_what_the_journal_sealed_must_be_there_also_after_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with asking(tmp_path, endpoint("all", "select * from flights")) as asked:
+        stream = f"{ENVIRONMENT}/flights"
+        seals = {stream: Seal(stream, 1, 30, 1, 0)}
+        monkeypatch.setattr(asked.runtime.journal, "find_seal", lambda name, _seq: seals.get(name))
+        problem(await asked.get("/v1/endpoints/all"), 503, "storage_unavailable")
+        problem(await asked.http.post("/v1/sql", json={"sql": "select 1 from flights"}), 503, "storage_unavailable")
+        assert "flights is gone" in (await asked.get("/readyz")).json()["degraded"][0]
 
 
 async def test_get_and_post_and_head_agree(tmp_path: Path) -> None:
