@@ -21,10 +21,12 @@ from headwater.control import configuration
 from headwater.core.home import Home
 from headwater.core.logging import get_logger
 from headwater.core.settings import Settings
+from headwater.jobs.launcher import JobLauncher
 
 #: Short tasks mostly; two, so that a nightly one does not hold up the outbox. Threads share one Django's memory.
 _THREADS: Final = 2
 _HEARTBEAT_SECONDS: Final = 1.0
+_LAUNCH_SECONDS: Final = 2.0
 _log = get_logger(__name__)
 
 
@@ -38,6 +40,7 @@ def serve(settings: Settings) -> None:
 
     _quieten()
     heartbeat = _Heartbeat(Home(settings.home).run / "worker.json")
+    launcher = _compose(app, settings)
     beat = _Beat(app)
     worker = app.Worker(
         hostname=f"headwater@{socket.gethostname()}",
@@ -63,7 +66,21 @@ def serve(settings: Settings) -> None:
         worker.start()
     finally:
         beat.stop()
+        launcher.close()
     _log.info("worker_stopped")
+
+
+def _compose(app: Celery, settings: Settings) -> JobLauncher:
+    """Give the application what control may not know: the task that has the data plane's jobs worked off.
+
+    The task itself is short: jobs run in a process of their own, which neither Django's memory nor Celery's threads
+    share, and which a model may take down.
+    """
+    launcher = JobLauncher(settings)
+    app.task(name="jobs.launch")(launcher.tick)
+    entry = {"task": "jobs.launch", "schedule": _LAUNCH_SECONDS, "options": {"expires": _LAUNCH_SECONDS}}
+    app.conf.beat_schedule["launch-jobs"] = entry
+    return launcher
 
 
 def _quieten() -> None:

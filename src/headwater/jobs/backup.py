@@ -1,7 +1,7 @@
 """A copy of a home that runs, and a home from a copy.
 
 The order makes the parts fit. What is read later may know more than what was read before, and that must never hurt:
-configurations before the control database that numbers them, online features and profiles before their rows, the
+configurations before the control database that numbers them, online features, profiles and jobs before their rows, the
 journal before the lake, whose tables are copied at the version that has no row beyond the journal's, and the control
 database before the artifacts that it names.
 """
@@ -93,6 +93,7 @@ def make_backup(sources: Sources, target: Path, said: Said) -> Backup:
         for folder_there, folder_here in (
             (sources.home.online, copy.online),
             (sources.home.monitoring, copy.monitoring),
+            (sources.home.jobs, copy.jobs),
         ):
             for store in sorted(folder_there.glob("*.sqlite3")):
                 folder_here.mkdir(exist_ok=True, mode=0o700)

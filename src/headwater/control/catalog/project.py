@@ -12,7 +12,7 @@ from headwater.contracts.spec import contract_to_spec
 from headwater.control.catalog.digest import sha256_of
 from headwater.control.catalog.payload import ModelFile, ResourceFile, Resources
 from headwater.core.errors import HeadwaterError
-from headwater.core.streams import OUTCOMES, prediction_log
+from headwater.core.streams import OUTCOMES, batch_log, prediction_log
 from headwater.engines.features.definition import ViewFile, parse_view
 from headwater.engines.query.endpoint_file import EndpointFile, parse_endpoint
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from headwater.engines.models.manifest import ModelManifest
 
 T = TypeVar("T")
-RESERVED_PREFIXES: Final = ("_hw", prediction_log(""), OUTCOMES)
+RESERVED_PREFIXES: Final = ("_hw", prediction_log(""), batch_log(""), OUTCOMES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,63 @@
+"""What the worker adds to control's tasks: the data plane's jobs."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from celery import Celery
+from tests.builders.batches import ENVIRONMENT, batches, once_each
+
+from headwater.cli.worker import _compose
+from headwater.core.settings import JournalSettings, Settings
+from headwater.engines.queue.protocol import State
+from headwater.jobs.launcher import JobLauncher
+
+SECONDS = 30.0
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path, journal=JournalSettings(min_free_bytes=0))
+
+
+def test_the_schedule_has_a_task_that_launches_jobs(settings: Settings) -> None:
+    app = Celery("test", broker="memory://", set_as_current=False)
+    launcher = _compose(app, settings)
+    assert {entry["task"] for entry in app.conf.beat_schedule.values()} == {"jobs.launch"}
+    assert app.tasks["jobs.launch"].apply().get() is False
+    assert not settings.home.joinpath("jobs").exists()  # a home without jobs stays without a queue
+    launcher.close()
+
+
+def test_a_process_is_started_when_a_job_is_due_and_ends_when_none_is(settings: Settings) -> None:
+    with batches(settings, [{"a": 1.0, "b": float(n)} for n in range(50)]) as home:
+        launcher = JobLauncher(settings)
+        assert not launcher.tick()
+        job_id = home.add()
+        assert launcher.tick()
+        ends_at = time.monotonic() + SECONDS
+        while launcher.tick():
+            assert time.monotonic() < ends_at
+            time.sleep(0.02)
+        launcher.close()
+        job = home.queue.find(ENVIRONMENT, job_id)
+        assert job is not None
+        assert job.state is State.SUCCEEDED, job.error
+        assert once_each(home.written(), range(1, 51))
+
+
+def test_closing_it_has_the_job_put_back(settings: Settings) -> None:
+    with batches(settings, [{"a": 1.0, "b": float(n)} for n in range(4_000)]) as home:
+        job_id = home.add(chunk_rows=20)
+        launcher = JobLauncher(settings)
+        assert launcher.tick()
+        ends_at = time.monotonic() + SECONDS
+        while not home.find(job_id).progress.done:
+            assert time.monotonic() < ends_at
+            time.sleep(0.01)
+        launcher.close()
+        job = home.find(job_id)
+        assert job.state is State.QUEUED
+        assert job.attempts == 0
