@@ -139,6 +139,8 @@ def test_a_report_tells_traffic_drift_quality_and_what_the_shadow_said(home: Pat
         assert sum(one["rows"] for one in quality["calibration"]) == 600
         assert len(quality["slices"]["slices"]) == 4
         assert found["shadow"] is None
+        bare = report(services, home, evidence=False)
+        assert (bare["performance"], bare["fields"]) == (None, found["fields"])
         other = report(services, home, version=2)
         assert other["reference_source"] == "none"
         assert other["performance"]["outcomes"] == 600

@@ -159,6 +159,7 @@ class Report(Part):
     reference_source: str = "none"
     performance: Performance | None = None
     shadow: Shadow | None = None
+    problems: tuple[str, ...] = ()
 
     @property
     def requests(self) -> int:

@@ -28,15 +28,16 @@ def internal_router(runtime: Runtime, reporter: Reporter, threads: Threads, serv
         return _json(health_of(_environment(runtime, environment_id).compiled[service]))
 
     @router.get("/models/{environment_id}/{model}/{version}/report")
-    async def report(
+    async def report(  # noqa: PLR0917 - FastAPI passes the parameters by name
         environment_id: str,
         model: str,
         version: int,
         minutes: _Minutes = DEFAULT_MINUTES,
         slice_by: _SliceBy = None,
+        evidence: Annotated[bool, Query(description="Whether outcomes and shadows are read too")] = True,
     ) -> Response:
         environment = _environment(runtime, environment_id)
-        wanted = Wanted(environment, model, version, minutes, slice_by)
+        wanted = Wanted(environment, model, version, minutes, slice_by, evidence)
         return _json(await threads.run(partial(reporter.report, wanted)))
 
     return router

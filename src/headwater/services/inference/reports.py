@@ -29,13 +29,17 @@ FILE_NAME: Final = "profiles.sqlite3"
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which report: of a version, over the last ``minutes``, its quality told apart by an input as well."""
+    """Which report: of a version, over the last ``minutes``, its quality told apart by an input as well.
+
+    Without ``evidence`` the lake is left alone, and quality and shadow are None: for those who ask all the time.
+    """
 
     environment: Environment
     model: str
     version: int
     minutes: int = DEFAULT_MINUTES
     slice_by: str | None = None
+    evidence: bool = True
 
 
 class Reporter:
@@ -69,6 +73,8 @@ class Reporter:
         }
         for member, read in (("performance", self._performance), ("shadow", self._shadow)):
             document[member] = None
+            if not wanted.evidence:
+                continue
             try:
                 document[member] = read(wanted, model, version, since * 60_000_000)
             except HeadwaterError as error:  # what the profiles say is worth having without the lake

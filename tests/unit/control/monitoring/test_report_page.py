@@ -168,6 +168,14 @@ def test_outcomes_of_unknown_predictions_are_counted(
     assert "31 outcomes name predictions that no log has" in shown(operator, version, environment)
 
 
+def test_a_part_that_services_could_not_read_is_named(
+    operator: Client, services: FakeServices, environment: Environment, version: ModelVersion
+) -> None:
+    problem = "shadow: the table is locked"
+    services.reports[environment.public_id, "delay", 1] = report(number("hour"), problems=[problem])
+    assert problem in shown(operator, version, environment)
+
+
 def test_the_page_says_when_services_are_away_and_keeps_the_alerts(
     operator: Client, no_services: None, environment: Environment, version: ModelVersion
 ) -> None:
