@@ -80,7 +80,7 @@ def serve_peer() -> Iterator[Peer]:
             self.rfile.readline()
             return bytes(body)
 
-        do_GET = do_POST = do_PUT = handle_any  # noqa: N815 - the names the server looks for
+        do_GET = do_POST = do_PUT = do_DELETE = handle_any  # noqa: N815 - the names the server looks for
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the server's signature
             """Say nothing."""

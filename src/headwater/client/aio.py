@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, TypeVar
 
 import httpx
 
-from headwater.client import calls, features
+from headwater.client import calls, features, jobs
 from headwater.client.errors import Unreachable
 from headwater.client.framing import BATCH_ROWS, Format
 from headwater.client.results import IngestReply, IngestSummary, PredictReply, QueryResult
@@ -98,6 +99,54 @@ class AsyncClient:
     async def predict(self, model: str, rows: calls.Rows, *, version: int | None = None) -> PredictReply:
         """Ask a model for one prediction a row."""
         return await self.send(calls.predict(model, rows, version))
+
+    async def batch(
+        self,
+        model: str,
+        dataset: str,
+        *,
+        version: int | None = None,
+        where: str | None = None,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        columns: Mapping[str, str] | None = None,
+        on_error: Literal["null", "stop"] = "stop",
+        idempotency_key: str | None = None,
+    ) -> str:
+        """Have a model look at the rows of a dataset; return the job."""
+        call = jobs.batch(
+            model,
+            dataset,
+            version=version,
+            where=where,
+            since=since,
+            until=until,
+            columns=columns,
+            on_error=on_error,
+            key=idempotency_key,
+        )
+        return str((await self.send(call))["job"])
+
+    async def job(self, job: str) -> dict[str, Any]:
+        """Return how a job is: state, progress, counts, error."""
+        return await self.send(jobs.find(job))
+
+    async def jobs(self, *, limit: int = 50) -> list[dict[str, Any]]:
+        """Return the newest jobs."""
+        found: list[dict[str, Any]] = (await self.send(jobs.recent(limit)))["jobs"]
+        return found
+
+    async def cancel_job(self, job: str) -> dict[str, Any]:
+        """Cancel a job; what it has written stays."""
+        return await self.send(jobs.cancel(job))
+
+    async def wait_for_job(self, job: str, *, poll_seconds: float = 1.0) -> dict[str, Any]:
+        """Return a job once it has succeeded, failed or been cancelled."""
+        while True:
+            found = await self.job(job)
+            if found["state"] in jobs.FINAL:
+                return found
+            await asyncio.sleep(poll_seconds)
 
     async def datasets(self) -> dict[str, Any]:
         """Return the datasets of the environment, as the server describes them."""

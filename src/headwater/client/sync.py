@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, TypeVar
 
 import httpx
 
-from headwater.client import calls, features
+from headwater.client import calls, features, jobs
 from headwater.client.errors import Unreachable
 from headwater.client.framing import BATCH_ROWS, Format
 from headwater.client.results import IngestReply, IngestSummary, PredictReply, QueryResult
@@ -120,6 +121,66 @@ class Client:
     def predict(self, model: str, rows: calls.Rows, *, version: int | None = None) -> PredictReply:
         """Ask a model (its routes choose the version unless one is given) for one prediction a row."""
         return self.send(calls.predict(model, rows, version))
+
+    def batch(
+        self,
+        model: str,
+        dataset: str,
+        *,
+        version: int | None = None,
+        where: str | None = None,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        columns: Mapping[str, str] | None = None,
+        on_error: Literal["null", "stop"] = "stop",
+        idempotency_key: str | None = None,
+    ) -> str:
+        """Have a model look at the rows of a dataset; return the job.
+
+        Args:
+            model: its name.
+            dataset: whose rows are scored, as they are now.
+            version: of the model; default: the one that answers.
+            where: a condition over the dataset's columns.
+            since: rows whose event time is not before this.
+            until: rows whose event time is before this.
+            columns: the column for an input that is not called like it.
+            on_error: ``stop`` at the first bad row, or write bad rows without outputs (``null``).
+            idempotency_key: names the job, so that asking for it again starts no second one.
+        """
+        call = jobs.batch(
+            model,
+            dataset,
+            version=version,
+            where=where,
+            since=since,
+            until=until,
+            columns=columns,
+            on_error=on_error,
+            key=idempotency_key,
+        )
+        return str(self.send(call)["job"])
+
+    def job(self, job: str) -> dict[str, Any]:
+        """Return how a job is: state, progress, counts, error."""
+        return self.send(jobs.find(job))
+
+    def jobs(self, *, limit: int = 50) -> list[dict[str, Any]]:
+        """Return the newest jobs."""
+        found: list[dict[str, Any]] = self.send(jobs.recent(limit))["jobs"]
+        return found
+
+    def cancel_job(self, job: str) -> dict[str, Any]:
+        """Cancel a job; what it has written stays."""
+        return self.send(jobs.cancel(job))
+
+    def wait_for_job(self, job: str, *, poll_seconds: float = 1.0) -> dict[str, Any]:
+        """Return a job once it has succeeded, failed or been cancelled."""
+        while True:
+            found = self.job(job)
+            if found["state"] in jobs.FINAL:
+                return found
+            time.sleep(poll_seconds)
 
     def datasets(self) -> dict[str, Any]:
         """Return the datasets of the environment, as the server describes them."""

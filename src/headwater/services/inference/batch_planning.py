@@ -193,7 +193,7 @@ def _misfit(field: contracts.Field, column: contracts.Field) -> dict[str, Any]:
 
 
 def _error(name: str, column: str | None, message: str) -> dict[str, Any]:
-    return {"input": name, "column": column, "message": message}
+    return {"path": f"/columns/{name}", "input": name, "column": column, "message": message}
 
 
 def _choose_rows(asked: BatchIn, source: Contract) -> RowChoice:
