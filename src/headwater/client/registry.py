@@ -15,6 +15,7 @@ import httpx
 from headwater.client.errors import ApiError, ClientError, Unreachable
 
 Role = Literal["primary", "canary", "shadow", "pinned"]
+Window = Literal["1h", "24h", "7d"]
 WHOLE: Final = 10_000
 _URL: Final = "http://127.0.0.1:8000"
 _CHUNK_BYTES: Final = 1 << 20
@@ -149,6 +150,21 @@ class Registry:
         document: dict[str, Any] = self._ask("PUT", address, json={"version": number, "reason": reason})
         return document
 
+    def report(self, name: str, number: int, *, window: Window = "24h") -> dict[str, Any]:
+        """Return what a version saw and said: traffic, drift, performance, shadow, alerts."""
+        return self._get(self._report(name, number, "", window))
+
+    def report_file(
+        self, name: str, number: int, *, form: Literal["html", "png"] = "html", window: Window = "24h"
+    ) -> bytes:
+        """Return the report as one HTML file that loads nothing, or as an image."""
+        return self._send("GET", self._report(name, number, f".{form}", window)).content
+
+    def alerts(self, name: str | None = None) -> list[dict[str, Any]]:
+        """Return the alerts that stand in the environment, of one model or of all."""
+        asked = {"environment": self.environment} | ({"model": name} if name is not None else {})
+        return list(self._pages("/alerts", asked))
+
     def close(self) -> None:
         """Close the connection."""
         self._http.close()
@@ -166,6 +182,10 @@ class Registry:
 
     def _version(self, name: str, number: int) -> str:
         return f"{self._model(name)}/versions/{number}"
+
+    def _report(self, name: str, number: int, suffix: str, window: str) -> str:
+        query = urlencode({"environment": self.environment, "window": window})
+        return f"{self._version(name, number)}/report{suffix}?{query}"
 
     def _placed(self, body: Mapping[str, Any]) -> dict[str, Any]:
         return {"environment": self.environment, **body}
@@ -188,10 +208,16 @@ class Registry:
         return document
 
     def _ask(self, method: str, path: str, *, json: Any = None, content: Iterator[bytes] | None = None) -> Any:
+        response = self._send(method, path, json=json, content=content)
+        return response.json() if response.content else None
+
+    def _send(
+        self, method: str, path: str, *, json: Any = None, content: Iterator[bytes] | None = None
+    ) -> httpx.Response:
         try:
             response = self._http.request(method, path, json=json, content=content)
         except httpx.TransportError as error:
             raise Unreachable(str(self._http.base_url), error) from error
         if not response.is_success:
             raise ApiError.from_response(response)
-        return response.json() if response.content else None
+        return response

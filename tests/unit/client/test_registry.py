@@ -105,3 +105,13 @@ def test_without_a_key_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HEADWATER_API_KEY", raising=False)
     with pytest.raises(ClientError, match="HEADWATER_API_KEY"):
         Registry("http://control")
+
+
+def test_reports_and_alerts_are_those_of_the_environment(control: Control, registry: Registry) -> None:
+    place = f"{ROOT}/models/delay/versions/3/report"
+    control.answers[f"{place}?environment=dev&window=1h"] = {"model": "delay"}
+    control.answers[f"{place}.png?environment=dev&window=24h"] = ["an image"]
+    control.answers["/api/v1/alerts?limit=200&environment=dev&model=delay"] = {"items": [{"id": "alr_1"}], "next": None}
+    assert registry.report("delay", 3, window="1h") == {"model": "delay"}
+    assert json.loads(registry.report_file("delay", 3, form="png")) == ["an image"]
+    assert registry.alerts("delay") == [{"id": "alr_1"}]
