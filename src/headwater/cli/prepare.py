@@ -36,7 +36,7 @@ def prepare(settings: Settings) -> SetUp:
         try:
             project = collect(settings.project)
             for name in project.unbuilt:
-                _log.warning("model_skipped", model=name, reason="its artifact does not exist yet")
+                _log.info("a model without its artifact is left out; apply again once the file is there", model=name)
             outcome = apply_here(settings, project)
             _log.info("project_applied", project=str(settings.project), **outcome.tally())
         except HeadwaterError as error:

@@ -19,6 +19,8 @@ from headwater.core.settings import Settings
 
 #: The longest path that the kernel takes for a socket (sun_path), with the byte that ends it.
 _LONGEST_SOCKET_PATH: Final = 103
+#: A warning about saves of gigabytes and replicas; this server holds a queue of kilobytes and has neither.
+_OF_NO_CONCERN: Final = "WARNING Memory overcommit must be enabled!"
 
 
 def valkey_spec(settings: Settings, home: Home) -> ChildSpec | None:
@@ -49,7 +51,8 @@ def valkey_spec(settings: Settings, home: Home) -> ChildSpec | None:
         "--loglevel": "warning",
     }
     command = (find_program(), *(word for option in options.items() for word in option))
-    return ChildSpec("valkey", command, ready.unix_socket(home.valkey_socket), grace_seconds=10)
+    probe = ready.unix_socket(home.valkey_socket)
+    return ChildSpec("valkey", command, probe, grace_seconds=10, unshown=_OF_NO_CONCERN)
 
 
 def find_program() -> str:

@@ -261,6 +261,18 @@ def test_a_log_for_machines_is_one_object_a_line_whoever_wrote_it(tmp_path: Path
     assert "sesame" not in kept
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_what_concerns_nobody_is_in_the_file_alone(tmp_path: Path, as_json: bool) -> None:
+    output = io.StringIO()
+    stream = LogStream(output, tmp_path / "up.log", as_json=as_json)
+    stream.line("valkey", "WARNING Memory overcommit", is_shown=False)
+    stream.line("valkey", "ready")
+    stream.close()
+    assert "overcommit" not in output.getvalue()
+    assert "ready" in output.getvalue()
+    assert "overcommit" in (tmp_path / "up.log").read_text()
+
+
 def test_a_terminal_without_our_letters_sees_every_line() -> None:
     raw = io.BytesIO()
     stream = LogStream(io.TextIOWrapper(raw, encoding="ascii"))

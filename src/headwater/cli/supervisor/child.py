@@ -36,6 +36,7 @@ class ChildSpec:
         directory: where it runs.
         grace_seconds: how long it may take to stop before it is killed.
         answers: its stdout is an answer to keep (``Child.answer``), not lines for the log.
+        unshown: lines with this text are for the log file alone.
     """
 
     name: str
@@ -45,6 +46,7 @@ class ChildSpec:
     directory: Path | None = None
     grace_seconds: float = 20.0
     answers: bool = False
+    unshown: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,4 +171,5 @@ class Child:
     def _line(self, raw: bytes) -> None:
         text = raw.decode(errors="replace").rstrip("\r")
         self.last_lines.append(text)
-        self._stream.line(self.spec.name, text)
+        unshown = self.spec.unshown
+        self._stream.line(self.spec.name, text, is_shown=unshown is None or unshown not in text)

@@ -51,14 +51,16 @@ class LogStream:
             self._file = logging.Logger("headwater.up")  # noqa: LOG001 - not one of the process's loggers
             self._file.addHandler(handler)
 
-    def line(self, name: str, text: str) -> None:
-        """Write one line of a process."""
+    def line(self, name: str, text: str, *, is_shown: bool = True) -> None:
+        """Write one line of a process, to the file alone unless ``is_shown``."""
         if self._json:
-            self._object(_parse(name, text), to_file=True)
+            self._object(_parse(name, text), to_file=True, is_shown=is_shown)
             return
         label = f"{name:<{_WIDTH}} │"
         if self._file is not None:
             self._file.info("%s %s", label, text)
+        if not is_shown:
+            return
         if self.colour:
             label = f"\x1b[{_COLOURS.get(name, '37')}m{label}\x1b[0m"
         self._write(f"{label} {text}\n")
@@ -79,11 +81,12 @@ class LogStream:
         if self._file is not None:
             self._handler.close()
 
-    def _object(self, event: Mapping[str, Any], *, to_file: bool) -> None:
+    def _object(self, event: Mapping[str, Any], *, to_file: bool, is_shown: bool = True) -> None:
         text = json.dumps(event, ensure_ascii=False)
         if to_file and self._file is not None:
             self._file.info("%s", text)
-        self._write(text + "\n")
+        if is_shown:
+            self._write(text + "\n")
 
     def _write(self, text: str) -> None:
         with suppress(OSError, ValueError):

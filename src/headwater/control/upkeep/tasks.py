@@ -25,9 +25,12 @@ _log = get_logger(__name__)
 
 
 def publish_to_log(event: Outbox) -> None:
-    """Publish an event as a structured log line; the place where webhooks will listen."""
+    """Publish an event as a structured log line; the place where webhooks will listen.
+
+    For debugging alone: the audit log keeps every event, and a first start has dozens.
+    """
     actor = event.payload.get("actor", {}).get("label", "")
-    _log.info("event_published", topic=event.topic, key=event.key, actor=actor, event_id=str(event.id))
+    _log.debug("event_published", topic=event.topic, key=event.key, actor=actor, event_id=str(event.id))
 
 
 @shared_task(name="upkeep.relay_outbox")

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,15 @@ async def test_children_become_ready_and_their_state_is_on_disk(system: System) 
     assert state.processes["control"].pid == keeper.child.pid
     assert "control   │ up" in system.log
     assert system.supervisor.memory()["control"] > 1 << 20
+
+
+async def test_a_line_that_concerns_nobody_is_not_shown(system: System) -> None:
+    spec = replace(
+        system.spec("valkey", "print('overcommit of memory'); print('now for the queue')"), unshown="overcommit"
+    )
+    await system.supervisor.run_once(spec)
+    assert "now for the queue" in system.log
+    assert "overcommit" not in system.log
 
 
 async def test_a_killed_child_is_started_again(system: System) -> None:
