@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from tests.builders.batches import OUTPUT, Batches, batches, once_each, put_rows
-from tests.builders.models import make_version
+from tests.builders.frameworks import zipped
+from tests.builders.models import SCORE, make_version
 from tests.builders.onnx_models import linear
 
 from headwater.contracts.model import Constraints, Field, LogicalType
@@ -19,6 +20,7 @@ from headwater.core.settings import JournalSettings, Settings
 from headwater.engines.journal.protocol import JournalTransaction
 from headwater.engines.queue.protocol import Progress, State
 from headwater.jobs import batch_score
+from headwater.jobs.batch import scorer
 from headwater.jobs.batch.output import ChunkCommit
 
 START = datetime(2026, 5, 1, tzinfo=UTC)
@@ -210,6 +212,84 @@ def test_a_job_waits_while_the_sealer_has_more_than_enough(home: Batches, monkey
     job = home.score()
     assert (job.state, job.error and job.error["code"]) == (State.QUEUED, "overloaded")
     assert home.written() == []
+
+
+FRAGILE = """
+import os
+
+
+class Model:
+    def __init__(self, directory):
+        pass
+
+    def predict(self, columns):
+        if 13 in columns["a"]:
+            raise ValueError("thirteen brings bad luck")
+        if 66 in columns["a"]:
+            os._exit(3)
+        return {"score": columns["a"] + columns["b"]}
+"""
+
+
+@pytest.fixture
+def fragile(settings: Settings, tmp_path: Path) -> Iterator[Batches]:
+    """Lend a home whose model runs in a process of its own, and fails for some numbers."""
+    archive = zipped(tmp_path / "model.zip", {"model.py": FRAGILE})
+    with batches(settings, [{"a": float(n), "b": 1.0} for n in range(40)]) as found:
+        version = make_version(settings, artifact=archive.read_bytes(), outputs=(SCORE,))
+        found.version = version.model_copy(update={"framework": "python"})
+        yield found
+
+
+def test_rows_that_the_model_fails_for_are_found_among_the_others(fragile: Batches) -> None:
+    job = fragile.score(on_error="null")
+    assert job.state is State.SUCCEEDED, job.error
+    assert dict(job.progress.counts) == {"scored": 39, "failed": 1, "skipped": 0}
+    rows = fragile.written()
+    assert [row["output_score"] for row in rows] == [None if n == 13 else n + 1 for n in range(40)]
+    (error,) = json.loads(rows[13]["error"])
+    assert error["code"] == "model_failed"
+    assert "thirteen brings bad luck" in error["message"]
+
+
+def test_a_model_that_fails_stops_the_job_unless_it_may_not(fragile: Batches) -> None:
+    job = fragile.score()
+    assert job.state is State.FAILED
+    assert job.error is not None
+    assert job.error["code"] == "model_failed"
+    assert "rows 1 to 40 (_hw_seq) of trips" in job.error["detail"]
+    assert "thirteen" in job.error["detail"]
+    assert fragile.written() == []
+
+
+@pytest.mark.parametrize("on_error", ["stop", "null"])
+def test_a_row_that_ends_the_models_process_is_found_too(fragile: Batches, on_error: str) -> None:
+    put_rows(fragile.settings, [{"a": 65.0, "b": 1.0}, {"a": 66.0, "b": 1.0}], first_seq=41)
+    job = fragile.score(on_error=on_error, rows=RowChoice(where="a > 60", names={"a": "number"}))
+    if on_error == "stop":
+        assert job.state is State.FAILED
+        assert job.error is not None
+        assert "rows 41 to 42 (_hw_seq) of trips: the model's process ended" in job.error["detail"]
+        return
+    assert job.state is State.SUCCEEDED, job.error
+    rows = fragile.written()
+    assert [(row["source_seq"], row["output_score"]) for row in rows] == [(41, 66), (42, None)]
+
+
+def test_a_model_that_cannot_run_for_long_has_the_job_tried_again_later(
+    fragile: Batches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_arguments: object) -> None:
+        raise HeadwaterError("model_unavailable", "its process keeps ending", retry_after_seconds=1)
+
+    monkeypatch.setattr(scorer.Scorer, "_run", away)
+    monkeypatch.setattr(scorer, "PATIENCE_SECONDS", 0.0)
+    job = fragile.score(on_error="null")
+    assert job.state is State.QUEUED
+    assert job.error is not None
+    assert job.error["code"] == "model_unavailable"
+    assert job.retry_us is not None
+    assert fragile.written() == []
 
 
 class Forgetful:

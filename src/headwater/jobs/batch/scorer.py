@@ -21,7 +21,9 @@ from headwater.engines.models import open_executor
 from headwater.engines.models.protocol import AsyncExecutor, Executor
 from headwater.jobs.batch.inputs import Inputs
 
+PATIENCE_SECONDS: Final = 120.0
 _FAILS_BY_ROW: Final = frozenset({"model_failed", "model_timeout"})
+_STEP_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ class Scorer:
             beat()
             began = time.perf_counter_ns()
             try:
-                outputs = await self._run(inputs, matrix, rows)
+                outputs = await self._run_patiently(inputs, matrix, rows, beat)
             except HeadwaterError as error:
                 if not by_row or error.code not in _FAILS_BY_ROW:
                     raise
@@ -105,6 +107,20 @@ class Scorer:
         close: Any = getattr(self._executor, "close", None)
         if close is not None:
             close()
+
+    async def _run_patiently(
+        self, inputs: Inputs, matrix: NDArray[np.float64] | None, rows: range, beat: Callable[[], None]
+    ) -> Sequence[NDArray[Any]]:
+        """Run the model; what runs it may be away for a while, as after rows that ended its process."""
+        gives_up_at = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                return await self._run(inputs, matrix, rows)
+            except HeadwaterError as error:
+                if error.retry_after_seconds is None or time.monotonic() > gives_up_at:
+                    raise
+            beat()
+            await asyncio.sleep(_STEP_SECONDS)
 
     async def _run(self, inputs: Inputs, matrix: NDArray[np.float64] | None, rows: range) -> Sequence[NDArray[Any]]:
         executor = self._executor
