@@ -3,54 +3,37 @@
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 import numpy as np
 import orjson
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET
 from numpy.typing import NDArray
 
 from headwater.core.errors import HeadwaterError
+from headwater.services.inference.oip_values import (
+    BYTES,
+    DTYPES,
+    UNREADABLE,
+    RawTensor,
+    Values,
+    count_of,
+    datatype_of,
+    from_bytes,
+    from_json,
+    row_of,
+    to_bytes,
+)
 
-DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
-    "BOOL": np.dtype(np.bool_),
-    "UINT8": np.dtype(np.uint8),
-    "UINT16": np.dtype("<u2"),
-    "UINT32": np.dtype("<u4"),
-    "UINT64": np.dtype("<u8"),
-    "INT8": np.dtype(np.int8),
-    "INT16": np.dtype("<i2"),
-    "INT32": np.dtype("<i4"),
-    "INT64": np.dtype("<i8"),
-    "FP16": np.dtype("<f2"),
-    "FP32": np.dtype("<f4"),
-    "FP64": np.dtype("<f8"),
-}
-BYTES: Final = "BYTES"
-_NAMES: Final = {dtype: name for name, dtype in DTYPES.items()}
-_LENGTH: Final = struct.Struct("<I")
-_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _UNSUPPORTED: Final = {
     "sequence_id": "sequences of requests are not kept",
     "shared_memory_region": "there is no shared memory with this server",
     "classification": "classification is not done here; take the outputs",
 }
-
-D = TypeVar("D")
-Values = NDArray[Any] | Sequence[Any]
-
-
-class _Tensor(msgspec.Struct):
-    name: str
-    shape: list[int]
-    datatype: str
-    data: Raw | UnsetType = UNSET
-    parameters: dict[str, Any] | None = None
 
 
 class _Floats(msgspec.Struct, gc=False):
@@ -67,7 +50,7 @@ class _Wanted(msgspec.Struct):
 
 
 class _Request(msgspec.Struct):
-    inputs: list[_Tensor]
+    inputs: list[RawTensor]
     id: str | None = None
     parameters: dict[str, Any] | None = None
     outputs: list[_Wanted] | None = None
@@ -82,11 +65,6 @@ class _FloatRequest(msgspec.Struct):
 
 _decode: Final = msgspec.json.Decoder(_Request).decode
 _decode_floats: Final = msgspec.json.Decoder(_FloatRequest).decode
-_decoders: Final[Mapping[str, Any]] = {
-    kind: msgspec.json.Decoder(list[item | None]).decode  # type: ignore[valid-type] # made at run time
-    for kind, item in (("f", float), ("i", int), ("u", int), ("b", bool), (BYTES, str))
-}
-_decode_any: Final = msgspec.json.Decoder(list[Any]).decode
 
 
 @dataclass(slots=True)
@@ -133,7 +111,7 @@ def read_request(body: bytes, json_length: bytes | None) -> InferRequest:
     head, rest = _split(body, json_length)
     try:
         request = _decode(head)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise _unreadable(head, error) from error
     parameters = request.parameters or {}
     _refuse_unsupported(parameters, "the request")
@@ -160,7 +138,7 @@ def write_reply(head: Mapping[str, Any], outputs: Sequence[tuple[str, NDArray[An
     for name, values, is_binary in outputs:
         item: dict[str, Any] = {"name": name, "datatype": datatype_of(values), "shape": list(values.shape)}
         if is_binary:
-            data = _to_bytes(values)
+            data = to_bytes(values)
             item["parameters"] = {"binary_data_size": len(data)}
             tail.append(data)
         else:
@@ -172,23 +150,18 @@ def write_reply(head: Mapping[str, Any], outputs: Sequence[tuple[str, NDArray[An
     return (b"".join((text, *tail)), len(text)) if tail else (text, None)
 
 
-def datatype_of(values: NDArray[Any]) -> str:
-    """Return the protocol's name of an array's type."""
-    return BYTES if values.dtype.kind in "OU" else _NAMES[values.dtype.newbyteorder("<")]
-
-
 def _read_floats(body: bytes) -> InferRequest | None:
     """Return a request whose tensors are all numbers in flat JSON lists of floats; None for any other."""
     try:
         request = _decode_floats(body)
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
     if request.parameters or request.outputs or not request.inputs:
         return None
     tensors: list[Tensor] = []
     for tensor in request.inputs:
         dtype = DTYPES.get(tensor.datatype)
-        if dtype is None or dtype.kind != "f" or tensor.parameters or _count(tensor.shape) != len(tensor.data):
+        if dtype is None or dtype.kind != "f" or tensor.parameters or count_of(tensor.shape) != len(tensor.data):
             return None
         values = np.fromiter(tensor.data, np.float64, len(tensor.data))
         tensors.append(Tensor(tensor.name, tensor.datatype, tensor.shape, values))
@@ -207,7 +180,7 @@ def _split(body: bytes, json_length: bytes | None) -> tuple[bytes, memoryview]:
     return body[:length], memoryview(body)[length:]
 
 
-def _read_tensor(tensor: _Tensor, rest: memoryview) -> tuple[Tensor, memoryview]:
+def _read_tensor(tensor: RawTensor, rest: memoryview) -> tuple[Tensor, memoryview]:
     parameters = tensor.parameters or {}
     _refuse_unsupported(parameters, f"input {tensor.name!r}")
     if tensor.datatype != BYTES and tensor.datatype not in DTYPES:
@@ -215,7 +188,7 @@ def _read_tensor(tensor: _Tensor, rest: memoryview) -> tuple[Tensor, memoryview]
         raise HeadwaterError(
             "input_invalid", f"input {tensor.name!r}: there is no datatype {tensor.datatype[:20]!r}, only {known}"
         )
-    count = _count(tensor.shape)
+    count = count_of(tensor.shape)
     if count is None:
         raise HeadwaterError("input_invalid", f"input {tensor.name!r}: the shape {tensor.shape} is not one of a tensor")
     size = parameters.get("binary_data_size")
@@ -225,97 +198,11 @@ def _read_tensor(tensor: _Tensor, rest: memoryview) -> tuple[Tensor, memoryview]
                 "input_invalid",
                 f"input {tensor.name!r}: binary_data_size is {size!r}, and {len(rest)} bytes are left behind the JSON",
             )
-        values = _from_bytes(tensor, rest[:size], count)
+        values = from_bytes(tensor, rest[:size], count)
         return Tensor(tensor.name, tensor.datatype, tensor.shape, values), rest[size:]
     if tensor.data is UNSET:
         raise HeadwaterError("input_invalid", f"input {tensor.name!r} has neither data nor binary_data_size")
-    return Tensor(tensor.name, tensor.datatype, tensor.shape, _from_json(tensor, count)), rest
-
-
-def _from_bytes(tensor: _Tensor, data: memoryview, count: int) -> Values:
-    if tensor.datatype == BYTES:
-        return _read_texts(tensor, data, count)
-    dtype = DTYPES[tensor.datatype]
-    if len(data) != count * dtype.itemsize:
-        raise HeadwaterError(
-            "input_invalid",
-            f"input {tensor.name!r}: {len(data)} bytes are not the {count * dtype.itemsize} of"
-            f" {tensor.datatype} {tensor.shape}",
-        )
-    if tensor.datatype == "BOOL":
-        # Any byte that is not zero is true; a view of it as a boolean would be neither.
-        truths: NDArray[np.bool_] = np.frombuffer(data, np.uint8) != 0
-        return truths
-    return np.frombuffer(data, dtype)
-
-
-def _read_texts(tensor: _Tensor, data: memoryview, count: int) -> list[str]:
-    texts: list[str] = []
-    at = 0
-    while at < len(data):
-        if at + _LENGTH.size > len(data):
-            break
-        (length,) = _LENGTH.unpack_from(data, at)
-        at += _LENGTH.size
-        if at + length > len(data):
-            break
-        try:
-            texts.append(str(data[at : at + length], "utf-8"))
-        except UnicodeDecodeError as error:
-            raise HeadwaterError("input_invalid", f"input {tensor.name!r} row {len(texts)}: not UTF-8") from error
-        at += length
-    if at != len(data) or len(texts) != count:
-        raise HeadwaterError(
-            "input_invalid",
-            f"input {tensor.name!r}: its bytes are not {count} texts, each behind its length in four bytes",
-        )
-    return texts
-
-
-def _from_json(tensor: _Tensor, count: int) -> Values:
-    dtype = DTYPES.get(tensor.datatype)
-    kind = BYTES if dtype is None else dtype.kind
-    try:
-        values = _decoders[kind](tensor.data)
-    except _UNREADABLE:
-        values = _flatten(tensor, kind)
-    if len(values) != count:
-        raise HeadwaterError(
-            "input_invalid",
-            f"input {tensor.name!r}: {len(values)} values do not fill the shape {tensor.shape}, which has {count}",
-        )
-    if dtype is None or None in values:
-        return list(values)
-    try:
-        # Numbers are held as exactly as they were written; whether they fit the model is asked of the signature.
-        return np.array(values, np.float64 if kind == "f" else dtype)
-    except OverflowError as error:
-        row = next(at for at, value in enumerate(values) if not _fits(value, dtype))
-        raise HeadwaterError(
-            "input_invalid",
-            f"input {tensor.name!r} row {_row(tensor.shape, row)}: {values[row]} is no {tensor.datatype}",
-        ) from error
-
-
-def _flatten(tensor: _Tensor, kind: str) -> list[Any]:
-    """Return the values of nested lists, each held against the datatype."""
-    try:
-        values: list[Any] = _decode_any(tensor.data or b"")
-    except _UNREADABLE as error:
-        raise HeadwaterError("input_invalid", f"input {tensor.name!r}: data must be an array: {error}") from error
-    for _axis in tensor.shape[1:]:
-        if values and all(isinstance(value, list) for value in values):
-            values = list(chain.from_iterable(values))
-    wanted = {"f": (int, float), "b": (bool,), BYTES: (str,)}.get(kind, (int,))
-    for at, value in enumerate(values):
-        is_right = isinstance(value, wanted) and (kind == "b" or not isinstance(value, bool))
-        if value is not None and not is_right:
-            shown = str(value)[:40]
-            raise HeadwaterError(
-                "input_invalid",
-                f"input {tensor.name!r} row {_row(tensor.shape, at)}: {shown!r} is no {tensor.datatype}",
-            )
-    return values
+    return Tensor(tensor.name, tensor.datatype, tensor.shape, from_json(tensor, count)), rest
 
 
 def _read_wanted(wanted: Sequence[_Wanted] | None, parameters: Mapping[str, Any]) -> list[tuple[str, bool]] | None:
@@ -362,37 +249,7 @@ def _find_constant(head: bytes) -> str | None:
                     values = list(chain.from_iterable(values))
             for at, value in enumerate(values):
                 if isinstance(value, _NotJson):
-                    return f"input {tensor['name']!r} row {_row(tensor['shape'], at)}: {value.literal}"
+                    return f"input {tensor['name']!r} row {row_of(tensor['shape'], at)}: {value.literal}"
     except (ValueError, RecursionError, TypeError, KeyError, IndexError):
         return None  # it is no request at all
     return None
-
-
-def _to_bytes(values: NDArray[Any]) -> bytes:
-    if values.dtype.kind not in "OU":
-        return np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes()
-    encoded = (str(value).encode() for value in values.ravel().tolist())
-    return b"".join(_LENGTH.pack(len(text)) + text for text in encoded)
-
-
-def _count(shape: Sequence[int]) -> int | None:
-    """Return how many values a shape has, None for one with negative sizes."""
-    count = 1
-    for size in shape:
-        if size < 0:
-            return None
-        count *= size
-    return count
-
-
-def _row(shape: Sequence[int], at: int) -> int:
-    """Return the row of a flat position."""
-    width = _count(shape[1:]) or 1
-    return at // width
-
-
-def _fits(value: int, dtype: np.dtype[Any]) -> bool:
-    if dtype.kind == "b":
-        return True
-    limits = np.iinfo(dtype)
-    return bool(limits.min <= value <= limits.max)

@@ -10,7 +10,8 @@ import numpy as np
 from headwater.contracts.model import Field, LogicalType
 from headwater.core.errors import HeadwaterError
 from headwater.services.inference.batch import Inputs
-from headwater.services.inference.oip_codec import BYTES, InferRequest, Tensor
+from headwater.services.inference.oip_codec import InferRequest, Tensor
+from headwater.services.inference.oip_values import BYTES
 from headwater.services.inference.tabular import Column
 from headwater.services.inference.version import ServedVersion
 

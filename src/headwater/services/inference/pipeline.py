@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
-from collections.abc import Sequence
 from typing import Any, Final
-
-import numpy as np
 
 from headwater.core.errors import HeadwaterError
 from headwater.core.ids import new_ids
 from headwater.services.inference.asking import STICKY_HEADER, Answer, Asked, Reader, read_deadline
-from headwater.services.inference.batch import Batch, Doubtful, Inputs, Share
-from headwater.services.inference.batcher import too_late
+from headwater.services.inference.batch import Inputs, Share
 from headwater.services.inference.bodies import Budget, ClientGone, Receive
 from headwater.services.inference.health import FAULTS, judge
 from headwater.services.inference.metrics import InferenceMetrics
 from headwater.services.inference.models import CompiledModels, ServedModel
 from headwater.services.inference.observations import Entry, Failure, Observer
+from headwater.services.inference.queueing import too_late
 from headwater.services.inference.routing import Route
+from headwater.services.inference.running import predict
 from headwater.services.inference.shadows import Shadows
 from headwater.services.inference.version import ServedVersion
 from headwater.services.inference.window import bucket_of
 from headwater.services.kit.request import authenticate, context_of
 from headwater.services.kit.service import ASGIScope, Caller, Runtime
 
-_WATCH_AFTER_SECONDS: Final = 0.02  # a reply that takes longer is worth asking whether anybody waits for it
 _GONE: Final = "client_gone"
 
 
@@ -144,7 +140,7 @@ class Pipeline:
                 inputs = answer.inputs
             else:
                 inputs = await reader.read(version)
-            share = await _predict(version, inputs, reader, None, None)
+            share = await predict(version, inputs, reader, None, None)
         except HeadwaterError as error:
             self._observe_failure(version, "shadow", error.code, inputs, began)
             return
@@ -209,14 +205,14 @@ class Pipeline:
             raise too_late()
         cache = version.cache
         if cache is None or not len(inputs):
-            return await _predict(version, inputs, reader, asked.deadline, asked.receive), None
+            return await predict(version, inputs, reader, asked.deadline, asked.receive), None
         key = cache.key(inputs)
         found = cache.get(key)
         if found is not None:
             version.metrics.cache_hits += 1
             return found, "hit"
         version.metrics.cache_misses += 1
-        share = await _predict(version, inputs, reader, asked.deadline, asked.receive)
+        share = await predict(version, inputs, reader, asked.deadline, asked.receive)
         cache.put(key, share)
         return share, "miss"
 
@@ -319,73 +315,6 @@ def pin(caller: Caller, model: ServedModel, text: str) -> Route:
         f"model {model.spec.name!r} has no version {text[:20]!r} to serve",
         hint=f"it serves {served}" if served else None,
     )
-
-
-async def _predict(
-    version: ServedVersion, inputs: Inputs, reader: Reader, deadline: float | None, receive: Receive | None
-) -> Share:
-    try:
-        return await _submit(version, inputs, deadline, receive)
-    except Doubtful:
-        exact = await reader.reread(version)
-        inputs.rows, inputs.faults, inputs.is_exact = exact.rows, exact.faults, True
-        return await _submit(version, inputs, deadline, receive)
-
-
-async def _submit(version: ServedVersion, inputs: Inputs, deadline: float | None, receive: Receive | None) -> Share:
-    most = version.serving.max_batch_rows
-    if len(inputs) > most:
-        return await _in_parts(version, inputs, most, deadline, receive)
-    if not len(inputs):
-        return Share(Batch((), None, [np.empty(0) for _ in version.spec.outputs]), 0, 0)
-    batcher = version.batcher
-    share = batcher.run_now(inputs)
-    if share is not None:
-        return share
-    future = batcher.submit(inputs, deadline=deadline)
-    if not version.is_async or receive is None:
-        return await future
-    watch = asyncio.get_running_loop().call_later(_WATCH_AFTER_SECONDS, _watch, future, receive)
-    try:
-        return await future
-    finally:
-        watch.cancel()
-
-
-async def _in_parts(
-    version: ServedVersion, inputs: Inputs, most: int, deadline: float | None, receive: Receive | None
-) -> Share:
-    """Run a table larger than a batch part by part, so that others have their turn in between."""
-    shares: list[Share] = []
-    for start in range(0, len(inputs), most):
-        rows = inputs.rows[start : start + most]
-        matrix = None if inputs.matrix is None else inputs.matrix[start : start + most]
-        part = Inputs(rows, matrix, is_exact=inputs.is_exact)
-        shares.append(await _submit(version, part, deadline, receive))
-        await asyncio.sleep(0)
-    return _joined(inputs, shares)
-
-
-def _joined(inputs: Inputs, shares: Sequence[Share]) -> Share:
-    outputs = [
-        np.concatenate([share.batch.outputs[at][share.start : share.stop] for share in shares])
-        for at in range(len(shares[0].batch.outputs))
-    ]
-    return Share(Batch(inputs.rows, inputs.matrix, outputs), 0, len(inputs))
-
-
-def _watch(future: asyncio.Future[Share], receive: Receive) -> None:
-    """Give up on an answer once its client has gone; what is queued for it will not run then."""
-
-    async def listen() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        if not future.done():
-            future.set_exception(ClientGone())
-
-    if not future.done():
-        task = asyncio.get_running_loop().create_task(listen())
-        future.add_done_callback(lambda _future: task.cancel())
 
 
 def _canonical(value: Any) -> bytes:
