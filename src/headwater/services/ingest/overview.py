@@ -135,7 +135,7 @@ def _receipt_row(runtime: Runtime, receipt: Receipt) -> dict[str, Any]:
     seal = runtime.journal.find_seal(receipt.stream, receipt.last_seq) if receipt.last_seq is not None else None
     return {
         "receipt": receipt.id,
-        "state": "committed" if seal is not None else "durable",
+        "state": "committed" if seal is not None or receipt.last_seq is None else "durable",
         "received_at": _instant(receipt.received_at_us),
         "principal_id": receipt.principal_id,
         "counts": counts_of(receipt.counts),

@@ -99,7 +99,8 @@ def verdict_document(verdict: Verdict, errors: ErrorDetail) -> dict[str, Any]:
     submission = verdict.submission
     document: dict[str, Any] = {
         "receipt": submission.origin.receipt_id,
-        "state": "durable",
+        # Where no row was accepted none has to reach the table, and whoever waits for it waits for nothing.
+        "state": "committed" if verdict.last_seq is None else "durable",
         "dataset": submission.dataset.name,
         "contract": submission.version.label,
         "config_version": submission.origin.config_version,

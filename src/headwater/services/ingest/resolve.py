@@ -64,6 +64,15 @@ class Resolver:
         self._dataset = dataset
         self._kept = KeptRows(runtime.journal, runtime.lake, dataset.quarantine_stream)
 
+    def require_group(self, fingerprint: str) -> None:
+        """Raise ``not_found`` when no refused row of the dataset, open or settled, has this fingerprint."""
+        if not self._kept.page(Filter(self._dataset.spec.id, fingerprint), limit=1, newest_first=True).rows:
+            raise HeadwaterError(
+                "not_found",
+                f"no refused row of {self._dataset.name} has the fingerprint {fingerprint}",
+                hint=f"GET /v1/datasets/{self._dataset.name}/quarantine/groups lists the groups",
+            )
+
     def replay(self, requester: Requester, *, fingerprint: str | None) -> Resolution:
         """Send the open rows of a group, or of the dataset, through the active contract version.
 

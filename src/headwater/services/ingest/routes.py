@@ -99,7 +99,7 @@ def _add_datasets(router: APIRouter, access: Access) -> None:
 def _add_receipts(router: APIRouter, access: Access) -> None:
     @router.get("/receipts/{receipt}", tags=["ingest"], operation_id="get_receipt")
     async def get_receipt(request: Request, receipt: Annotated[str, Path(examples=["rcp_01JD2N…"])]) -> Response:
-        """Return what became of a request: `durable` once answered, `committed` once its rows are in the table."""
+        """Return what became of a request: `durable` once answered, `committed` once no accepted row waits any more."""
         caller = access.caller(request)
         found = await asyncio.to_thread(access.runtime.journal.find_receipt, receipt)
         environment_id, _, name = found.stream.partition("/") if found is not None else ("", "", "")
@@ -156,6 +156,8 @@ def _add_verdicts(router: APIRouter, access: Access, threads: Threads) -> None:
         )
         resolver = Resolver(access.runtime, found)
         work = resolver.replay if verdict == "replay" else resolver.discard
+        if what.fingerprint is not None:
+            await threads.run(partial(resolver.require_group, what.fingerprint))
         resolution = await threads.run(partial(work, requester, fingerprint=what.fingerprint))
         return _json(resolution.to_dict())
 

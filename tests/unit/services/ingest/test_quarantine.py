@@ -324,6 +324,20 @@ async def test_verdicts_need_the_permission_and_a_clear_wish(ingest: Ingest) -> 
     assert (await ingest.get(f"{path}/groups")).status_code == 403
 
 
+@pytest.mark.parametrize("verdict", ["replay", "discard"])
+async def test_a_verdict_on_a_group_that_never_was_is_not_found(ingest: Ingest, verdict: str) -> None:
+    await ingest.send([BAD])
+    reply = await ingest.http.post(
+        f"/v1/datasets/orders/quarantine/{verdict}",
+        headers={"authorization": f"Bearer {KEY}"},
+        json={"fingerprint": "0" * 16},
+    )
+    assert (reply.status_code, reply.json()["code"]) == (404, "not_found")
+    assert "/v1/datasets/orders/quarantine/groups" in reply.json()["hint"]
+    (group,) = await ingest.groups()
+    assert group["open"] == 1
+
+
 async def test_a_row_beyond_a_mebibyte_is_cut_and_says_so(ingest: Ingest) -> None:
     await ingest.send(b'{"id":"a","meta":"' + b"x" * (1 << 20) + b'"}')
     (row,) = await listed(ingest)

@@ -60,6 +60,15 @@ async def test_a_batch_with_such_a_row_is_rejected_where_all_or_none_is_asked_fo
     assert ingest.stored() == []
 
 
+async def test_a_request_of_duplicates_waits_for_no_table(ingest: Ingest) -> None:
+    row = ROWS[0]
+    first = (await ingest.send([row])).json()
+    again = (await ingest.send([row], ack="committed")).json()
+    assert (again["counts"]["duplicate"], again["state"]) == (1, "committed")
+    states = [(await ingest.get(f"/v1/receipts/{one['receipt']}")).json()["state"] for one in (first, again)]
+    assert states == ["durable", "committed"]
+
+
 async def test_they_can_be_replayed_once_the_contract_asks_for_less(ingest: Ingest) -> None:
     await ingest.send(ROWS)
     assert (await ingest.resolve("replay", all=True))["quarantined"] == 4
