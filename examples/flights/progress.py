@@ -20,4 +20,4 @@ class ProgressBar:
         if step > self._shown:
             self._shown = step
             bar = ("━" * (step * WIDTH // STEPS)).ljust(WIDTH, "╌")
-            print(f"{self._label:>9} {bar} {step * 100 // STEPS:>3}%  {done:,} of {self._total:,}", flush=True)
+            print(f"{self._label:>10} {bar} {step * 100 // STEPS:>3}%  {done:,} of {self._total:,}", flush=True)

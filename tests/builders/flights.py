@@ -19,7 +19,7 @@ from headwater.client import Client
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "flights"
 DATASETS = ("airlines", "airports", "planes", "weather", "flights")
-#: Loading and training take half a minute alone on two cores.
+#: Loading, training and playing take half a minute alone on two cores.
 LOAD_SECONDS = 240.0
 
 
@@ -99,7 +99,7 @@ class Flights:
 def copy_flights(directory: Path, *commands: str) -> Flights:
     """Copy the example without a model that somebody trained; ``commands`` replace what it runs after a start."""
     project = directory / "flights"
-    shutil.copytree(EXAMPLE, project, ignore=shutil.ignore_patterns("*.onnx", "__pycache__"))
+    shutil.copytree(EXAMPLE, project, ignore=shutil.ignore_patterns("models", "challengers", "__pycache__"))
     file = project / "headwater.toml"
     settings = tomllib.loads(file.read_text())
     # A last command of ours tells when the example's own have ended.

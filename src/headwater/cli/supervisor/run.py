@@ -203,6 +203,7 @@ class _Up:
         environment = {
             **settings.to_environment(),
             "HEADWATER_URL": settings.services_url,
+            "HEADWATER_CONTROL__URL": settings.control_url,
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         }
         with suppress(OSError):
