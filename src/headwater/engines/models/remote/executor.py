@@ -73,7 +73,7 @@ class RemoteExecutor:
     @property
     def fault(self) -> str | None:
         """Return why the server is left alone for now, None while it is asked."""
-        return self._breaker.reason
+        return self._breaker.reason if self._breaker.seconds_left else None
 
     async def run_matrix(self, matrix: NDArray[Any]) -> list[NDArray[Any]]:
         """Return one array for each output, its first axis the rows of ``matrix``."""
