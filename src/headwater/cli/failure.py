@@ -35,12 +35,17 @@ def _facts(error: Exception) -> dict[str, Any] | None:
     if isinstance(error, HeadwaterError):
         return {"code": error.code, "detail": error.detail, "hint": error.hint, **error.extra}
     if isinstance(error, ApiError):
-        return {**error.problem, "code": error.code, "detail": error.detail, "hint": error.hint}
+        return {**error.problem, "code": error.code, "detail": _placed(error, error.detail), "hint": error.hint}
     if isinstance(error, Unreachable):
         return {"code": "unreachable", "detail": str(error), "hint": "is it running? `headwater doctor` looks"}
     if isinstance(error, ClientError):
-        return {"code": "input", "detail": str(error), "hint": None}
+        return {"code": "input", "detail": _placed(error, str(error)), "hint": None}
     return _machine_facts(error)
+
+
+def _placed(error: ClientError, detail: str) -> str:
+    """Return the detail behind the places that the error's notes name, such as the file that was being sent."""
+    return ": ".join([*getattr(error, "__notes__", ()), detail])
 
 
 def _machine_facts(error: Exception) -> dict[str, Any] | None:

@@ -6,10 +6,11 @@ import gzip
 import hashlib
 import io
 import sys
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Final, cast
 
 from headwater.client import ClientError
 from headwater.client.calls import guess_format
@@ -17,6 +18,7 @@ from headwater.client.framing import Format, Piece
 from headwater.core.errors import HeadwaterError
 
 STDIN = Path("-")
+_LOOKED_AT_BYTES: Final = 1_024
 
 
 class BatchKeys:
@@ -43,8 +45,14 @@ def format_of(path: Path, given: Format | None) -> Format:
     """Return the format of an input: the given one, else what the name says; lines of JSON from a pipe.
 
     Raises:
-        HeadwaterError: ``invalid_parameter`` when the name says none.
+        HeadwaterError: ``invalid_parameter`` when the name says none, or the file is no text whatever its name says.
     """
+    if path != STDIN and _is_binary(path):
+        raise HeadwaterError(
+            "invalid_parameter",
+            f"{path} is no UTF-8 text: it has null bytes",
+            hint="convert it to CSV, NDJSON or JSON in UTF-8",
+        )
     if given is not None:
         return given
     try:
@@ -58,13 +66,26 @@ def size_of(path: Path) -> int | None:
     return None if path == STDIN else path.stat().st_size
 
 
+def _is_binary(path: Path) -> bool:
+    """Return whether a file begins as none of the formats can: an image, Parquet, a spreadsheet, UTF-16."""
+    with path.open("rb") as file:
+        begin = file.read(_LOOKED_AT_BYTES)
+    return b"\0" in begin and path.suffix.lower() != ".gz"
+
+
 @contextmanager
 def open_counted(path: Path, advance: Callable[[int], None]) -> Iterator[BinaryIO]:
-    """Open an input for reading, decompressing ``.gz``; ``advance`` hears of the bytes read from the disk."""
+    """Open an input for reading, decompressing ``.gz``; ``advance`` hears of the bytes read from the disk.
+
+    Raises:
+        ClientError: while it is read, when what is called ``.gz`` is no whole gzip file.
+    """
     raw = cast("BinaryIO", sys.stdin.buffer) if path == STDIN else path.open("rb", buffering=0)
     try:
         counted = io.BufferedReader(_Counted(raw, advance), 1 << 18)
         yield cast("BinaryIO", gzip.GzipFile(fileobj=counted)) if path.suffix.lower() == ".gz" else counted
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ClientError(f"it is no whole gzip file: {error}") from error
     finally:
         if path != STDIN:
             raw.close()

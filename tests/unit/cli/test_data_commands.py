@@ -123,6 +123,72 @@ def test_a_refusal_in_the_middle_tells_what_was_done_before(
     assert "send fewer rows" in captured.err
 
 
+def test_errors_name_the_file_they_are_in(peer: Peer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    peer.verdicts(bad_rows=1)
+    (tmp_path / "a.ndjson").write_bytes(rows(2))
+    (tmp_path / "b.csv").write_bytes(b'n\n1\n"open\n')
+    (tmp_path / "c.csv.gz").write_bytes(gzip.compress(b"n\n1\n" * 9_000)[:40])
+
+    assert run("ingest", "events", str(tmp_path / "a.ndjson"), str(tmp_path / "b.csv")) == 1
+    captured = capsys.readouterr()
+    assert "  a.ndjson, row 0: /n another type" in captured.out
+    assert "error: b.csv: the input ends inside a quoted field" in captured.err
+
+    assert run("ingest", "events", str(tmp_path / "c.csv.gz")) == 1
+    assert "error: c.csv.gz: it is no whole gzip file" in capsys.readouterr().err
+
+    problem = {"code": "malformed_body", "detail": "the first line has 2 columns"}
+    peer.answer = lambda _: (400, {"content-type": "application/problem+json"}, json.dumps(problem).encode())
+    assert run("ingest", "events", str(tmp_path / "a.ndjson")) == 1
+    assert "error: a.ndjson: the first line has 2 columns (malformed_body)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("case", [("empty_body", 400, 0), ("dataset_not_found", 404, 1)])
+def test_a_file_without_rows_is_fine_unless_its_dataset_is_not_there(
+    peer: Peer, tmp_path: Path, capsys: pytest.CaptureFixture[str], case: tuple[str, int, int]
+) -> None:
+    code, status, ends = case
+    problem = json.dumps({"code": code, "detail": "no such dataset"}).encode()
+    peer.answer = lambda _: (status, {"content-type": "application/problem+json"}, problem)
+    path = tmp_path / "rows.csv"
+    path.write_bytes(b"")
+
+    assert run("ingest", "evnts", str(path)) == ends
+
+    assert ("rows.csv: no such dataset" in capsys.readouterr().err) is bool(ends)
+
+
+@pytest.mark.parametrize("name", ["photo.png", "photo.csv"])
+def test_a_file_that_is_no_text_is_told_so_and_not_asked_for_its_format(
+    peer: Peer, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
+
+    assert run("ingest", "events", str(path)) == 2
+
+    text = capsys.readouterr().err
+    assert f"{name} is no UTF-8 text" in text
+    assert "--format" not in text
+    assert peer.requests == []
+
+
+def test_a_file_that_is_sent_again_is_said_to_store_nothing(
+    peer: Peer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    peer.verdicts()
+    first = peer.answer
+    path = tmp_path / "rows.ndjson"
+    path.write_bytes(rows(3))
+    peer.answer = lambda request: (200, {**first(request)[1], "idempotency-replayed": "true"}, first(request)[2])
+
+    assert run("ingest", "events", str(path)) == 0
+
+    text = capsys.readouterr().out
+    assert "nothing new was stored" in text
+    assert "done" not in text
+
+
 def test_a_row_that_is_bad_as_a_whole_is_not_named_twice(
     peer: Peer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -140,7 +206,7 @@ def test_a_row_that_is_bad_as_a_whole_is_not_named_twice(
 
     text = capsys.readouterr().out
     assert "2 rows: bad_encoding at the row" in text
-    assert "  row 1: the record is not valid UTF-8" in text
+    assert "  rows.csv, row 1: the record is not valid UTF-8" in text
 
 
 def test_a_file_that_does_not_exist_or_says_no_format_is_refused_before_anything_is_sent(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, BinaryIO, Final
 
 import typer
 from rich.console import Console
@@ -18,9 +18,10 @@ from headwater.cli.progress import LoadProgress, show_progress
 from headwater.cli.resumable import STDIN, BatchKeys, format_of, open_counted, size_of
 from headwater.cli.session import Session, open_session
 from headwater.cli.tables import draw_table, shown
-from headwater.client import Client, ClientError, IngestReply, IngestSummary
+from headwater.client import ApiError, Client, ClientError, IngestReply, IngestSummary
+from headwater.client.calls import Call
 from headwater.client.calls import ingest as ingest_call
-from headwater.client.framing import BATCH_ROWS, Format, split
+from headwater.client.framing import BATCH_ROWS, Format, Piece, split
 
 _SHOWN_ROWS: Final = 10
 _SHOWN_KINDS: Final = 20
@@ -94,14 +95,35 @@ class _Load:
     progress: LoadProgress
 
     def send(self, path: Path) -> Iterator[IngestReply]:
-        """Send an input in batches and return each answer as it comes."""
+        """Send an input in batches and return each answer as it comes; its errors say which file they are in."""
+        name = "standard input" if path == STDIN else path.name
+        self.progress.file(name)
+        is_empty = True
+        try:
+            with open_counted(path, self.progress.bytes) as stream:
+                for call in self._calls(stream):
+                    reply = self.client.send(call)
+                    is_empty = False
+                    yield replace(reply, errors=tuple({"file": name, **error} for error in reply.errors))
+            if is_empty:
+                self._require_dataset()
+        except ClientError as error:
+            error.add_note(name)
+            raise
+
+    def _calls(self, stream: BinaryIO) -> Iterator[Call[IngestReply]]:
         params = self.params if self.form == "csv" else {**self.params, "null": None}
         keys = BatchKeys(self.form, params)
-        self.progress.file("standard input" if path == STDIN else path.name)
-        with open_counted(path, self.progress.bytes) as stream:
-            for piece in split(stream, self.form, batch_rows=self.batch_rows):
-                call = ingest_call(self.dataset, piece, self.form, key=keys.next(piece), params=params)
-                yield self.client.send(call)
+        for piece in split(stream, self.form, batch_rows=self.batch_rows):
+            yield ingest_call(self.dataset, piece, self.form, key=keys.next(piece), params=params)
+
+    def _require_dataset(self) -> None:
+        """Send nothing: a dataset that is not there, or not for this key, is an error also where no row is sent."""
+        try:
+            self.client.send(ingest_call(self.dataset, Piece(b"", 0, 0), self.form))
+        except ApiError as error:
+            if error.code != "empty_body":
+                raise
 
 
 def _report(session: Session, dataset: str, summary: IngestSummary, *, trouble: str = "") -> None:
@@ -122,9 +144,11 @@ def _report(session: Session, dataset: str, summary: IngestSummary, *, trouble: 
 
 def _draw(console: Console, dataset: str, summary: IngestSummary, trouble: str) -> None:
     counts = asdict(summary.counts)
-    console.print(f"{dataset}: {trouble or 'done'}")
+    is_repeated = 0 < summary.replayed_rows == summary.counts.received
+    told = "nothing new was stored: all of it had been sent before, and became" if is_repeated else "done"
+    console.print(f"{dataset}: {trouble or told}")
     draw_table(console, counts, [counts.values()])
-    if summary.replayed_rows:
+    if summary.replayed_rows and not is_repeated:
         console.print(f"{summary.replayed_rows:,} of these rows had been sent before and were not stored again.")
     kinds = sorted(summary.error_summary.items(), key=lambda item: -item[1])
     for (code, path), count in kinds[:_SHOWN_KINDS]:
@@ -132,4 +156,4 @@ def _draw(console: Console, dataset: str, summary: IngestSummary, trouble: str) 
     for row in summary.errors[:_SHOWN_ROWS]:
         for error in row.get("errors", ())[:1]:
             words = f"{error.get('path') or ''} {error.get('message')}".strip()
-            console.print(f"  row {row['row']}: {shown(words)}")
+            console.print(f"  {shown(row['file'])}, row {row['row']}: {shown(words)}")
