@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
@@ -11,6 +11,9 @@ from prometheus_client.registry import Collector
 from headwater.services.inference.window import BOUNDS_US
 
 _LABELS: Final = ("environment", "model", "version")
+_CODE_LABELS: Final = ("environment", "model", "version", "code")
+_CACHE_LABELS: Final = ("environment", "model", "version", "outcome")
+_REFUSED_LABELS: Final = ("environment", "model", "code")
 _EVERY: Final = 5  # of the latency buckets, one in five is shown: 10, 32, 100, 320 µs …
 _BATCH_BOUNDS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024)
 
@@ -63,6 +66,9 @@ class VersionMetrics:
         self.queue_seconds += waited
 
 
+_Version = tuple[tuple[str, str, str], VersionMetrics]
+
+
 class InferenceMetrics(Collector):
     """The numbers of all versions; those of a version that is served again go on."""
 
@@ -89,72 +95,78 @@ class InferenceMetrics(Collector):
     def collect(self) -> Iterable[Metric]:
         """Return everything for Prometheus."""
         versions = [((a, b, str(c)), metrics) for (a, b, c), metrics in list(self._versions.items())]
-        yield _histogram(
-            "headwater_inference_request_seconds",
-            "Time from the first look at a request to its reply, by version.",
-            [(labels, _cumulated(m.latencies, _EVERY), m.seconds) for labels, m in versions],
-        )
-        yield _histogram(
-            "headwater_inference_batch_rows",
-            "Rows of a run of the model.",
-            [(labels, _batches(m.batches), float(m.batch_rows)) for labels, m in versions],
-        )
-        yield _counter("headwater_inference_rows", "Rows predicted.", [(labels, m.rows) for labels, m in versions])
-        yield _counter(
-            "headwater_inference_run_seconds",
-            "Time that the model ran.",
-            [(labels, m.run_seconds) for labels, m in versions],
-        )
-        yield _counter(
-            "headwater_inference_queue_seconds",
-            "Time that the oldest request of each run had waited.",
-            [(labels, m.queue_seconds) for labels, m in versions],
-        )
-        yield _counter(
-            "headwater_inference_errors",
-            "Requests that were not answered, by code.",
-            [((*labels, code), count) for labels, m in versions for code, count in list(m.by_code.items())],
-            (*_LABELS, "code"),
-        )
-        yield _counter(
-            "headwater_inference_cache",
-            "Requests by what the response cache had for them.",
-            [
-                ((*labels, outcome), count)
-                for labels, m in versions
-                if m.cache_hits or m.cache_misses
-                for outcome, count in (("hit", m.cache_hits), ("miss", m.cache_misses))
-            ],
-            (*_LABELS, "outcome"),
-        )
-        yield _counter(
-            "headwater_inference_refused",
-            "Requests that were refused before a version was chosen, by code.",
+        return [*_histograms(versions), *_counters(versions), *self._refusals()]
+
+    def _refusals(self) -> Iterator[Metric]:
+        yield _filled(
+            CounterMetricFamily(
+                "headwater_inference_refused",
+                "Requests that were refused before a version was chosen, by code.",
+                labels=_REFUSED_LABELS,
+            ),
             list(self._refused.items()),
-            ("environment", "model", "code"),
         )
-        yield _counter(
-            "headwater_inference_shadow_dropped",
-            "Requests that a shadow version had no time for.",
+        yield _filled(
+            CounterMetricFamily(
+                "headwater_inference_shadow_dropped",
+                "Requests that a shadow version had no time for.",
+                labels=_LABELS,
+            ),
             [((a, b, str(c)), count) for (a, b, c), count in list(self.shadows_dropped.items())],
         )
 
 
-def _counter(
-    name: str, documentation: str, samples: Iterable[tuple[tuple[str, ...], float]], labels: Sequence[str] = _LABELS
-) -> CounterMetricFamily:
-    family = CounterMetricFamily(name, documentation, labels=labels)
-    for values, amount in samples:
-        family.add_metric(list(values), amount)
-    return family
+def _histograms(versions: Sequence[_Version]) -> Iterator[Metric]:
+    seconds = HistogramMetricFamily(
+        "headwater_inference_request_seconds",
+        "Time from the first look at a request to its reply, by version.",
+        labels=_LABELS,
+    )
+    rows = HistogramMetricFamily("headwater_inference_batch_rows", "Rows of a run of the model.", labels=_LABELS)
+    for labels, found in versions:
+        seconds.add_metric(list(labels), _cumulated(found.latencies, _EVERY), sum_value=found.seconds)
+        rows.add_metric(list(labels), _batches(found.batches), sum_value=found.batch_rows)
+    yield seconds
+    yield rows
 
 
-def _histogram(
-    name: str, documentation: str, samples: Iterable[tuple[tuple[str, ...], list[tuple[str, float]], float]]
-) -> HistogramMetricFamily:
-    family = HistogramMetricFamily(name, documentation, labels=_LABELS)
-    for values, buckets, total in samples:
-        family.add_metric(list(values), buckets, sum_value=total)
+def _counters(versions: Sequence[_Version]) -> Iterator[Metric]:
+    yield _filled(
+        CounterMetricFamily("headwater_inference_rows", "Rows predicted.", labels=_LABELS),
+        [(labels, found.rows) for labels, found in versions],
+    )
+    yield _filled(
+        CounterMetricFamily("headwater_inference_run_seconds", "Time that the model ran.", labels=_LABELS),
+        [(labels, found.run_seconds) for labels, found in versions],
+    )
+    yield _filled(
+        CounterMetricFamily(
+            "headwater_inference_queue_seconds", "Time that the oldest request of each run had waited.", labels=_LABELS
+        ),
+        [(labels, found.queue_seconds) for labels, found in versions],
+    )
+    yield _filled(
+        CounterMetricFamily(
+            "headwater_inference_errors", "Requests that were not answered, by code.", labels=_CODE_LABELS
+        ),
+        [((*labels, code), count) for labels, found in versions for code, count in list(found.by_code.items())],
+    )
+    yield _filled(
+        CounterMetricFamily(
+            "headwater_inference_cache", "Requests by what the response cache had for them.", labels=_CACHE_LABELS
+        ),
+        [
+            ((*labels, outcome), count)
+            for labels, found in versions
+            if found.cache_hits or found.cache_misses
+            for outcome, count in (("hit", found.cache_hits), ("miss", found.cache_misses))
+        ],
+    )
+
+
+def _filled(family: CounterMetricFamily, samples: Iterable[tuple[tuple[str, ...], float]]) -> CounterMetricFamily:
+    for labels, amount in samples:
+        family.add_metric(list(labels), amount)
     return family
 
 

@@ -63,7 +63,7 @@ _READ: Final[dict[str, Any]] = {"responses": {"default": _ERROR}}
 
 def oip_router(handler: OipHandler) -> APIRouter:
     """Return every route of the protocol; what is not among them has the protocol's error as well."""
-    router = APIRouter(prefix="/v2", tags=["open inference protocol"])
+    router = APIRouter(tags=["open inference protocol"])
 
     async def describe() -> Response:
         return HandlerResponse(handler.describe)
@@ -72,28 +72,30 @@ def oip_router(handler: OipHandler) -> APIRouter:
         return HandlerResponse(handler.infer)
 
     for path, name, summary in (
-        ("", "v2_server", "Describe the server"),
-        ("/health/live", "v2_live", "Say whether the server runs"),
-        ("/health/ready", "v2_ready", "Say whether the server has its configuration"),
-        ("/models/{model}", "v2_model", "Describe a model"),
-        ("/models/{model}/versions/{version}", "v2_version", "Describe a version"),
-        ("/models/{model}/ready", "v2_model_ready", "Say whether a model can be asked"),
-        ("/models/{model}/versions/{version}/ready", "v2_version_ready", "Say whether a version can be asked"),
+        ("/v2", "v2_server", "Describe the server"),
+        ("/v2/health/live", "v2_live", "Say whether the server runs"),
+        ("/v2/health/ready", "v2_ready", "Say whether the server has its configuration"),
+        ("/v2/models/{model}", "v2_model", "Describe a model"),
+        ("/v2/models/{model}/versions/{version}", "v2_version", "Describe a version"),
+        ("/v2/models/{model}/ready", "v2_model_ready", "Say whether a model can be asked"),
+        ("/v2/models/{model}/versions/{version}/ready", "v2_version_ready", "Say whether a version can be asked"),
     ):
         router.add_api_route(path, describe, methods=["GET"], name=name, summary=summary, **_READ)
     router.add_api_route(
-        "/repository/index", describe, methods=["POST"], name="v2_index", summary="List models and versions", **_READ
+        "/v2/repository/index", describe, methods=["POST"], name="v2_index", summary="List models and versions", **_READ
     )
     router.add_api_route(
-        "/models/{model}/infer", infer, methods=["POST"], name="v2_infer", summary="Ask a model", **_INFER
+        "/v2/models/{model}/infer", infer, methods=["POST"], name="v2_infer", summary="Ask a model", **_INFER
     )
     router.add_api_route(
-        "/models/{model}/versions/{version}/infer",
+        "/v2/models/{model}/versions/{version}/infer",
         infer,
         methods=["POST"],
         name="v2_infer_version",
         summary="Ask one version of a model",
         **_INFER,
     )
-    router.add_api_route("/{path:path}", describe, methods=["GET", "POST"], include_in_schema=False)
+    for path in ("/v2/repository/models/{model}/load", "/v2/repository/models/{model}/unload"):
+        router.add_api_route(path, describe, methods=["POST"], include_in_schema=False)
+    router.add_api_route("/v2/{path:path}", describe, methods=["GET", "POST"], include_in_schema=False)
     return router
