@@ -119,6 +119,7 @@ class Child:
             with theirs:
                 process = await asyncio.create_subprocess_exec(
                     sys.executable,
+                    "-P",  # the folder that the worker runs in is no place for code
                     "-m",
                     "headwater.services.inference.sidecar",
                     str(theirs.fileno()),
