@@ -77,7 +77,11 @@ def _compose(app: Celery, settings: Settings) -> JobLauncher:
     share, and which a model may take down.
     """
     launcher = JobLauncher(settings)
-    app.task(name="jobs.launch")(launcher.tick)
+
+    @app.task(name="jobs.launch")
+    def launch() -> bool:
+        return launcher.tick()
+
     entry = {"task": "jobs.launch", "schedule": _LAUNCH_SECONDS, "options": {"expires": _LAUNCH_SECONDS}}
     app.conf.beat_schedule["launch-jobs"] = entry
     return launcher

@@ -27,6 +27,7 @@ def test_the_schedule_has_a_task_that_launches_jobs(settings: Settings) -> None:
     launcher = _compose(app, settings)
     assert {entry["task"] for entry in app.conf.beat_schedule.values()} == {"jobs.launch"}
     assert app.tasks["jobs.launch"].apply().get() is False
+    app.tasks["jobs.launch"].apply_async()  # as beat does, which checks the arguments
     assert not settings.home.joinpath("jobs").exists()  # a home without jobs stays without a queue
     launcher.close()
 
