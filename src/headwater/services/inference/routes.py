@@ -18,6 +18,8 @@ from headwater.services.kit.request import authenticate
 from headwater.services.kit.service import Caller, Runtime
 
 _JSON: Final = "application/json"
+_ARROW: Final = "application/vnd.apache.arrow.stream"
+_BYTES: Final = {"type": "string", "format": "binary", "description": "An Arrow IPC stream, a column for each input"}
 _PARAMETERS: Final = [
     {
         "name": "Hw-Timeout-Ms",
@@ -29,7 +31,19 @@ _PARAMETERS: Final = [
         "name": "Hw-Sticky-Key",
         "in": "header",
         "schema": {"type": "string"},
-        "description": "Requests with the same key go to the same version; by default, those with the same body do",
+        "description": "Requests with the same key go to the same version",
+    },
+    {
+        "name": "on_error",
+        "in": "query",
+        "schema": {"type": "string", "enum": ["reject", "null"]},
+        "description": "`null` answers bad rows with null instead of refusing the request",
+    },
+    {
+        "name": "explain",
+        "in": "query",
+        "schema": {"type": "string", "enum": ["routing"]},
+        "description": "Say why this version answers",
     },
 ]
 _ANY_BODY: Final = {
@@ -43,6 +57,14 @@ _ANY_BODY: Final = {
             "type": "object",
             "required": ["inputs"],
             "properties": {"inputs": {"type": "array", "minItems": 1, "items": {"type": "array"}}},
+        },
+        {
+            "type": "object",
+            "required": ["entities"],
+            "properties": {
+                "entities": {"type": "array", "minItems": 1, "items": {"type": "object"}},
+                "rows": {"type": "array", "items": {"type": "object"}},
+            },
         },
     ]
 }
@@ -61,7 +83,7 @@ class PredictOut(BaseModel):
     model: str
     version: int
     route: str = Field(description="champion, canary, fallback, or override where the path names the version")
-    predictions: list[PredictionOut]
+    predictions: list[PredictionOut | None] = Field(description="Null for a bad row, with `on_error=null`")
     warnings: list[str]
 
 
@@ -73,6 +95,7 @@ class ModelOut(BaseModel):
     versions: list[int] = Field(description="Versions that can be asked")
     routes: list[dict[str, Any]]
     problems: dict[int, str] = Field(description="Why a version cannot be asked")
+    tripped: dict[int, str] = Field(description="Why a version has lost its traffic to another")
 
 
 class ModelDetailOut(ModelOut):
@@ -84,7 +107,7 @@ class ModelDetailOut(ModelOut):
 def model_router(runtime: Runtime, handler: PredictHandler, service: str) -> APIRouter:
     """Return the routes of the inference service."""
     router = APIRouter(tags=["inference"])
-    body = {"required": True, "content": {_JSON: {"schema": _ANY_BODY}}}
+    body = {"required": True, "content": {_JSON: {"schema": _ANY_BODY}, _ARROW: {"schema": _BYTES}}}
     extra = {"requestBody": body, "parameters": _PARAMETERS}
 
     @router.get("/v1/models", response_model=list[ModelOut])
@@ -138,6 +161,7 @@ def _describe(model: ServedModel) -> dict[str, Any]:
             for route in model.spec.routes
         ],
         "problems": dict(model.faults),
+        "tripped": dict(model.live.tripped),
     }
 
 
@@ -155,7 +179,13 @@ def _signature(model: ServedModel) -> dict[str, Any] | None:
 
 def _operation(model: ServedModel, version: ServedVersion) -> dict[str, Any]:
     row = json_schema(version.signature.contract)
-    request = {"type": "object", "required": ["rows"], "properties": {"rows": {"type": "array", "items": row}}}
+    request: dict[str, Any] = {
+        "type": "object",
+        "required": ["rows"],
+        "properties": {"rows": {"type": "array", "items": row}},
+    }
+    if version.feature_fields:
+        request = {"oneOf": [request, _entities(version, row)]}
     outputs = {output.name: _output_schema(output) for output in version.spec.outputs}
     prediction = {
         "type": "object",
@@ -177,8 +207,21 @@ def _operation(model: ServedModel, version: ServedVersion) -> dict[str, Any]:
         "description": model.spec.description,
         "operationId": f"predict_{model.spec.name.replace('-', '_')}",
         "parameters": _PARAMETERS,
-        "requestBody": {"required": True, "content": {_JSON: {"schema": request}}},
+        "requestBody": {"required": True, "content": {_JSON: {"schema": request}, _ARROW: {"schema": _BYTES}}},
         "responses": {"200": {"description": "Predictions", "content": {_JSON: {"schema": reply}}}},
+    }
+
+
+def _entities(version: ServedVersion, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the form that names entities: what is fetched for them may be left out of rows."""
+    required = [name for name in row.get("required", ()) if name not in version.feature_fields]
+    return {
+        "type": "object",
+        "required": ["entities"],
+        "properties": {
+            "entities": {"type": "array", "items": {"type": "object", "description": "The keys of one entity"}},
+            "rows": {"type": "array", "items": {**row, "required": required}},
+        },
     }
 
 

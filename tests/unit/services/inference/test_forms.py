@@ -60,6 +60,15 @@ async def test_features_are_fetched_by_entity_and_merged_with_rows(fetching: Fle
     assert [json.loads(row["features"])["weather.temp"][0] for row in logged] == [2, 4.5]
 
 
+async def test_the_document_says_that_rows_may_leave_features_out(fetching: Fleet) -> None:
+    document = (await fetching.process.http.get("/openapi.json", headers=HEADERS)).json()
+    operation = document["paths"][URL]["post"]
+    by_rows, by_entities = operation["requestBody"]["content"]["application/json"]["schema"]["oneOf"]
+    assert by_rows["properties"]["rows"]["items"]["required"] == ["a", "b"]
+    assert by_entities["properties"]["rows"]["items"]["required"] == ["a"]
+    assert ARROW in operation["requestBody"]["content"]
+
+
 async def test_what_a_row_says_itself_wins_and_is_not_fetched(fetching: Fleet, fetcher: FakeFetcher) -> None:
     body = {"entities": [{"id": 1}, {"id": 99}], "rows": [{"a": 1}, {"a": 1, "b": 7}]}
     assert outputs((await fetching.predict(body)).json()) == [21, 71]

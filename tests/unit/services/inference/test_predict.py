@@ -323,7 +323,7 @@ async def test_models_are_listed_with_their_signature_to_those_who_may_see_them(
     assert [model["name"] for model in (await get("/v1/models", headers=HEADERS)).json()] == ["delay"]
     assert (await get("/v1/models", headers={"authorization": "Bearer hw_none"})).json() == []
     detail = (await get("/v1/models/delay", headers=HEADERS)).json()
-    assert (detail["versions"], detail["problems"]) == ([1], {})
+    assert (detail["versions"], detail["problems"], detail["tripped"]) == ([1], {}, {})
     assert detail["signature"]["order"] == ["a", "b"]
     assert detail["signature"]["outputs"][0]["name"] == "score"
     assert (await get("/v1/models/other", headers=HEADERS)).status_code == 403
@@ -337,6 +337,8 @@ async def test_the_document_has_a_typed_path_for_each_model(fleet: Fleet, settin
     row = operation["requestBody"]["content"]["application/json"]["schema"]["properties"]["rows"]["items"]
     assert set(row["properties"]) == {"a", "b"}
     assert "default" in operation["responses"]
+    assert {parameter["name"] for parameter in operation["parameters"]} >= {"Hw-Timeout-Ms", "on_error", "explain"}
+    assert "/v2/models/{model}/infer" in own["paths"]
     public = (await fleet.process.http.get("/openapi.json")).json()
     assert "/v1/models/delay/predict" not in public["paths"]
     assert "/v1/models/{model}/predict" in public["paths"]
