@@ -8,14 +8,14 @@ from __future__ import annotations
 import importlib
 import io
 import sys
-from typing import Annotated, Final, NamedTuple, NoReturn
+from typing import Annotated, Any, Final, NamedTuple, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from headwater import __version__
 
-HELP: Final = {"help_option_names": ["-h", "--help"]}
+HELP: Final[dict[str, Any]] = {"help_option_names": ["-h", "--help"]}
 
 
 class Entry(NamedTuple):
@@ -57,7 +57,17 @@ class LazyGroup(TyperGroup):
             command = typer.main.get_command(module.app)
             command.name = name
             command.context_settings = HELP
+            _show_flags_as_such(command)
         return name, command, rest
+
+
+def _show_flags_as_such(command: Any) -> None:
+    """Take ``<bool>`` from the help of what is given without a value, here and in all subcommands."""
+    for parameter in command.get_params(typer.Context(command, **HELP)):
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = ""
+    for nested in getattr(command, "commands", {}).values():
+        _show_flags_as_such(nested)
 
 
 def _show_version(asked: bool) -> None:
@@ -87,6 +97,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
     group = typer.main.get_command(app)
     assert isinstance(group, TyperGroup)
+    _show_flags_as_such(group)
     for name, entry in COMMANDS.items():
         group.add_command(TyperCommand(name, help=entry.summary, rich_help_panel=entry.panel))
     arguments = sys.argv[1:] if arguments is None else arguments

@@ -50,6 +50,13 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(name in text for name in entry.COMMANDS)
 
 
+@pytest.mark.parametrize("command", [[], ["ingest"], ["models", "push"]])
+def test_help_gives_no_type_to_what_takes_no_value(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*command, "--help") == 0
+
+    assert "<bool>" not in capsys.readouterr().out
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys\nfrom headwater.cli.main import main\n"

@@ -269,9 +269,13 @@ def test_data_does_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_datasets_are_listed_with_their_counts(peer: Peer, capsys: pytest.CaptureFixture[str]) -> None:
-    document = {"datasets": [{"name": "flights", "counts": {"received": 336776}, "rows": 336776, "table_version": 4}]}
+    counts = {"received": 336776, "stale": 17}
+    document = {"datasets": [{"name": "flights", "counts": counts, "rows": 336759, "table_version": 4}]}
     peer.answer = lambda _: (200, {}, json.dumps(document).encode())
 
     assert run("datasets") == 0
 
-    assert "336,776" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "336,776" in text
+    assert "stale" in text
+    assert " 17 " in text

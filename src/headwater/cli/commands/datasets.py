@@ -10,7 +10,7 @@ from headwater.cli.options import HomeOption, JsonOption, ProjectOption
 from headwater.cli.session import open_session
 from headwater.cli.tables import draw_table
 
-_COUNTS = ("received", "accepted", "duplicate", "quarantined", "rejected")
+_COUNTS = ("received", "accepted", "duplicate", "stale", "quarantined", "rejected")
 app = typer.Typer(add_completion=False)
 
 

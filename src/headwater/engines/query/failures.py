@@ -35,7 +35,7 @@ def explain_failure(error: BaseException) -> HeadwaterError:
 
 
 def scrub(message: str) -> str:
-    """Return the first line of a message without paths and view names, at most 300 characters."""
-    line = message.strip().split("\n", 1)[0]
+    """Return the first line of a message without paths, view names and its final mark, at most 300 characters."""
+    line = message.strip().split("\n", 1)[0].rstrip(" .!")
     line = _VIEW.sub(lambda match: match[1] or match[2], line)
     return _PATH.sub("…", line)[:_MAX_DETAIL]

@@ -35,7 +35,7 @@ def describe_contract(dataset: Dataset) -> dict[str, Any]:
     return {
         "version": active.number,
         "versions": sorted(dataset.versions),
-        "spec": dict(active.plain),
+        "spec": _shown_spec(active.plain),
         "json_schema": json_schema(active.contract),
     }
 
@@ -129,6 +129,16 @@ def _describe(runtime: Runtime, dataset: Dataset, backlogs: Mapping[str, Backlog
         "rows": state.rows if state is not None else 0,
         "last_received_at": _instant(newest[0].received_at_us) if newest else None,
     }
+
+
+def _shown_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a contract or a field without ``rest``, where what we make nothing of is kept for its author's export."""
+    shown = {name: value for name, value in spec.items() if name != "rest"}
+    if "fields" in shown:
+        shown["fields"] = [_shown_spec(field) for field in shown["fields"]]
+    if shown.get("items") is not None:
+        shown["items"] = _shown_spec(shown["items"])
+    return shown
 
 
 def _receipt_row(runtime: Runtime, receipt: Receipt) -> dict[str, Any]:

@@ -213,4 +213,5 @@ def test_a_source_survives_being_sent_to_a_worker(lake: Path) -> None:
 def test_what_a_caller_is_told_has_neither_paths_nor_views() -> None:
     message = 'Binder Error: no column "x" in v."items@12" of /home/me/lake/env_1/part.parquet\n\nLINE 1: select'
     assert scrub(message) == 'Binder Error: no column "x" in items of …'
+    assert scrub("Catalog Error: there is no x!") == "Catalog Error: there is no x"
     assert explain_failure(duckdb.IOException("IO Error: No files found /a/b/c")).code == "internal"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 import zstandard
-from tests.builders.datasets import DEDUP, STRICT_DEDUP, make_contract, make_dataset
+from tests.builders.datasets import DEDUP, FIELDS, STRICT_DEDUP, make_contract, make_dataset
 from tests.builders.snapshots import KEY, make_key
 from tests.fakes.ingest import Ingest, ingesting
+
+from headwater.contracts.model import Field, LogicalType
 
 GOOD = {"id": "a", "qty": 1}
 BAD = {"id": "b", "qty": -1}
@@ -266,6 +269,16 @@ async def test_datasets_are_told_with_counts_and_freshness(ingest: Ingest) -> No
     assert "id" in one["schema"]["json_schema"]["properties"]
     assert listed["events"]["table_version"] is None
     assert (await ingest.get("/v1/datasets/none")).json()["code"] == "dataset_not_found"
+
+
+async def test_a_shown_contract_is_without_what_only_its_export_needs(ingest: Ingest) -> None:
+    rest = '{"slaProperties":[{"property":"latency"}]}'
+    part = Field("rest", LogicalType.STRING, rest=rest)
+    nested = Field("lines", LogicalType.ARRAY, items=Field("line", LogicalType.STRUCT, fields=(part,), rest=rest))
+    ingest.configure(make_dataset(make_contract(version="1.1", fields=(*FIELDS, nested), rest=rest)))
+    spec = (await ingest.get("/v1/datasets/orders")).json()["schema"]["spec"]
+    assert "latency" not in json.dumps(spec)
+    assert spec["fields"][-1]["items"]["fields"] == [{"name": "rest", "type": "string"}]
 
 
 async def test_only_readable_datasets_are_listed(ingest: Ingest) -> None:
