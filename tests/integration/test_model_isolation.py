@@ -174,6 +174,8 @@ async def test_a_model_sees_neither_secrets_nor_descriptors_of_the_service(
             [descriptors] = await tell(executor, "descriptors")
             kinds = sorted(name.partition(":")[0] for name in descriptors.split())
             assert kinds == ["/dev/null", "pipe", "pipe", "socket"]
+            if executor.ready.confinement_gap:
+                pytest.skip(executor.ready.confinement_gap)
             (tmp_path / "secret.key").write_text("k")
             asked = [
                 f"read {tmp_path}/secret.key",
