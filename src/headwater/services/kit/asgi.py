@@ -152,7 +152,7 @@ def _log_request(scope: Scope, reply: _Reply, template: str, seconds: float, *, 
         level = logging.DEBUG
     elif reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         level = logging.WARNING
-    elif reply.status < HTTPStatus.BAD_REQUEST and template.startswith("/internal/"):
+    elif reply.status < HTTPStatus.BAD_REQUEST and scope["path"].startswith("/internal/"):
         level = logging.DEBUG
     if not _stdlib_log.isEnabledFor(level):
         return

@@ -78,7 +78,8 @@ class TableVersions:
         try:
             state = table_state(self._journal, self._lake, stream)
         except HeadwaterError as error:
-            if error.code == "storage_unavailable":
+            # Those that the lake has seen it watches itself, also while nobody asks for them.
+            if error.code == "storage_unavailable" and stream not in self._lake.lost():
                 self._lost.add(stream)
             raise
         self._lost.discard(stream)

@@ -39,6 +39,16 @@ async def test_every_reply_carries_its_id_and_safe_headers(process: Process) -> 
         assert "default-src 'none'" in reply.headers["content-security-policy"]
 
 
+async def test_what_control_asks_all_the_time_is_no_line_of_the_log(
+    process: Process, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("DEBUG", "headwater.services.kit.asgi"):
+        await process.http.get("/internal/v1/fake", headers={"authorization": f"Bearer {TOKEN}"})
+        await process.http.get("/v1/things/1", headers=HEADERS)
+    lines = [(record.levelname, record.getMessage()) for record in caplog.records if "request" in record.getMessage()]
+    assert [(level, "/internal/v1/fake" in text) for level, text in lines] == [("DEBUG", True), ("INFO", False)]
+
+
 async def test_a_sane_trace_id_becomes_the_request_id(process: Process) -> None:
     trace = "0af7651916cd43dd8448eb211c80319c"
     good = await process.http.get("/livez", headers={"traceparent": f"00-{trace}-b7ad6b7169203331-01"})
