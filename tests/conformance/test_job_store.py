@@ -200,6 +200,8 @@ def test_the_same_key_is_the_same_job_and_another_request_with_it_is_refused(que
     first = put(queue, "a", keyed=keyed)
     again, is_new = queue.add(NewJob("b", "count", "env_1", "delay", "sva_1", b"", 0, 0), keyed, most_waiting=0)
     assert (again, is_new) == (first, False)
+    assert queue.find_keyed(keyed) == first
+    assert queue.find_keyed(Keyed(b"t" * 32, b"f" * 32)) is None
     with pytest.raises(HeadwaterError) as caught:
         put(queue, "c", keyed=Keyed(b"s" * 32, b"g" * 32))
     assert caught.value.code == "idempotency_key_reused"

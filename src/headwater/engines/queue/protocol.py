@@ -112,6 +112,10 @@ class JobStore(Protocol):
         """
         ...
 
+    def find_keyed(self, keyed: Keyed) -> Job | None:
+        """Return the job that was asked for with a key; raises ``idempotency_key_reused`` as ``add`` does."""
+        ...
+
     def find(self, environment_id: str, job_id: str) -> Job | None:
         """Return a job of an environment."""
         ...

@@ -123,6 +123,11 @@ class SqliteJobStore:
             )
             return _require(connection, job.id), True
 
+    def find_keyed(self, keyed: Keyed) -> Job | None:
+        """Return the job that was asked for with a key."""
+        with self._reading() as connection:
+            return _find_keyed(connection, keyed)
+
     def find(self, environment_id: str, job_id: str) -> Job | None:
         """Return a job of an environment."""
         with self._reading() as connection:

@@ -113,14 +113,20 @@ class BatchDesk:
     async def start(self, request: Request, model: str, pinned: str | None) -> Response:
         """Write a job down and answer 202."""
         caller = authenticate(self._runtime, request.scope)
-        served = find_model(caller, self._service, model, "model.invoke")
-        version = choose_version(served, pinned)
         header = find_header(dict(request.scope), b"idempotency-key")
         key = None if header is None else parse_key(header)
         asked = await read_document(request, BatchIn)
+        keyed = None if key is None else _keyed(caller, key, model, pinned, asked)
+        if keyed is not None:
+            earlier = await self._earlier(keyed)
+            # What was asked for then is not held against what there is now.
+            if earlier is not None and _may_see(caller, earlier):
+                return _started(earlier, is_new=False)
+        served = find_model(caller, self._service, model, "model.invoke")
+        version = choose_version(served, pinned)
         source = find_source(caller, asked.dataset)
-        request_id = context_of(request.scope).request_id
         stream = stream_name(caller.environment.id, source.name)
+        request_id = context_of(request.scope).request_id
 
         def add(store: JobStore) -> tuple[Job, bool]:
             state = self._runtime.lake.state(stream)
@@ -133,26 +139,12 @@ class BatchDesk:
                 state=state,
                 request_id=request_id,
             )
-            job = NewJob(
-                id=new_id("job"),
-                kind=BATCH_SCORE,
-                environment_id=caller.environment.id,
-                subject=task.model,
-                principal_id=caller.key.principal_id,
-                payload=task.model_dump_json().encode(),
-                total=0 if state is None else state.rows,
-                created_us=time.time_ns() // 1_000,
-            )
-            keyed = None if key is None else _keyed(caller, key, model, pinned, asked)
-            return store.add(job, keyed, most_waiting=MOST_WAITING)
+            return store.add(_new_job(task, 0 if state is None else state.rows), keyed, most_waiting=MOST_WAITING)
 
         job, is_new = await self._with_store(add)
         if is_new:
             _log.info("job_queued", job=job.new.id, model=model, dataset=source.name, rows=job.new.total)
-        url = f"/v1/jobs/{job.new.id}"
-        body = JobStarted(job=job.new.id, status_url=url).model_dump_json()
-        headers = {"location": url} | ({} if is_new else {"idempotency-replayed": "true"})
-        return Response(body, 202, headers, media_type="application/json")
+        return _started(job, is_new=is_new)
 
     async def find(self, request: Request, job_id: str) -> JobOut:
         """Return a job that the caller may see; raises ``job_not_found``."""
@@ -183,6 +175,12 @@ class BatchDesk:
         if job.state in (State.SUCCEEDED, State.FAILED):
             raise HeadwaterError("conflict", f"job {job_id} has {job.state}; there is nothing to cancel")
         return await self._show(job)
+
+    async def _earlier(self, keyed: Keyed) -> Job | None:
+        def find(store: JobStore) -> Job | None:
+            return store.find_keyed(keyed)
+
+        return await self._with_store(find)
 
     async def _visible(self, caller: Caller, job_id: str) -> Job:
         """Return a job that the caller may see."""
@@ -254,6 +252,26 @@ def _router(desk: BatchDesk) -> APIRouter:
         return await desk.cancel(request, job)
 
     return router
+
+
+def _new_job(task: BatchScore, total: int) -> NewJob:
+    return NewJob(
+        id=new_id("job"),
+        kind=BATCH_SCORE,
+        environment_id=task.environment_id,
+        subject=task.model,
+        principal_id=task.principal_id,
+        payload=task.model_dump_json().encode(),
+        total=total,
+        created_us=time.time_ns() // 1_000,
+    )
+
+
+def _started(job: Job, *, is_new: bool) -> Response:
+    url = f"/v1/jobs/{job.new.id}"
+    body = JobStarted(job=job.new.id, status_url=url).model_dump_json()
+    headers = {"location": url} | ({} if is_new else {"idempotency-replayed": "true"})
+    return Response(body, 202, headers, media_type="application/json")
 
 
 def _keyed(caller: Caller, key: bytes, model: str, pinned: str | None, asked: BatchIn) -> Keyed:

@@ -227,7 +227,7 @@ def test_a_release_that_writes_specs_otherwise_finds_its_contracts_unchanged(
     assert verbs(apply_project(actor=owner, environment=environment, resources=files)) == {"flights": "unchanged"}
 
 
-@pytest.mark.parametrize("name", ["predictions_x", "prediction_outcomes"])
+@pytest.mark.parametrize("name", ["predictions_x", "prediction_outcomes", "batch_predictions_x"])
 def test_reserved_names_are_refused(environment: Environment, owner: Actor, name: str) -> None:
     text = flights().replace("flights", name)
     (error,) = refused(owner, environment, resources({f"datasets/{name}.yaml": text}))
@@ -298,6 +298,14 @@ def test_an_endpoint_may_read_a_prediction_log_and_outcomes(environment: Environ
         endpoints={"endpoints/scores.sql": sql}, models={"m": (DELAY_MODEL, put_artifact(linear([1.0, 2.0])))}
     )
     assert verbs(apply_project(actor=owner, environment=environment, resources=project))["scores"] == "create"
+
+
+def test_an_endpoint_may_read_batch_predictions(environment: Environment, owner: Actor) -> None:
+    sql = "/* description: x */ SELECT source, count(source_seq) AS rows FROM batch_predictions_delay GROUP BY source"
+    project = resources(
+        endpoints={"endpoints/scored.sql": sql}, models={"m": (DELAY_MODEL, put_artifact(linear([1.0, 2.0])))}
+    )
+    assert verbs(apply_project(actor=owner, environment=environment, resources=project))["scored"] == "create"
 
 
 def test_quarantined_rows_are_no_table(environment: Environment, owner: Actor) -> None:

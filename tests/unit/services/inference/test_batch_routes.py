@@ -130,6 +130,20 @@ async def test_the_same_key_is_the_same_job_and_never_another(fleet: Fleet) -> N
     other = await ask(fleet, headers=key, where="a > 1")
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
     assert len((await look(fleet, "/v1/jobs")).json()["jobs"]) == 1
+    await fleet.deploy(keys={KEY: make_key("model.invoke:*", "dataset.read:*")})  # neither model nor dataset any more
+    assert (await ask(fleet, headers=key)).json() == first.json()
+    assert (await ask(fleet, headers={"idempotency-key": "june"})).status_code == 404
+
+
+async def test_while_the_champion_is_tripped_its_fallback_scores(fleet: Fleet, settings: Settings) -> None:
+    model = make_model(make_version(settings), make_version(settings, 2))
+    datasets = {"trips": make_dataset(TRIPS)}
+    keys = {KEY: make_key("model.invoke:*", "dataset.read:*")}
+    await fleet.deploy(model.model_copy(update={"fallback": 1}), datasets=datasets, keys=keys)
+    first = await ask(fleet)
+    fleet.model().live.tripped[2] = "errors 12 %"
+    second = await ask(fleet)
+    assert [task_of(settings, reply.json()["job"]).version.number for reply in (first, second)] == [2, 1]
 
 
 @pytest.mark.parametrize(
