@@ -7,6 +7,7 @@ import time
 from itertools import permutations
 
 import pytest
+import uvloop
 
 from headwater.core.errors import HeadwaterError
 from headwater.core.settings import OnlineSettings, Settings
@@ -142,6 +143,18 @@ def test_what_is_written_is_seen_by_another_handle(online: OnlineStore, online_s
         assert other.note("n") == b"1"
     finally:
         other.close()
+
+
+def test_the_loop_that_serves_reads_as_any_other(online_settings: Settings) -> None:
+    async def read() -> bytes | None:
+        store = open_online(online_settings)
+        store.write([item("a", 1, 1, b"there")])
+        found = await store.fetch([SPACE + b"a"])
+        store.close()
+        await asyncio.sleep(0)
+        return body_of(found[0])
+
+    assert uvloop.run(read()) == b"there"
 
 
 async def test_a_server_that_is_not_there_is_named(tmp_path: object) -> None:

@@ -48,7 +48,7 @@ class Entry(msgspec.Struct, array_like=True):
     event: int | None
     seq: int
     until: int | None
-    values: list[Any]
+    values: Sequence[Any]
     state: msgspec.Raw
 
 
@@ -63,23 +63,25 @@ class Entity:
 
     __slots__ = ("columns", "event", "groups", "last_event", "last_seq", "pending", "seq")
 
-    def __init__(self, layout: Layout) -> None:
-        """Begin with no row."""
+    def __init__(self, layout: Layout, *, fresh: bool = True) -> None:
+        """Begin with no row; not ``fresh``: columns, groups and pending rows are for the caller to set."""
         self.event: int | None = None
         self.seq = 0
-        self.columns: list[Any] = [None] * len(layout.columns)
-        self.groups = [Steps([], [[] for _ in group.accumulators]) for group in layout.groups]
-        self.pending: list[Row] = []
         self.last_event = 0
         self.last_seq = 0
+        if fresh:
+            self.columns: list[Any] = [None] * len(layout.columns)
+            self.groups = [Steps([], [[] for _ in group.accumulators]) for group in layout.groups]
+            self.pending: list[Row] = []
 
     @classmethod
     def load(cls, layout: Layout, entry: Entry, head: tuple[int, int]) -> Entity:
         """Return the state of a stored entry."""
-        entity = cls(layout)
+        stores_state = has_state(entry)
+        entity = cls(layout, fresh=not stores_state)
         entity.event, entity.seq = entry.event, entry.seq
-        entity.columns = entry.values[: len(layout.columns)]
-        if entry.state != _NOTHING:
+        entity.columns = list(entry.values[: len(layout.columns)])
+        if stores_state:
             state = _decode_state(entry.state)
             entity.groups, entity.pending = state.groups, state.pending
         entity.last_event, entity.last_seq = head
@@ -144,6 +146,16 @@ class Entity:
                 value = None if item.source is None else values[item.source]
                 added.append([_of_one(item.kind, value, event, seq)])
             _merge_steps(group, steps, Steps([event // group.step_us], added))
+
+
+def has_state(entry: Entry) -> bool:
+    """Return whether an entry holds more than columns."""
+    return entry.state != _NOTHING
+
+
+def pack_columns(event: int | None, seq: int, columns: Sequence[Any], head: tuple[int, int]) -> bytes:
+    """Return the value to store of an entity that has nothing but columns, all of its rows being visible."""
+    return put_head(*head, _encode(Entry(event, seq, None, columns, _NOTHING)))
 
 
 def _merge_steps(group: Group, mine: Steps, theirs: Steps) -> None:

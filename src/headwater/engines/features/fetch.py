@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any, Final
 
 from headwater.contracts.rows import FieldError
 from headwater.core.errors import HeadwaterError
 from headwater.core.snapshot import FeatureRefSpec, FeatureViewSpec
 from headwater.engines.features.progress import note_name, read_progress, space_name
-from headwater.engines.features.reading import MISSING, PRESENT, Reading, ViewReader
+from headwater.engines.features.reading import PRESENT, Reading, ViewReader
 from headwater.engines.online.protocol import OnlineStore, space_of
 
+_MAX_PLANS: Final = 1_000
 _SPACE_SECONDS: Final = 1.0  # how long a view's space is taken for granted before it is looked up again
 
 
@@ -23,13 +25,13 @@ class Fetched:
 
     Attributes:
         values: input field to value, defaults applied.
-        provenance: ``"view.feature"`` to the value used and its event time in microseconds.
+        provenance: ``"view.feature"`` to the value used and its event time in microseconds (None for a default).
         errors: row number to what is wrong with it: ``entity_missing``, ``feature_stale``, ``key_missing``,
             ``type_mismatch``. Such a row has no values.
     """
 
     values: list[dict[str, Any]]
-    provenance: list[dict[str, list[Any]]]
+    provenance: list[dict[str, Sequence[Any]]]
     errors: dict[int, list[FieldError]] = field(default_factory=dict)
 
 
@@ -40,7 +42,6 @@ class _Opened:
     reader: ViewReader
     space: bytes = b""
     until: float = 0.0
-    needs: dict[tuple[FeatureRefSpec, ...], list[tuple[int, str, str]]] = field(default_factory=dict)
 
 
 class FeatureFetcher:
@@ -50,6 +51,7 @@ class FeatureFetcher:
         """Read from ``store``."""
         self._store = store
         self._opened: dict[tuple[str, str], _Opened] = {}
+        self._planned: dict[tuple[object, ...], _Planned] = {}
 
     async def fetch(
         self,
@@ -73,17 +75,15 @@ class FeatureFetcher:
             HeadwaterError: ``feature_view_not_found``, or ``features_unavailable`` when the store does not answer or a
                 view is not materialised yet.
         """
-        count = len(entities)
-        fetched = Fetched([{} for _ in range(count)], [{} for _ in range(count)])
-        names = tuple(dict.fromkeys(need.view for need in needs))
-        opened = [await self._open(environment_id, _view(views, name)) for name in names]
-        readings = await self._read(opened, entities, now_us, fetched.errors)
-        for view, found in zip(opened, readings, strict=True):
-            wanted = _wanted(view, tuple(need for need in needs if need.view == view.reader.view.name))
-            for row, reading in enumerate(found):
-                if reading is not None:
-                    _take(view.reader, wanted, row, reading, fetched)
-        for row in fetched.errors:
+        plans = self._plans(environment_id, views, needs)
+        for plan in plans:
+            await self._look_up(environment_id, plan.opened)
+        errors: dict[int, list[FieldError]] = {}
+        readings = await self._read([plan.opened for plan in plans], entities, now_us, errors)
+        fetched = Fetched([{} for _ in entities], [{} for _ in entities], errors)
+        for plan, found in zip(plans, readings, strict=True):
+            plan.take(found, fetched)
+        for row in errors:
             fetched.values[row], fetched.provenance[row] = {}, {}
         return fetched
 
@@ -96,7 +96,8 @@ class FeatureFetcher:
             HeadwaterError: ``features_unavailable``.
         """
         errors: dict[int, list[FieldError]] = {}
-        opened = await self._open(environment_id, view)
+        opened = self._open(environment_id, view)
+        await self._look_up(environment_id, opened)
         readings = await self._read([opened], entities, now_us, errors)
         return opened.reader, readings[0], errors
 
@@ -108,39 +109,66 @@ class FeatureFetcher:
         errors: dict[int, list[FieldError]],
     ) -> list[list[Reading | None]]:
         """Return the readings by view and row, from one read of the store."""
-        keys: list[bytes] = []
-        places = [_keys(view, entities, keys, errors) for view in opened]
+        keys = [view.reader.keys(view.space, entities, errors) for view in opened]
+        wanted = [key for of_view in keys for key in of_view if key is not None]
         store = self._store
-        found = (store.read(keys) if store.is_immediate else await store.fetch(keys)) if keys else []
-        return [
-            [
-                None if place < 0 else view.reader.read(found[place], now_us, entity)
-                for place, entity in zip(rows, entities, strict=True)
-            ]
-            for view, rows in zip(opened, places, strict=True)
-        ]
+        found = (store.read(wanted) if store.is_immediate else await store.fetch(wanted)) if wanted else []
+        readings: list[list[Reading | None]] = []
+        begin = 0
+        for view, of_view in zip(opened, keys, strict=True):
+            good = [entity for key, entity in zip(of_view, entities, strict=True) if key is not None]
+            read: list[Any] = view.reader.read_all(found[begin : begin + len(good)], now_us, good)
+            begin += len(good)
+            if len(good) < len(entities):
+                left = iter(read)
+                read = [None if key is None else next(left) for key in of_view]
+            readings.append(read)
+        return readings
 
-    async def _open(self, environment_id: str, view: FeatureViewSpec) -> _Opened:
+    def _plans(
+        self, environment_id: str, views: Mapping[str, FeatureViewSpec], needs: Sequence[FeatureRefSpec]
+    ) -> list[_Plan]:
+        """Return how ``needs`` are met, which is worked out once for a model."""
+        # By identity: comparing specs member by member would take longer than the read. The plans keep them alive.
+        key = (environment_id, *map(id, needs))
+        kept = self._planned.get(key)
+        if kept is not None and all(views.get(name) is view for name, view in kept.views):
+            return kept.plans
+        names = dict.fromkeys(need.view for need in needs)
+        plans = [
+            _Plan(self._open(environment_id, _view(views, name)), [need for need in needs if need.view == name])
+            for name in names
+        ]
+        used = [(plan.opened.reader.view.name, plan.opened.reader.view) for plan in plans]
+        if len(self._planned) >= _MAX_PLANS:
+            self._planned.clear()
+        self._planned[key] = _Planned(tuple(needs), used, plans)
+        return plans
+
+    def _open(self, environment_id: str, view: FeatureViewSpec) -> _Opened:
         opened = self._opened.get((environment_id, view.name))
         if opened is None or opened.reader.view is not view:
             opened = self._opened[environment_id, view.name] = _Opened(ViewReader(view))
-        now = time.monotonic()
-        if now >= opened.until:
-            digest = opened.reader.layout.digest
-            note = await self._store.fetch_note(note_name(environment_id, view.name, digest))
-            progress = read_progress(note)
-            if progress is None:
-                raise HeadwaterError(
-                    "features_unavailable",
-                    f"feature view {view.name!r} is not materialised yet",
-                    hint="the sealer does so within seconds of its being applied; see `headwater features list`"
-                    if view.online
-                    else "it is not kept online; set 'online: true' in its file",
-                    retry_after_seconds=2,
-                )
-            opened.space = space_of(space_name(environment_id, view.name, digest, progress.generation))
-            opened.until = now + _SPACE_SECONDS
         return opened
+
+    async def _look_up(self, environment_id: str, opened: _Opened) -> None:
+        """Find the space that holds a view now."""
+        now = time.monotonic()
+        if now < opened.until:
+            return
+        view, digest = opened.reader.view, opened.reader.layout.digest
+        progress = read_progress(await self._store.fetch_note(note_name(environment_id, view.name, digest)))
+        if progress is None:
+            raise HeadwaterError(
+                "features_unavailable",
+                f"feature view {view.name!r} is not materialised yet",
+                hint="the sealer does so within seconds of its being applied"
+                if view.online
+                else "it is not kept online; set 'online: true' in its file",
+                retry_after_seconds=2,
+            )
+        opened.space = space_of(space_name(environment_id, view.name, digest, progress.generation))
+        opened.until = now + _SPACE_SECONDS
 
 
 def _view(views: Mapping[str, FeatureViewSpec], name: str) -> FeatureViewSpec:
@@ -150,30 +178,11 @@ def _view(views: Mapping[str, FeatureViewSpec], name: str) -> FeatureViewSpec:
     return view
 
 
-def _keys(
-    opened: _Opened, entities: Sequence[Mapping[str, Any]], keys: list[bytes], errors: dict[int, list[FieldError]]
-) -> list[int]:
-    """Append the keys of a view's entities to ``keys``; return the place of each, -1 for one that is not valid."""
-    places: list[int] = []
-    make, space = opened.reader.key, opened.space
-    for row, entity in enumerate(entities):
-        key = make(space, entity)
-        wrong = key if isinstance(key, list) else opened.reader.check_inputs(entity)
-        if wrong:
-            known = errors.setdefault(row, [])
-            known.extend(error for error in wrong if error not in known)
-            places.append(-1)
-        else:
-            assert isinstance(key, bytes)
-            places.append(len(keys))
-            keys.append(key)
-    return places
+class _Plan:
+    """Which of a view's features go where."""
 
-
-def _wanted(opened: _Opened, needs: tuple[FeatureRefSpec, ...]) -> list[tuple[int, str, str]]:
-    """Return for each need the feature's place among the values, the input field and the feature's full name."""
-    wanted = opened.needs.get(needs)
-    if wanted is None:
+    def __init__(self, opened: _Opened, needs: Sequence[FeatureRefSpec]) -> None:
+        """Place each need; raises ``feature_view_not_found`` for a feature that the view does not have."""
         names = opened.reader.names
         for need in needs:
             if need.feature not in names:
@@ -182,22 +191,48 @@ def _wanted(opened: _Opened, needs: tuple[FeatureRefSpec, ...]) -> list[tuple[in
                     f"feature view {need.view!r} has no feature {need.feature[:80]!r}",
                     hint=f"it has {', '.join(names)}",
                 )
-        wanted = [(names.index(need.feature), need.field, f"{need.view}.{need.feature}") for need in needs]
-        opened.needs[needs] = wanted
-    return wanted
+        self.opened = opened
+        self._places = [names.index(need.feature) for need in needs]
+        self._fields = [need.field for need in needs]
+        self._full_names = [f"{need.view}.{need.feature}" for need in needs]
+        self._is_whole = self._places == list(range(len(names)))
+
+    def take(self, readings: Sequence[Reading | None], fetched: Fetched) -> None:
+        """Add what was read to what was fetched."""
+        fields, full_names, places = self._fields, self._full_names, self._places
+        for row, reading in enumerate(readings):
+            if reading is None:
+                continue
+            if reading.statuses is not None:
+                self._take_slowly(row, reading, fetched)
+                continue
+            found, event = reading.values, reading.event_us
+            if not self._is_whole:
+                found = [found[place] for place in places]
+            # Pairs made in C, for this runs for every row of every prediction.
+            pairs = zip(full_names, zip(found, repeat(event)), strict=True)
+            if fetched.values[row]:
+                fetched.values[row].update(zip(fields, found, strict=True))
+                fetched.provenance[row].update(pairs)
+            else:
+                fetched.values[row], fetched.provenance[row] = dict(zip(fields, found, strict=True)), dict(pairs)
+
+    def _take_slowly(self, row: int, reading: Reading, fetched: Fetched) -> None:
+        """Take a reading in which something is missing, stale or a default."""
+        statuses, reader = reading.statuses or (), self.opened.reader
+        for place, field_name, full_name in zip(self._places, self._fields, self._full_names, strict=True):
+            value, status = reading.values[place], statuses[place]
+            if value is None:
+                error = reader.explain(reader.names[place], status, f"/{field_name}")
+                fetched.errors.setdefault(row, []).append(error)
+            fetched.values[row][field_name] = value
+            fetched.provenance[row][full_name] = (value, reading.event_us if status == PRESENT else None)
 
 
-def _take(
-    reader: ViewReader, wanted: Sequence[tuple[int, str, str]], row: int, reading: Reading, fetched: Fetched
-) -> None:
-    values, provenance = fetched.values[row], fetched.provenance[row]
-    found, event, statuses = reading.values, reading.event_us, reading.statuses
-    for place, name, full in wanted:
-        value = found[place]
-        if value is None:
-            status = MISSING if statuses is None else statuses[place]
-            error = reader.explain(reader.names[place], status, f"/{name}")
-            fetched.errors.setdefault(row, []).append(error)
-        values[name] = value
-        is_own = statuses is None or statuses[place] == PRESENT
-        provenance[full] = [value, event if is_own else None]
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """Plans with what they were made for."""
+
+    needs: Sequence[FeatureRefSpec]
+    views: Sequence[tuple[str, FeatureViewSpec]]
+    plans: list[_Plan]

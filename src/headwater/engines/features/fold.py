@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import duckdb
 import msgspec
+import numpy as np
 import pyarrow as pa
 
 from headwater.core.snapshot import FeatureViewSpec
-from headwater.engines.features.entry import Entity
+from headwater.engines.features.entry import Entity, Row, Steps
 from headwater.engines.features.layout import TEXT, Accumulator, Group, Layout, Source
 from headwater.engines.features.windows import ERA_US
 
@@ -19,7 +20,6 @@ SEQ: Final = "_hw_seq"
 #: Orders rows by event time, then sequence number, in one number of 128 bits.
 NEWNESS: Final = "CAST(t AS HUGEINT) * 18446744073709551616 + s"
 _SQL_TYPES: Final = {"integer": "BIGINT", "boolean": "BOOLEAN", "string": "VARCHAR", TEXT: "VARCHAR"}
-_MAX_INTEGER: Final = (1 << 63) - 1
 
 encode_key: Final = msgspec.msgpack.Encoder().encode
 
@@ -100,6 +100,41 @@ def base_query(
     return f"SELECT * FROM (SELECT {', '.join(columns)} FROM {rows}{where}) WHERE {' AND '.join(bounds)}"  # noqa: S608 - names are quoted
 
 
+@dataclass(slots=True)
+class Folded:
+    """What rows mean for each entity, column by column: entity ``i`` has the ``i``-th of every list.
+
+    Attributes:
+        keys: encoded keys.
+        heads: the highest event time and sequence number of each entity's rows.
+        newest: event time and sequence number of the newest visible row; None and None where there is none.
+        columns: the layout's columns of that row.
+        steps: by group, the steps and their accumulators of all entities, and where each entity's begin.
+        pending: rows that are not visible yet, by entity.
+    """
+
+    keys: list[bytes]
+    heads: list[tuple[int, int]]
+    newest: list[tuple[int | None, int | None]]
+    columns: list[tuple[Any, ...]]
+    steps: list[tuple[list[int], list[list[Any]], list[int]]]
+    pending: dict[int, list[Row]]
+
+    def entity(self, layout: Layout, index: int) -> Entity:
+        """Return one entity's state."""
+        entity = Entity(layout, fresh=False)
+        entity.last_event, entity.last_seq = self.heads[index]
+        event, seq = self.newest[index]
+        entity.event, entity.seq = event, seq or 0
+        entity.columns = list(self.columns[index])
+        entity.groups = [
+            Steps(starts[bounds[index] : bounds[index + 1]], [one[bounds[index] : bounds[index + 1]] for one in kept])
+            for starts, kept, bounds in self.steps
+        ]
+        entity.pending = self.pending.get(index, [])
+        return entity
+
+
 class Folder:
     """Adds up rows of one view. ``connection`` has them as a table, a view or a registered Arrow table."""
 
@@ -108,11 +143,12 @@ class Folder:
         self._connection = connection
         self._view = view
         self._layout = layout
-        self._keys = ", ".join(f"k{index}" for index in range(len(view.entities)))
-        self._width = len(view.entities)
+        self._key_names = [f"k{index}" for index in range(len(view.entities))]
+        self._keys = ", ".join(self._key_names)
+        self._values = [f"v{index}" for index in range(len(layout.sources))]
 
-    def fold(self, rows: str, now_us: int, scope: Scope = ALL, *, seen: pa.Table | None = None) -> dict[bytes, Entity]:
-        """Return what the rows mean for each entity, by encoded key.
+    def fold(self, rows: str, now_us: int, scope: Scope = ALL, *, seen: pa.Table | None = None) -> Folded:
+        """Return what the rows mean for each entity.
 
         Args:
             rows: the table's name in SQL.
@@ -124,81 +160,111 @@ class Folder:
         if seen is not None:
             self._connection.register("seen", seen)
             base = f"SELECT b.* FROM ({base}) b LEFT JOIN seen USING ({self._keys}) WHERE s > coalesce(seen, 0)"  # noqa: S608
-        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE base AS {base}")
+        run = self._connection.execute
         try:
-            visible = now_us - self._layout.delay_us
-            entities = self._entities(visible)
-            for number, group in enumerate(self._layout.groups):
-                self._add_steps(entities, number, group, visible)
+            run(f"CREATE OR REPLACE TEMP TABLE base AS {base}")
+            # From here on entities are numbers: those group and sort faster than keys.
+            run(
+                f"CREATE OR REPLACE TEMP TABLE entities AS SELECT {self._keys}, row_number() OVER () - 1 AS e "  # noqa: S608
+                f"FROM (SELECT DISTINCT {self._keys} FROM base)"
+            )
+            listed = ", ".join(["t", "s", *self._values])
+            joined = f"SELECT e, {listed} FROM base JOIN entities USING ({self._keys})"  # noqa: S608
+            run(f"CREATE OR REPLACE TEMP TABLE rows_of AS {joined}")
+            return self._folded(now_us - self._layout.delay_us)
         finally:
-            self._connection.execute("DROP TABLE base")
+            for name in ("base", "entities", "rows_of"):
+                run(f"DROP TABLE IF EXISTS {name}")
             if seen is not None:
                 self._connection.unregister("seen")
-        return entities
 
-    def _entities(self, visible: int) -> dict[bytes, Entity]:
-        layout, width = self._layout, self._width
-        every = [f"v{index}" for index in range(len(layout.sources))]
-        shown = [f"v{layout.sources.index(source)}" for source in layout.columns]
-        # arg_max passes over nulls, so the columns travel in a row, which is not null itself.
-        newest = f"arg_max(row({', '.join(['t', 's', *shown])}), {NEWNESS}) FILTER (t <= {visible})"
-        pending = f"list(row({', '.join(['t', 's', *every])})) FILTER (t > {visible})"
-        query = f"SELECT {self._keys}, max(t), max(s), {newest}, {pending} FROM base GROUP BY {self._keys}"  # noqa: S608
-        entities: dict[bytes, Entity] = {}
-        for row in _stream(self._connection, query):
-            entity = Entity(layout)
-            entity.last_event, entity.last_seq, visible_row, waiting = row[width : width + 4]
-            if visible_row is not None:
-                entity.event, entity.seq, *entity.columns = visible_row
-            entity.pending = waiting or []
-            entities[encode_key(row[:width])] = entity
-        return entities
-
-    def _add_steps(self, entities: dict[bytes, Entity], number: int, group: Group, visible: int) -> None:
-        """Add a group's steps, which come ordered by entity and step."""
-        first = (visible - group.window_us) // group.step_us * group.step_us
-        kept = ", ".join(self._accumulated(item) for item in group.accumulators)
-        query = (
-            f"SELECT {self._keys}, {step_number(group.step_us)} AS step, {kept} FROM base "  # noqa: S608 - numbers and our names
-            f"WHERE t BETWEEN {first} AND {visible} GROUP BY {self._keys}, step ORDER BY {self._keys}, step"
+    def _folded(self, visible: int) -> Folded:
+        keys = self._lists(f"SELECT {self._keys} FROM entities ORDER BY e")  # noqa: S608 - our names
+        count = len(keys[0])
+        shown = ["t", "s", *(f"v{self._layout.sources.index(source)}" for source in self._layout.columns)]
+        newest = ", ".join(f"arg_max_null({name}, {NEWNESS}) FILTER (t <= {visible})" for name in shown)
+        lists = self._lists(f"SELECT max(t), max(s), {newest} FROM rows_of GROUP BY e ORDER BY e")  # noqa: S608
+        return Folded(
+            keys=[encode_key(key) for key in zip(*keys, strict=True)],
+            heads=list(zip(lists[0], lists[1], strict=True)),
+            newest=list(zip(lists[2], lists[3], strict=True)),
+            columns=list(zip(*lists[4:], strict=True)) if len(lists) > 4 else [()] * count,  # noqa: PLR2004 - behind those
+            steps=[self._steps(group, visible, count) for group in self._layout.groups],
+            pending=self._pending(visible),
         )
-        width = self._width
-        makers = [_MAKERS.get(item.kind) for item in group.accumulators]
-        key: Sequence[Any] | None = None
-        steps = None
-        for row in _stream(self._connection, query):
-            if steps is None or row[:width] != key:
-                key = row[:width]
-                steps = entities[encode_key(key)].groups[number]
-            steps.starts.append(row[width])
-            for kept_list, make, value in zip(steps.kept, makers, row[width + 1 :], strict=True):
-                kept_list.append(value if make is None else make(value))
 
-    def _accumulated(self, item: Accumulator) -> str:
+    def _steps(self, group: Group, visible: int, count: int) -> tuple[list[int], list[list[Any]], list[int]]:
+        first = (visible - group.window_us) // group.step_us * group.step_us
+        accumulated = [self._accumulated(item) for item in group.accumulators]
+        query = (
+            f"SELECT e, {step_number(group.step_us)} AS step, {', '.join(sum(accumulated, []))} FROM rows_of "  # noqa: RUF017, S608
+            f"WHERE t BETWEEN {first} AND {visible} GROUP BY e, step ORDER BY e, step"
+        )
+        owners, starts, *parts = self._lists(query)
+        bounds: list[int] = np.searchsorted(np.asarray(owners, np.int64), np.arange(count + 1)).tolist()
+        kept: list[list[Any]] = []
+        for item, columns in zip(group.accumulators, accumulated, strict=True):
+            mine, parts = parts[: len(columns)], parts[len(columns) :]
+            kept.append(_MAKERS[item.kind](*mine) if item.kind in _MAKERS else mine[0])
+        return starts, kept, bounds
+
+    def _pending(self, visible: int) -> dict[int, list[Row]]:
+        listed = ", ".join(["t", "s", *self._values])
+        found: dict[int, list[Row]] = {}
+        lists = self._lists(f"SELECT e, {listed} FROM rows_of WHERE t > {visible}")  # noqa: S608
+        for owner, *row in zip(*lists, strict=True):
+            found.setdefault(owner, []).append(row)
+        return found
+
+    def _accumulated(self, item: Accumulator) -> list[str]:
+        """Return the SQL of an accumulator, in one or more columns."""
         if item.source is None:
-            return "count(*)"
+            return ["count(*)"]
         value = f"v{self._layout.sources.index(item.source)}"
         match item.kind:
             case "last":
-                return f"arg_max(row(t, s, {value}), {NEWNESS}) FILTER ({value} IS NOT NULL)"
+                known = f"FILTER ({value} IS NOT NULL)"
+                return [f"arg_max({name}, {NEWNESS}) {known}" for name in ("t", "s", value)]
             case "distinct":
-                return f"list_sort(list(DISTINCT {value}) FILTER ({value} IS NOT NULL))"
+                return [f"list_sort(list(DISTINCT {value}) FILTER ({value} IS NOT NULL))"]
+            case "sum":
+                # Beyond 64 bits it goes on as a float, which shows as no value where a whole number is wanted.
+                return (
+                    [f"TRY_CAST(sum({value}) AS BIGINT)", f"CAST(sum({value}) AS DOUBLE)"]
+                    if item.source.type == "integer"
+                    else [f"sum({value})"]
+                )
             case _:
-                return f"{item.kind}({value})"
+                return [f"{item.kind}({value})"]
+
+    def _lists(self, query: str) -> list[list[Any]]:
+        """Return a result's columns as lists."""
+        table = self._connection.execute(query).to_arrow_table()
+        return [_values(column) for column in table.columns]
 
 
-def _stream(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[Sequence[Any]]:
-    cursor = connection.execute(query)
-    while rows := cursor.fetchmany(20_000):
-        yield from rows
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    is_number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+    if is_number and column.null_count == 0:
+        values: list[Any] = column.to_numpy().tolist()
+    else:
+        values = column.to_pylist()
+    return values
 
 
-def _whole(total: Any) -> Any:
-    return float(total) if isinstance(total, int) and abs(total) > _MAX_INTEGER else total
+def _last(events: list[Any], seqs: list[Any], values: list[Any]) -> list[Any]:
+    rows = zip(events, seqs, values, strict=True)
+    return [None if event is None else [event, seq, value] for event, seq, value in rows]
 
 
-def _listed(values: Any) -> list[Any]:
-    return list(values) if values is not None else []
+def _sums(totals: list[Any], floats: list[Any] | None = None) -> list[Any]:
+    if floats is None:
+        return totals
+    return [other if total is None else total for total, other in zip(totals, floats, strict=True)]
 
 
-_MAKERS: Final = {"sum": _whole, "last": lambda value: None if value is None else list(value), "distinct": _listed}
+_MAKERS: Final[dict[str, Callable[..., list[Any]]]] = {
+    "last": _last,
+    "sum": _sums,
+    "distinct": lambda lists: [values or [] for values in lists],
+}

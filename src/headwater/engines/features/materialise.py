@@ -7,8 +7,10 @@ nothing, and what is missing is told by the note.
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
@@ -19,8 +21,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headwater.core.snapshot import FeatureViewSpec
-from headwater.engines.features.entry import Entity, decode_entry
-from headwater.engines.features.fold import ALL, SEQ, Folder, Scope
+from headwater.engines.features.entry import Entity, decode_entry, has_state, pack_columns
+from headwater.engines.features.fold import ALL, SEQ, Folded, Folder, Scope
 from headwater.engines.features.layout import Layout, layout_of
 from headwater.engines.features.progress import Progress, note_name, read_progress, space_name, write_progress
 from headwater.engines.features.windows import SECOND
@@ -118,14 +120,13 @@ class Materialiser:
         """Merge the rows of a table into what the store has; return how many entities they touched."""
         folder = Folder(self._connection, state.view, state.layout)
         newer = folder.fold(rows, now_us, scope)
-        stored = self._read(state, newer)
-        seen = _overlap(stored, scope)
+        stored = self._read(state, newer.keys)
+        seen = _overlap(newer.keys, stored, scope)
         if seen:
             newer = folder.fold(rows, now_us, scope, seen=_seen_table(seen, state.view))
-        merged = self._merged(state, newer, stored, now_us)
-        while batch := list(islice(merged, _BATCH)):
-            self._store.write(batch)
-        return len(newer)
+            stored = self._read(state, newer.keys)
+        self._write(_items(state, newer, stored, now_us))
+        return len(newer.keys)
 
     def replace(self, state: ViewState, rows: str, *, now_us: int, scope: Scope, through_seq: int) -> int:
         """Write what the rows of a table add up to, for building a new generation; return how many entities.
@@ -133,44 +134,68 @@ class Materialiser:
         ``through_seq`` is up to where rows count as being in: numbers beyond it are another journal's.
         """
         newer = Folder(self._connection, state.view, state.layout).fold(rows, now_us, scope)
-        for entity in newer.values():
-            entity.last_seq = min(entity.last_seq, through_seq)
-        items = self._items(state, newer.items(), now_us)
-        while batch := list(islice(items, _BATCH)):
-            self._store.write(batch)
-        return len(newer)
+        newer.heads = [(event, min(seq, through_seq)) for event, seq in newer.heads]
+        self._write(_items(state, newer, [None] * len(newer.keys), now_us))
+        return len(newer.keys)
 
-    def _read(self, state: ViewState, keys: Iterable[bytes]) -> dict[bytes, bytes]:
-        space, found = state.space, {}
-        wanted = list(keys)
-        for start in range(0, len(wanted), _BATCH):
-            chunk = wanted[start : start + _BATCH]
-            values = self._store.read([space + key for key in chunk])
-            found.update({key: value for key, value in zip(chunk, values, strict=True) if value is not None})
+    def _read(self, state: ViewState, keys: Sequence[bytes]) -> list[bytes | None]:
+        space = state.space
+        found: list[bytes | None] = []
+        for start in range(0, len(keys), _BATCH):
+            found += self._store.read([space + key for key in keys[start : start + _BATCH]])
         return found
 
-    def _merged(
-        self, state: ViewState, newer: Mapping[bytes, Entity], stored: Mapping[bytes, bytes], now_us: int
-    ) -> Iterator[Item]:
-        def entities() -> Iterator[tuple[bytes, Entity]]:
-            for key, entity in newer.items():
-                value = stored.get(key)
-                if value is None:
-                    yield key, entity
-                    continue
-                older = Entity.load(state.layout, decode_entry(memoryview(value)[HEAD_BYTES:]), read_head(value))
-                older.merge(state.layout, entity)
-                yield key, older
+    def _write(self, items: Iterator[Item]) -> None:
+        # Nothing here refers to itself, and looking for what does would take longer than the work.
+        with _without_collection():
+            while batch := list(islice(items, _BATCH)):
+                self._store.write(batch)
 
-        return self._items(state, entities(), now_us)
 
-    def _items(self, state: ViewState, entities: Iterable[tuple[bytes, Entity]], now_us: int) -> Iterator[Item]:
-        layout, space = state.layout, state.space
-        lifetime = lifetime_us(state.view, layout)
-        for key, entity in entities:
-            entity.advance(layout, now_us)
-            expires = None if lifetime is None else entity.last_event + lifetime
-            yield Item(space + key, entity.pack(layout, now_us), expires)
+def _items(state: ViewState, newer: Folded, stored: Sequence[bytes | None], now_us: int) -> Iterator[Item]:
+    """Yield what to store, ordered by key, as stores like it."""
+    layout, space = state.layout, state.space
+    lifetime = lifetime_us(state.view, layout)
+    pack = _pack_columns if not layout.folds and not newer.pending else _pack_entity
+    keys = newer.keys
+    for index in sorted(range(len(keys)), key=keys.__getitem__):
+        expires = None if lifetime is None else newer.heads[index][0] + lifetime
+        yield Item(space + keys[index], pack(layout, newer, index, stored[index], now_us), expires)
+
+
+def _pack_entity(layout: Layout, newer: Folded, index: int, value: bytes | None, now_us: int) -> bytes:
+    entity = newer.entity(layout, index)
+    if value is not None:
+        older = Entity.load(layout, decode_entry(memoryview(value)[HEAD_BYTES:]), read_head(value))
+        older.merge(layout, entity)
+        entity = older
+    entity.advance(layout, now_us)
+    return entity.pack(layout, now_us)
+
+
+def _pack_columns(layout: Layout, newer: Folded, index: int, value: bytes | None, now_us: int) -> bytes:
+    """Do as ``_pack_entity`` for what has columns alone, without making objects of them."""
+    (event, seq), columns, head = newer.newest[index], newer.columns[index], newer.heads[index]
+    if value is not None:
+        older = decode_entry(memoryview(value)[HEAD_BYTES:])
+        if has_state(older):
+            return _pack_entity(layout, newer, index, value, now_us)
+        last_event, last_seq = read_head(value)
+        head = (max(head[0], last_event), max(head[1], last_seq))
+        if older.event is not None and (event is None or seq is None or (event, seq) < (older.event, older.seq)):
+            event, seq, columns = older.event, older.seq, tuple(older.values)
+    return pack_columns(event, seq or 0, columns, head)
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def lifetime_us(view: FeatureViewSpec, layout: Layout) -> int | None:
@@ -188,10 +213,11 @@ def _with_columns(rows: pa.Table, names: Sequence[str]) -> pa.Table:
     return rows
 
 
-def _overlap(stored: Mapping[bytes, bytes], scope: Scope) -> dict[bytes, int]:
+def _overlap(keys: Sequence[bytes], stored: Sequence[bytes | None], scope: Scope) -> dict[bytes, int]:
     """Return the entities that have rows of this scope already, with the highest sequence number they have."""
-    heads = {key: read_head(value)[1] for key, value in stored.items()}
-    return {key: seq for key, seq in heads.items() if seq > (scope.after_seq or 0)}
+    floor = scope.after_seq or 0
+    heads = {key: read_head(value)[1] for key, value in zip(keys, stored, strict=True) if value is not None}
+    return {key: seq for key, seq in heads.items() if seq > floor}
 
 
 def _seen_table(seen: Mapping[bytes, int], view: FeatureViewSpec) -> pa.Table:

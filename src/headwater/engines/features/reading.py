@@ -70,6 +70,29 @@ class ViewReader:
         self._inputs = request_inputs(view)
         self._instants = [item.name for item in view.inputs if item.type == "timestamp"]
         self._nothing = self._values_of_nothing()
+        is_text = [logical not in _FITS for _name, logical in self._key_fields] == [True]
+        self._only_text_key = self._key_fields[0][0] if is_text and not view.inputs else None
+
+    def keys(
+        self, space: bytes, entities: Sequence[Mapping[str, Any]], errors: dict[int, list[FieldError]]
+    ) -> list[bytes | None]:
+        """Return the keys of entities; None for one without a valid key or inputs, its faults in ``errors``."""
+        keys: list[bytes | None] = []
+        name = self._only_text_key
+        for row, entity in enumerate(entities):
+            value = entity.get(name) if name is not None else None
+            if type(value) is str:  # by far the most: an entity of one text, without inputs
+                keys.append(space + _encode([value]))
+                continue
+            key = self.key(space, entity)
+            wrong = key if isinstance(key, list) else self.check_inputs(entity)
+            if wrong:
+                known = errors.setdefault(row, [])
+                known.extend(error for error in wrong if error not in known)
+                keys.append(None)
+            else:
+                keys.append(key)  # type: ignore[arg-type] # it is no list
+        return keys
 
     def key(self, space: bytes, entity: Mapping[str, Any]) -> bytes | list[FieldError]:
         """Return the key of an entity, or what is wrong with it."""
@@ -90,12 +113,34 @@ class ViewReader:
             values.append(value)
         return errors or space + _encode(values)
 
+    def read_all(
+        self, values: Sequence[bytes | None], now_us: int, entities: Sequence[Mapping[str, Any]]
+    ) -> list[Reading]:
+        """Return the features of stored values, entity by entity, at an instant."""
+        limit, is_plain = self._freshness_us, not self._expressions
+        oldest = None if limit is None else now_us - limit
+        readings: list[Reading] = []
+        for value, entity in zip(values, entities, strict=True):
+            if value is not None and is_plain:
+                entry = decode_entry(value[HEAD_BYTES:])
+                event, until = entry.event, entry.until
+                if (
+                    event is not None
+                    and (until is None or now_us < until)
+                    and (oldest is None or event >= oldest)
+                    and None not in entry.values
+                ):
+                    readings.append(Reading(entry.values, event))
+                    continue
+            readings.append(self.read(value, now_us, entity))
+        return readings
+
     def read(self, value: bytes | None, now_us: int, entity: Mapping[str, Any]) -> Reading:
         """Return the features of a stored value (None: there is none) at an instant."""
         if value is None:
             reading = self._unknown(MISSING)
         else:
-            entry = decode_entry(memoryview(value)[HEAD_BYTES:])
+            entry = decode_entry(value[HEAD_BYTES:])
             values, event = entry.values, entry.event
             if entry.until is not None and now_us >= entry.until:
                 state = Entity.load(self.layout, entry, read_head(value))

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 HEAD_BYTES: Final = 16
 SPACE_BYTES: Final = 11
@@ -19,8 +18,7 @@ _HEAD: Final = struct.Struct(">QQ")
 _BIAS: Final = 1 << 63  # instants before 1970 sort before those after it
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """A value to store; ``expires_at_us`` is when nobody can want it any more."""
 
     key: bytes

@@ -18,6 +18,7 @@ _BUSY_MS: Final = 5_000
 _READ_CHUNK: Final = 1_000
 _WRITE_CHUNK: Final = 50_000  # so that other writers get in between
 _SWEEP_ROWS: Final = 5_000
+_MAPPED_BYTES: Final = 1 << 30  # read in place rather than copied into a cache
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS items (key BLOB PRIMARY KEY, value BLOB NOT NULL, expires_at INTEGER) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS expiring ON items (expires_at) WHERE expires_at IS NOT NULL;
@@ -77,7 +78,7 @@ class SqliteOnlineStore:
         rows = iter(items)
         is_last = False
         while not is_last:
-            chunk = [(item.key, item.value, item.expires_at_us) for item in islice(rows, _WRITE_CHUNK)]
+            chunk = list(islice(rows, _WRITE_CHUNK))
             is_last = len(chunk) < _WRITE_CHUNK
             with self._transaction() as cursor:
                 if chunk:
@@ -126,6 +127,7 @@ class SqliteOnlineStore:
             connection.set_busy_timeout(_BUSY_MS)
             connection.execute("PRAGMA journal_mode = WAL").fetchall()
             connection.execute("PRAGMA synchronous = NORMAL").fetchall()
+            connection.execute(f"PRAGMA mmap_size = {_MAPPED_BYTES}").fetchall()
             with self._lock:
                 self._opened.append(connection)
             cursor = self._local.cursor = connection.cursor()

@@ -47,7 +47,7 @@ async def test_values_come_with_their_event_times(store: OnlineStore) -> None:
     put_rows(store, WEATHER, [{"origin": "JFK", "at": NOW - MINUTE, "temp": 3.5, "sky": "snow"}], now_us=NOW)
     fetched = await ask(store, WEATHER, [{"origin": "JFK"}], "temp", "sky", "reports")
     assert fetched.values == [{"in_temp": 3.5, "in_sky": "snow", "in_reports": 1}]
-    assert fetched.provenance[0]["weather.temp"] == [3.5, NOW - MINUTE]
+    assert fetched.provenance[0]["weather.temp"] == (3.5, NOW - MINUTE)
     assert fetched.errors == {}
 
 
@@ -55,7 +55,7 @@ async def test_a_value_that_is_not_there_has_its_default_or_is_an_error_of_its_r
     put_rows(store, WEATHER, [{"origin": "JFK", "at": NOW, "temp": 1.0, "sky": None}], now_us=NOW)
     fetched = await ask(store, WEATHER, [{"origin": "LGA"}, {"origin": "JFK"}], "temp", "sky", "reports")
     assert fetched.values == [{}, {"in_temp": 1.0, "in_sky": "clear", "in_reports": 1}]
-    assert fetched.provenance[1]["weather.sky"] == ["clear", None]
+    assert fetched.provenance[1]["weather.sky"] == ("clear", None)
     assert [(error.code, error.path) for error in fetched.errors[0]] == [("entity_missing", "/in_temp")]
 
 
@@ -118,7 +118,7 @@ async def test_a_row_counts_from_its_delay_on(store: OnlineStore) -> None:
     assert now.values == [{"in_temp": 1.0, "in_reports": 1}]
     later = await ask(store, view, [{"origin": "JFK"}], "temp", "reports", now_us=NOW + 20 * MINUTE)
     assert later.values == [{"in_temp": 2.0, "in_reports": 2}]
-    assert later.provenance[0]["weather.temp"] == [2.0, NOW - 10 * MINUTE]
+    assert later.provenance[0]["weather.temp"] == (2.0, NOW - 10 * MINUTE)
 
 
 async def test_expressions_compute_from_features_and_from_what_the_request_brings(store: OnlineStore) -> None:
