@@ -20,7 +20,7 @@ from typing import Any, Final
 import httpx
 import orjson
 import pandas as pd
-from frames import DELAYS, SCHEDULED, read_flights, with_features
+from frames import DELAYS, INPUTS, SCHEDULED, read_flights, with_features
 from progress import ProgressBar
 from registry import MODEL, open_registry, report_url, versions
 
@@ -117,21 +117,28 @@ def outcomes(board: Board, ids: Sequence[str]) -> Iterator[dict[str, Any]]:
 
 def play(client: Client, services: Services, planned: Sequence[Board], before: Mapping[str, Sequence[str]]) -> None:
     """Ask for the boards that were not asked for, day by day, and post the outcomes of each day."""
-    missing = [board for board in planned if board.trace not in before]
-    flights = pd.concat([board.flights for board in missing]) if missing else planned[0].flights.head(0)
-    joined = with_features(client, flights, "airport_delays", "carrier_delays") if missing else flights
-    rows = dict(iter(joined.groupby(["time_hour", "origin"]))) if missing else {}
+    known = known_beforehand(client, [board for board in planned if board.trace not in before])
     bar = ProgressBar("playing", sum(len(board.flights) for board in planned))
     done = 0
     for day in sorted({board.day for board in planned}):
-        known: list[dict[str, Any]] = []
+        left: list[dict[str, Any]] = []
         for board in (one for one in planned if one.day == day):
-            key = (board.flights["time_hour"].iloc[0], board.flights["origin"].iloc[0])
-            ids = before.get(board.trace) or services.predict(board, rows[key])
-            known.extend(outcomes(board, ids))
+            ids = before.get(board.trace) or services.predict(board, known[board.trace])
+            left.extend(outcomes(board, ids))
             done += len(board.flights)
             bar.update(done)
-        services.report(known)
+        services.report(left)
+
+
+def known_beforehand(client: Client, boards: Sequence[Board]) -> dict[str, pd.DataFrame]:
+    """Return the flights of each board with what was known of them, and keep that as a dataset that jobs can score."""
+    if not boards:
+        return {}
+    flights = pd.concat([board.flights.assign(trace=board.trace) for board in boards])
+    joined = with_features(client, flights, "weather_at_hour", "airport_delays", "carrier_delays")
+    columns = joined[["time_hour", "carrier", "flight", *INPUTS[1:]]]
+    client.ingest("known_beforehand", columns.to_dict("records"))
+    return dict(iter(joined.groupby("trace")))
 
 
 def _trace(text: str) -> str:
