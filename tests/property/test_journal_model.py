@@ -89,7 +89,7 @@ class JournalModel(RuleBasedStateMachine):
         )
         self.journal.write(lambda tx: tx.put_receipts([receipt]))
         self.receipts.append(receipt)
-        for name in Counts.__slots__:
+        for name in Counts.__struct_fields__:
             self.totals[stream, name] += getattr(receipt.counts, name)
             self.totals[f"{stream} {principal} {at}", name] += getattr(receipt.counts, name)
 
@@ -183,7 +183,7 @@ class JournalModel(RuleBasedStateMachine):
             assert self.journal.find_idempotency(scope) == self.records.get(scope)
 
     def counts(self, name: str) -> Counts:
-        return Counts(**{part: self.totals[name, part] for part in Counts.__slots__})
+        return Counts(**{part: self.totals[name, part] for part in Counts.__struct_fields__})
 
 
 JournalModel.TestCase.settings = settings(stateful_step_count=25, max_examples=25, deadline=None)

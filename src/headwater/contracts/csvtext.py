@@ -119,8 +119,8 @@ def split_csv(body: bytes, start: int, dialect: CsvDialect, struct: StructCheck)
         struct: the contract's fields; without a header the columns are these, in order.
 
     Raises:
-        HeadwaterError: ``malformed_body``: a column named twice, a header that is no text or too wide, a quote that never
-            closes; ``invalid_parameter``: a dialect that cannot be.
+        HeadwaterError: ``malformed_body``: a column named twice, a header that is no text or too wide, a quote that
+            never closes; ``invalid_parameter``: a dialect that cannot be.
     """
     records = RecordSplitter(dialect).split(body, start)
     headings = [Heading.of(member.field) for member in struct.members]
