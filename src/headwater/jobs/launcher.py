@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 from typing import Final
 
+from headwater.core.errors import HeadwaterError
 from headwater.core.logging import get_logger
 from headwater.core.settings import Settings
 from headwater.engines.queue import open_queue, queue_path
@@ -33,7 +34,11 @@ class JobLauncher:
             if self._process is not None and self._process.poll() is None:
                 return True
             self._forget()
-            if not self._is_due():
+            try:
+                if not self._is_due():
+                    return False
+            except HeadwaterError as error:
+                _log.warning("jobs_not_looked_at", error=error.detail, hint=error.hint)
                 return False
             environment = os.environ | self._settings.to_environment()
             # Its standard input tells it when this process ends, however it ends.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -158,12 +159,23 @@ def main(*, lease_seconds: float = LEASE_SECONDS) -> None:
     signal.signal(signal.SIGINT, lambda _number, _frame: stop.set())
     threading.Thread(target=_watch_parent, args=(stop,), name="parent", daemon=True).start()
     os.nice(_NICENESS)
-    store = open_queue(settings)
-    journal = open_journal(settings)
     try:
-        work_off(store, journal, settings, stop, lease_seconds=lease_seconds)
+        _serve(settings, stop, lease_seconds)
+    except HeadwaterError as error:
+        # The worker starts another one before long.
+        _log.error("jobs_not_worked_off", error=error.detail, hint=error.hint)
+        sys.exit(1)
+
+
+def _serve(settings: Settings, stop: threading.Event, lease_seconds: float) -> None:
+    store = open_queue(settings)
+    try:
+        journal = open_journal(settings)
+        try:
+            work_off(store, journal, settings, stop, lease_seconds=lease_seconds)
+        finally:
+            journal.close()
     finally:
-        journal.close()
         store.close()
 
 

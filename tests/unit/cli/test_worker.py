@@ -11,6 +11,7 @@ from tests.builders.batches import ENVIRONMENT, batches, once_each
 
 from headwater.cli.worker import _compose
 from headwater.core.settings import JournalSettings, Settings
+from headwater.engines.queue import queue_path
 from headwater.engines.queue.protocol import State
 from headwater.jobs.launcher import JobLauncher
 
@@ -47,6 +48,16 @@ def test_a_process_is_started_when_a_job_is_due_and_ends_when_none_is(settings: 
         assert job is not None
         assert job.state is State.SUCCEEDED, job.error
         assert once_each(home.written(), range(1, 51))
+
+
+def test_a_queue_that_cannot_be_read_is_no_reason_to_stop_looking(settings: Settings) -> None:
+    path = queue_path(settings)
+    path.parent.mkdir()
+    path.write_bytes(b"this is no database at all" * 100)
+    launcher = JobLauncher(settings)
+    assert not launcher.tick()
+    path.unlink()
+    assert not launcher.tick()
 
 
 def test_closing_it_has_the_job_put_back(settings: Settings) -> None:

@@ -169,7 +169,7 @@ def filled(settings: Settings, journal: Journal, lake: TableStore) -> Home:
         control.execute("CREATE TABLE orgs (n integer)")
         control.execute("INSERT INTO orgs VALUES (42)")
         control.commit()
-    for folder in (home.online, home.monitoring):
+    for folder in (home.online, home.monitoring, home.jobs):
         folder.mkdir(mode=0o700)
         with closing(sqlite3.connect(folder / "store.sqlite3")) as store:
             store.execute(f"CREATE TABLE {folder.name} (n integer)")
@@ -193,7 +193,7 @@ def test_a_restored_home_has_everything_that_lasts_and_nothing_of_the_run(filled
         assert control.execute("SELECT n FROM orgs").fetchone() == (42,)
     assert LocalBlobs(home.artifacts).read(hashlib.sha256(b"a model").hexdigest()) == b"a model"
     assert (home.snapshots / "env_1" / "7.json").exists()
-    for folder in (home.online, home.monitoring):
+    for folder in (home.online, home.monitoring, home.jobs):
         with closing(sqlite3.connect(folder / "store.sqlite3")) as store:
             assert store.execute("SELECT name FROM sqlite_schema").fetchall() == [(folder.name,)]
     for path in (home.django_secret, home.node_token, home.snapshot_private_key, home.control_database):

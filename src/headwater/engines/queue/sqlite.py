@@ -13,6 +13,7 @@ import apsw
 import msgspec
 
 from headwater.core.errors import HeadwaterError
+from headwater.core.logging import get_logger
 from headwater.engines.queue.protocol import (
     MAX_ATTEMPTS,
     Claim,
@@ -61,6 +62,7 @@ _SILENT: Final = {
     "hint": "look at the worker's log; a smaller resources.memory_mb or another model version may help",
 }
 
+_log = get_logger(__name__)
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder().decode
 _decode_progress: Final = msgspec.msgpack.Decoder(Progress).decode
@@ -257,17 +259,19 @@ def _translated(path: Path) -> Iterator[None]:
     except apsw.FullError as error:
         raise HeadwaterError(
             "storage_exhausted",
-            f"there is no room for jobs on the disk of {path}",
+            f"there is no room on the disk of {path}",
             hint="free disk space",
             retry_after_seconds=10,
         ) from error
     except apsw.ConstraintError:
         raise
     except apsw.Error as error:
+        # The answer goes to callers, who are not told where things lie.
+        _log.error("job_queue_unusable", path=str(path), error=str(error))
         raise HeadwaterError(
             "services_unavailable",
-            f"the jobs in {path} cannot be used: {error}",
-            hint="check the disk and the permissions of the folder",
+            f"the job queue cannot be used: {error}",
+            hint="check the disk and the permissions of the home's folder jobs/",
             retry_after_seconds=2,
         ) from error
 
