@@ -88,3 +88,16 @@ def shadow(**more: Any) -> dict[str, Any]:
 def nothing(**more: Any) -> dict[str, Any]:
     """Return the report of a version that nobody has asked yet."""
     return report() | {"traffic": [], "by_code": {}, "by_route": {}} | more
+
+
+FULL = report(
+    number("distance"),
+    number("hour", psi=0.6),
+    number("never", psi=None),
+    category("carrier", psi=0.15),
+    number("score", side="output", psi=0.3),
+    errors=1,
+    performance=performance(),
+    shadow=shadow(),
+)
+"""A report with everything in it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from django.db import models
 from django.utils import timezone
@@ -12,7 +12,7 @@ from headwater.control.kit.tenancy import TenantEntity
 from headwater.control.orgs.models import Environment
 from headwater.control.registry.models import ModelVersion
 
-METRICS = {
+METRICS: Final = {
     "psi": "Population stability index",
     "ks": "Kolmogorov-Smirnov distance",
     "js": "Jensen-Shannon distance",
@@ -21,7 +21,16 @@ METRICS = {
     "error_rate": "Share of failed requests",
     "p99_ms": "99th percentile of the latency (ms)",
 }
-SHARES = frozenset({"null_rate", "out_of_range_rate", "error_rate"})
+NAMES: Final = {
+    "psi": "PSI",
+    "ks": "KS distance",
+    "js": "JS distance",
+    "null_rate": "null rate",
+    "out_of_range_rate": "out-of-range rate",
+    "error_rate": "error rate",
+    "p99_ms": "p99 latency (ms)",
+}
+SHARES: Final = frozenset({"null_rate", "out_of_range_rate", "error_rate"})
 
 
 class ModelAlert(TenantEntity):
@@ -74,8 +83,8 @@ class ModelAlert(TenantEntity):
 
     @property
     def subject(self) -> str:
-        """Return what the alert is about, in words: ``psi of input hour``."""
-        name = self.metric.replace("_", " ")
+        """Return what the alert is about, in words: ``PSI of input hour``."""
+        name = NAMES.get(self.metric, self.metric)
         return f"{name} of {self.side} {self.field}" if self.side else name
 
     @property

@@ -8,12 +8,14 @@ from typing import Any, Final
 
 from headwater.control.monitoring.charts import CALM_PSI, FIELDS_DRAWN, charts_of
 from headwater.control.monitoring.drawing import Drawing, draw
+from headwater.control.monitoring.models import NAMES
 from headwater.control.monitoring.queries import ReportView
 from headwater.control.monitoring.report import FieldReport, Performance, Report, Side
 from headwater.core.snapshot import MonitorSpec
 
 _TONES = {"drifted": "bad", "moving": "warn", "calm": "good"}
 NOTHING: Final = "\N{EN DASH}"
+_ACRONYMS: Final = frozenset({"auc", "mae", "rmse"})
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 
 
@@ -108,8 +110,13 @@ def tiles(view: ReportView) -> list[tuple[str, str, str, bool]]:
     drifted = [field.name for field in report.fields if field_state(field, view.monitor) == "drifted"]
     return [
         alerts,
-        ("Requests", f"{report.requests:,}", f"{report.rows:,} rows", False),
-        ("Failed", share(rate), f"{report.errors:,} requests", rate is not None and limit is not None and rate > limit),
+        ("Requests", f"{report.requests:,}", f"{report.rows:,} row{'s' * (report.rows != 1)}", False),
+        (
+            "Failed",
+            share(rate),
+            f"{report.errors:,} request{'s' * (report.errors != 1)}",
+            rate is not None and limit is not None and rate > limit,
+        ),
         ("p99", f"{sorted(slow)[len(slow) // 2]:.3g} ms" if slow else NOTHING, "typical minute", False),
         ("Drifted fields", f"{len(drifted)}", f"of {len(report.fields)}", bool(drifted)),
     ]
@@ -146,11 +153,11 @@ def quality(performance: Performance) -> dict[str, Any]:
     """Return how good the predictions were, as people read it."""
     return {
         "performance": performance,
-        "metrics": [(name.replace("_", " "), decimal(value)) for name, value in performance.metrics.items()],
+        "metrics": [(metric_name(name), decimal(value)) for name, value in performance.metrics.items()],
         "delay": span(performance.label_delay_seconds),
         "slow_delay": span(performance.label_delay_p90_seconds),
         "others": [
-            (other, [(name.replace("_", " "), decimal(value)) for name, value in other.metrics.items()])
+            (other, [(metric_name(name), decimal(value)) for name, value in other.metrics.items()])
             for other in performance.others
         ],
     }
@@ -158,8 +165,7 @@ def quality(performance: Performance) -> dict[str, Any]:
 
 def thresholds(monitor: MonitorSpec) -> str:
     """Return what versions are held against, in one sentence."""
-    names = ("psi", "ks", "js", "null_rate", "out_of_range_rate", "error_rate", "p99_ms")
-    limits = [f"{name.replace('_', ' ')} {value:g}" for name in names if (value := getattr(monitor, name)) is not None]
+    limits = [f"{words} {value:g}" for name, words in NAMES.items() if (value := getattr(monitor, name)) is not None]
     if not limits:
         return "Nothing is judged: every threshold under serving.monitor is null."
     return (
@@ -168,9 +174,15 @@ def thresholds(monitor: MonitorSpec) -> str:
     )
 
 
+def metric_name(name: str) -> str:
+    """Return the name of a metric for people."""
+    return name.upper() if name in _ACRONYMS else name.replace("_", " ")
+
+
 def decimal(value: float | None) -> str:
-    """Return a number with three digits that count."""
-    return NOTHING if value is None else f"{value:.3g}"
+    """Return a number with three digits that count, and all of a large one."""
+    large = 1_000
+    return NOTHING if value is None else f"{value:,.0f}" if abs(value) >= large else f"{value:.3g}"
 
 
 def chance(value: float | None) -> str:

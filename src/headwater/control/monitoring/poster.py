@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from xml.sax.saxutils import escape, quoteattr
 
-from headwater.control.monitoring.charts import printable
+from headwater.control.monitoring.bins import printable
 from headwater.control.monitoring.drawing import Drawing
-from headwater.control.monitoring.page import SideBlock
+from headwater.control.monitoring.page import SideBlock, decimal, share
 from headwater.control.monitoring.palette import BAD, CURRENT, GRID, MUTED, TEXT
 from headwater.control.monitoring.queries import ReportView
 from headwater.engines.charts.svg import embed
@@ -74,11 +74,12 @@ def poster(context: Mapping[str, Any]) -> str:
         _charts(sheet, [(line.field.name, line.drawing) for line in block.drawn if line.drawing is not None])
     named = [
         (title, drawings[name])
-        for name, title in (("drift", "Drift over time (PSI)"), ("calibration", "Calibration"))
+        for name, title in (("drift", "PSI by hour"), ("calibration", "Calibration"))
         if name in drawings
     ]
-    _section(sheet, "Over time", named)
+    _section(sheet, "Drift and calibration", named)
     _performance(sheet, context)
+    _shadow(sheet, view)
     height = int(sheet.y + _MARGIN)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}">'
@@ -183,3 +184,16 @@ def _performance(sheet: _Sheet, context: Mapping[str, Any]) -> None:
         for column, fact in enumerate(facts[at : at + 5]):
             sheet.text(fact, _MARGIN + column * 195, size=12)
         sheet.y += 20
+
+
+def _shadow(sheet: _Sheet, view: ReportView) -> None:
+    shadow = view.report.shadow if view.report is not None else None
+    if shadow is None:
+        return
+    _title(sheet, f"Shadow, beside version {shadow.of_version}")
+    sheet.y += 10
+    facts = [f"{shadow.pairs:,} pairs", f"agreement {share(shadow.agreement)}"]
+    facts += [f"mean difference {decimal(shadow.mean_abs_diff)}", f"greatest {decimal(shadow.max_abs_diff)}"]
+    for column, fact in enumerate(facts):
+        sheet.text(fact, _MARGIN + column * 195, size=12)
+    sheet.y += 20
