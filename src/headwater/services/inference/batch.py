@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -16,6 +17,8 @@ from headwater.engines.models.protocol import AsyncExecutor, Executor
 Row = tuple[Any, ...]
 EXACT_LIMIT: Final = float(2**53)
 _SAFE_SQUARES: Final = EXACT_LIMIT**2
+_DOT_SIZE: Final = 4_096
+_FLAT_ROWS: Final = 8  # from which on reading values one by one is quicker than having numpy look at each row
 
 
 class Doubtful(Exception):
@@ -96,8 +99,7 @@ def merge(parts: Sequence[Inputs], *, takes_matrix: bool) -> Inputs:
 def matrix_for(inputs: Inputs, *, check_large: bool) -> NDArray[np.float64]:
     """Return rows as a matrix; raises ``Doubtful`` for large numbers if they are to be checked."""
     matrix = _matrix_of(inputs)
-    # The sum of squares is the quickest look at every number; what is absent makes it NaN, which is not below either.
-    if check_large and not np.vdot(matrix, matrix) < _SAFE_SQUARES and (np.abs(matrix) >= EXACT_LIMIT).any():
+    if check_large and not _is_small(matrix) and (np.abs(matrix) >= EXACT_LIMIT).any():
         raise Doubtful
     return matrix
 
@@ -140,8 +142,26 @@ def json_texts(output: NDArray[Any]) -> Sequence[bytes]:
     return orjson.dumps(np.ascontiguousarray(output), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
 
 
+def _is_small(matrix: NDArray[np.float64]) -> bool:
+    """Return whether no number is large; False also where one is absent, which is NaN and below nothing."""
+    if matrix.size <= _DOT_SIZE:
+        # The quickest look at a few numbers is the sum of their squares; for many, BLAS would start threads.
+        return bool(np.vdot(matrix, matrix) < _SAFE_SQUARES)
+    return bool(matrix.max() < EXACT_LIMIT and matrix.min() > -EXACT_LIMIT)
+
+
 def _matrix_of(inputs: Inputs) -> NDArray[np.float64]:
-    return np.array(inputs.rows, dtype=np.float64) if inputs.matrix is None else inputs.matrix
+    if inputs.matrix is not None:
+        return inputs.matrix
+    rows = inputs.rows
+    if len(rows) >= _FLAT_ROWS:
+        try:
+            flat = np.fromiter(chain.from_iterable(rows), np.float64, len(rows) * len(rows[0]))
+        except TypeError:
+            pass  # a value is absent
+        else:
+            return flat.reshape(len(rows), -1)
+    return np.array(rows, dtype=np.float64)
 
 
 def _rows_of(inputs: Inputs) -> Sequence[Row]:

@@ -217,6 +217,10 @@ def _sentence(error: HeadwaterError) -> str:
 def _reply(answer: Answer, request: InferRequest) -> tuple[bytes, int | None]:
     version = answer.route.version
     share = answer.share
+    if request.outputs is None and request.id is None and not request.is_binary:
+        text = version.tensor_replies.write(answer.route.name, answer.ids, share)
+        if text is not None:
+            return text, None
     by_name = {
         output.name: values[share.start : share.stop]
         for output, values in zip(version.spec.outputs, share.batch.outputs, strict=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final
 
@@ -67,8 +66,7 @@ _decode: Final = msgspec.json.Decoder(_Request).decode
 _decode_floats: Final = msgspec.json.Decoder(_FloatRequest).decode
 
 
-@dataclass(slots=True)
-class Tensor:
+class Tensor(msgspec.Struct):
     """A named tensor. ``values`` are flat: an array, or a list where they are text or may be null."""
 
     name: str
@@ -77,8 +75,7 @@ class Tensor:
     values: Values
 
 
-@dataclass(slots=True)
-class InferRequest:
+class InferRequest(msgspec.Struct):
     """A request as it was read. ``outputs`` says for each wanted output whether it comes as bytes; None wants all."""
 
     id: str | None

@@ -174,4 +174,5 @@ def _fits(value: int, dtype: np.dtype[Any]) -> bool:
 
 def datatype_of(values: NDArray[Any]) -> str:
     """Return the protocol's name of an array's type."""
-    return BYTES if values.dtype.kind in "OU" else _NAMES[values.dtype.newbyteorder("<")]
+    dtype = values.dtype
+    return BYTES if dtype.kind in "OU" else _NAMES.get(dtype) or _NAMES[dtype.newbyteorder("<")]

@@ -11,6 +11,7 @@ import orjson
 from headwater.core.snapshot import OutputSpec
 from headwater.services.inference.batch import Share
 from headwater.services.inference.faults import input_invalid
+from headwater.services.inference.oip_values import datatype_of
 
 _NULL_WARNING: Final = b'"an output is not a finite number and is shown as null"'
 
@@ -64,3 +65,28 @@ class JsonReplies:
             b",".join(warnings),
             tail,
         )
+
+
+class TensorReplies:
+    """Writes the replies that clients of the Open Inference Protocol ask for most: every output, in JSON."""
+
+    def __init__(self, model: str, number: int, outputs: Sequence[OutputSpec]) -> None:
+        """Make the templates."""
+        self._head = (
+            f'{{"model_name":{json.dumps(model)},"model_version":"{number}","parameters":{{"route":"%b",'
+            '"prediction_ids":"%b"},"outputs":[%b]}'
+        ).encode()
+        self._names = [json.dumps(output.name).encode() for output in outputs]
+        self._is_plain = "%" not in model and all(not output.shape and output.type != "string" for output in outputs)
+
+    def write(self, route: str, ids: Sequence[str], share: Share) -> bytes | None:
+        """Return the text of a reply; None where an output is no scalar number, which takes another way."""
+        if not self._is_plain:
+            return None
+        start, stop = share.start, share.stop
+        outputs = [
+            b'{"name":%b,"datatype":"%b","shape":[%d],"data":[%b]}'
+            % (name, datatype_of(values).encode(), stop - start, b",".join(texts[start:stop]))
+            for name, values, texts in zip(self._names, share.batch.outputs, share.batch.texts, strict=True)
+        ]
+        return self._head % (route.encode(), ",".join(ids).encode(), b",".join(outputs))

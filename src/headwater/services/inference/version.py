@@ -20,7 +20,7 @@ from headwater.services.inference.batcher import Batcher, is_async, make_batcher
 from headwater.services.inference.cache import ResponseCache
 from headwater.services.inference.faults import input_invalid
 from headwater.services.inference.metrics import VersionMetrics
-from headwater.services.inference.replies import JsonReplies
+from headwater.services.inference.replies import JsonReplies, TensorReplies
 from headwater.services.inference.signature import Signature
 from headwater.services.inference.tabular import TableReader, beyond
 from headwater.services.inference.window import Window
@@ -62,6 +62,7 @@ class ServedVersion:
         self.serve(self.serving)
         self.tables = TableReader(self.signature, self.executor.limits, takes_matrix=self.executor.takes_matrix)
         self.replies = JsonReplies(model, spec.number, spec.outputs)
+        self.tensor_replies = TensorReplies(model, spec.number, spec.outputs)
         self.log_schema: pa.Schema = log_schema(contract.fields, spec.outputs)
         self.feature_fields = frozenset(need.field for need in spec.features)
 
