@@ -136,9 +136,9 @@ def known_beforehand(client: Client, boards: Sequence[Board]) -> dict[str, pd.Da
         return {}
     flights = pd.concat([board.flights.assign(trace=board.trace) for board in boards])
     joined = with_features(client, flights, "weather_at_hour", "airport_delays", "carrier_delays")
-    columns = joined[["time_hour", "carrier", "flight", *INPUTS[1:]]]
-    client.ingest("known_beforehand", columns.to_dict("records"))
-    return dict(iter(joined.groupby("trace")))
+    rows = joined[["time_hour", "carrier", "flight", *INPUTS[1:]]].to_dict("records")
+    client.ingest("known_beforehand", ({str(name): value for name, value in row.items()} for row in rows))
+    return {str(trace): part for trace, part in joined.groupby("trace")}
 
 
 def _trace(text: str) -> str:

@@ -13,6 +13,8 @@ from headwater.core.ids import parse_id
 
 HERE: Final = Path(__file__).parent
 MODEL: Final = "departure_delay"
+CHAMPION: Final = HERE / "models" / MODEL
+CHALLENGER: Final = HERE / "challengers" / MODEL
 
 
 def target() -> dict[str, str]:
