@@ -42,7 +42,10 @@ class Reader(Protocol):
 
 
 class Asked(msgspec.Struct):
-    """A request: who asks which model for what. ``route`` is known from the start where the path names a version."""
+    """A request: who asks which model for what. ``route`` is known from the start where the path names a version.
+
+    ``began`` is when all of it was there: how fast a client sends says nothing about a model.
+    """
 
     caller: Caller
     compiled: CompiledModels

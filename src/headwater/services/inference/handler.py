@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -45,6 +46,7 @@ class PredictHandler:
             read = await body.read(scope, receive, headers.get(b"content-length"), pipeline.stall_seconds)
             encoding = headers.get(b"content-encoding")
             asked.body = read if encoding is None else body.expand(read, encoding)
+            asked.began = time.monotonic()
             reader = self._reader(asked, options)
             answer = await pipeline.ask(asked, reader, explain="explain" in options)
             is_arrow = headers.get(b"accept") == arrow.MEDIA_TYPE

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+import msgspec
 
 from headwater.services.inference.batcher import Share
 from headwater.services.inference.version import ServedVersion
 from headwater.services.kit.service import Caller
 
 
-@dataclass(slots=True)
-class Entry:
+class Entry(msgspec.Struct):
     """A request that was answered, or that a shadow version answered unheard.
 
     ``route`` is champion, canary, shadow, fallback or override. ``features`` says for each row which features were
@@ -32,8 +32,7 @@ class Entry:
     """For a shadow's answers, the ids of the predictions that were served."""
 
 
-@dataclass(slots=True)
-class Failure:
+class Failure(msgspec.Struct):
     """A request that a version did not answer: ``code`` is a request-level code, ``rows`` 0 where none was read."""
 
     version: ServedVersion

@@ -80,6 +80,7 @@ class OipHandler:
             read = await body.read(scope, receive, headers.get(b"content-length"), pipeline.stall_seconds)
             encoding = headers.get(b"content-encoding")
             asked.body = read if encoding is None else body.expand(read, encoding)
+            asked.began = time.monotonic()
             json_length = headers.get(JSON_LENGTH)
             if len(asked.body) > _THREAD_FROM_BYTES:
                 request = await asyncio.to_thread(read_request, asked.body, json_length)

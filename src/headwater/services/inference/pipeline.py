@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Awaitable
 from typing import Any, Final
 
 from headwater.core.errors import HeadwaterError
@@ -11,6 +12,7 @@ from headwater.core.ids import new_ids
 from headwater.services.inference.asking import STICKY_HEADER, Answer, Asked, Reader, read_deadline
 from headwater.services.inference.batch import Inputs, Share
 from headwater.services.inference.bodies import Budget, ClientGone, Receive
+from headwater.services.inference.cache import ResponseCache
 from headwater.services.inference.health import FAULTS, judge
 from headwater.services.inference.metrics import InferenceMetrics
 from headwater.services.inference.models import CompiledModels, ServedModel
@@ -47,7 +49,6 @@ class Pipeline:
             HeadwaterError: ``unauthenticated``, ``forbidden``, ``model_not_found``, ``model_unavailable``,
                 ``overloaded``, ``invalid_header``.
         """
-        began = time.monotonic()
         caller = authenticate(self._runtime, scope)
         parameters = scope["path_params"]
         model = find_model(caller, self._service, parameters["model"], "model.invoke")
@@ -60,7 +61,7 @@ class Pipeline:
             receive,
             headers,
             context_of(scope).request_id,
-            began,
+            time.monotonic(),
             read_deadline(headers),
         )
         pinned = parameters.get("version")
@@ -85,12 +86,22 @@ class Pipeline:
         live.running += 1
         route: Route | None = asked.route
         inputs: Inputs | None = None
+        routing: dict[str, Any] | None = None
+        cache: str | None = None
         try:
-            route, inputs, routing = await self._route(asked, reader, explain=explain)
+            if route is None and not explain:
+                route = self._draw(asked, reader)
+            if route is None or explain:
+                route, inputs, routing = await self._route(asked, reader, explain=explain)
+            else:
+                self._check_queue(route.version, asked.deadline)
             version = route.version
             if inputs is None:
                 inputs = await reader.read(version)
-            share, cache = await self._run(asked, version, inputs, reader)
+            if version.cache is None:
+                share = await self._run(asked, version, inputs, reader)
+            else:
+                share, cache = await self._run_or_recall(asked, version, version.cache, inputs, reader)
         except ClientGone:
             if route is not None:
                 self._failed(asked, route, _GONE, inputs)
@@ -136,10 +147,7 @@ class Pipeline:
         began = time.monotonic()
         inputs: Inputs | None = None
         try:
-            if version.signature.key == answer.route.version.signature.key and answer.inputs.features is None:
-                inputs = answer.inputs
-            else:
-                inputs = await reader.read(version)
+            inputs = answer.inputs if version.reads_like(answer.route.version) else await reader.read(version)
             share = await predict(version, inputs, reader, None, None)
         except HeadwaterError as error:
             self._observe_failure(version, "shadow", error.code, inputs, began)
@@ -180,6 +188,18 @@ class Pipeline:
         self._check_queue(route.version, asked.deadline)
         return route, inputs, routing
 
+    def _draw(self, asked: Asked, reader: Reader) -> Route | None:
+        """Return the route, None where rows must be read for it."""
+        model = asked.model
+        if len(model.table.routes) <= 1:
+            return model.choose(b"")
+        key = asked.headers.get(STICKY_HEADER)
+        if key is None:
+            if model.spec.serving.sticky_input is not None:
+                return None
+            key = reader.entity_key() or asked.body
+        return model.choose(key)
+
     async def _draw_key(self, asked: Asked, reader: Reader) -> tuple[bytes, str, Inputs | None]:
         """Return what a request without a sticky key is routed by, and the inputs if they were read for it."""
         model = asked.model
@@ -198,21 +218,23 @@ class Pipeline:
         entity = reader.entity_key()
         return (asked.body, "body", None) if entity is None else (entity, "entity", None)
 
-    async def _run(
-        self, asked: Asked, version: ServedVersion, inputs: Inputs, reader: Reader
-    ) -> tuple[Share, str | None]:
+    def _run(self, asked: Asked, version: ServedVersion, inputs: Inputs, reader: Reader) -> Awaitable[Share]:
         if asked.deadline is not None and time.monotonic() > asked.deadline:
             raise too_late()
-        cache = version.cache
-        if cache is None or not len(inputs):
-            return await predict(version, inputs, reader, asked.deadline, asked.receive), None
+        return predict(version, inputs, reader, asked.deadline, asked.receive)
+
+    async def _run_or_recall(
+        self, asked: Asked, version: ServedVersion, cache: ResponseCache, inputs: Inputs, reader: Reader
+    ) -> tuple[Share, str | None]:
+        if not len(inputs):
+            return await self._run(asked, version, inputs, reader), None
         key = cache.key(inputs)
         found = cache.get(key)
         if found is not None:
             version.metrics.cache_hits += 1
             return found, "hit"
         version.metrics.cache_misses += 1
-        share = await predict(version, inputs, reader, asked.deadline, asked.receive)
+        share = await self._run(asked, version, inputs, reader)
         cache.put(key, share)
         return share, "miss"
 

@@ -45,8 +45,9 @@ class JsonReplies:
         """
         batch = share.batch
         columns = [column[share.start : share.stop] for column in batch.texts]
-        template = self._prediction
-        predictions = [template % values for values in zip([name.encode() for name in ids], *columns, strict=True)]
+        predictions = [
+            self._prediction % values for values in zip([name.encode() for name in ids], *columns, strict=True)
+        ]
         warnings = []
         if batch.has_nulls and not batch.is_finite(share.start, share.stop):
             warnings.append(_NULL_WARNING)

@@ -33,6 +33,8 @@ async def predict(
         ClientGone: nobody waits any more.
     """
     try:
+        if not version.is_async and 0 < len(inputs) <= version.serving.max_batch_rows:
+            return version.batcher.run_now(inputs) or await version.batcher.submit(inputs, deadline=deadline)
         return await _submit(version, inputs, deadline, receive)
     except Doubtful:
         exact = await reader.reread(version)

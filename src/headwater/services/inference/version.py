@@ -71,6 +71,12 @@ class ServedVersion:
         """Return why it cannot answer now, None while it can."""
         return getattr(self.executor, "fault", None) if self.is_async else None
 
+    def reads_like(self, other: ServedVersion) -> bool:
+        """Return whether both make the same rows of a request."""
+        return other is self or (
+            self.signature.key == other.signature.key and self.spec.features == other.spec.features
+        )
+
     def serve(self, serving: ServingSpec) -> None:
         """Serve by these rules from now on; the queue, and a cache whose size stays, are kept."""
         self.serving = serving
