@@ -71,13 +71,23 @@ class ModelAlertAdmin(ConsoleModelAdmin):
     """Alerts about models, those that stand first."""
 
     view_permission: ClassVar[str | None] = "model.read"
-    list_display = ("subject", "version", "environment", "state", "value_text", "threshold_text", "since", "cleared_at")
+    list_display = ("subject", "version", "environment", "state", "value", "threshold", "since", "cleared_at")
     list_select_related = ("version__model", "environment__project")
     list_filter = ("metric", ("cleared_at", admin.EmptyFieldListFilter))
     search_fields = ("field", "version__model__name", "metric")
     ordering = ("-raised_at",)
 
-    @admin.display(description="state")
+    @admin.display(description="value", ordering="latest")
+    def value(self, row: ModelAlert) -> str:
+        """Return the newest value."""
+        return row.value_text
+
+    @admin.display(description="threshold", ordering="threshold")
+    def threshold(self, row: ModelAlert) -> str:
+        """Return the threshold."""
+        return row.threshold_text
+
+    @admin.display(description="state", ordering="cleared_at")
     def state(self, row: ModelAlert) -> str:
         """Return whether it stands."""
         return "raised" if row.stands else "cleared"

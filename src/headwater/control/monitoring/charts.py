@@ -23,7 +23,7 @@ from headwater.control.monitoring.palette import (
 from headwater.control.monitoring.report import FieldReport, Report, Window
 from headwater.core.snapshot import MonitorSpec
 
-FIELDS_DRAWN: Final = 12
+FIELDS_DRAWN: Final = 8
 """Fields with a chart of their own on each side; the table has them all."""
 HOURS_DRAWN: Final = 16
 """Fields in the chart of drift over time."""
@@ -159,7 +159,7 @@ def drift_chart(report: Report, monitor: MonitorSpec) -> Chart:
             "x2": {"field": "to"},
             "y": {
                 "field": "field", "type": "nominal", "sort": None, "title": None,
-                "axis": {"grid": False, "labelLimit": 130},
+                "axis": {"grid": False, "labelLimit": 160},
             },
             "color": {
                 "field": "psi", "type": "quantitative", "scale": scale,

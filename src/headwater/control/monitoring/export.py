@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from headwater.control.monitoring.drawing import RENDERER
 from headwater.control.monitoring.models import ModelAlert
-from headwater.control.monitoring.page import report_context, share
+from headwater.control.monitoring.page import report_context, said, share
 from headwater.control.monitoring.poster import poster
 from headwater.control.monitoring.queries import ReportView
 from headwater.core.errors import HeadwaterError
@@ -69,7 +69,13 @@ def body_context(view: ReportView, *, standalone: bool) -> dict[str, Any]:
     """Return what the body of a report needs, on a page or in a file of its own."""
     context = report_context(view)
     shadow = view.report.shadow if view.report is not None else None
-    return context | {"standalone": standalone, "agreement": share(shadow.agreement if shadow else None)}
+    return context | {
+        "standalone": standalone,
+        "agreement": share(shadow.agreement if shadow else None),
+        "disagreements": [
+            (one.prediction_id, said(one.served), said(one.shadow)) for one in (shadow.disagreements if shadow else ())
+        ],
+    }
 
 
 def _html(view: ReportView) -> Export:

@@ -170,13 +170,19 @@ def thresholds(monitor: MonitorSpec) -> str:
         return "Nothing is judged: every threshold under serving.monitor is null."
     return (
         f"Judged over {monitor.window_minutes} minutes with at least {monitor.min_rows} rows: {', '.join(limits)}. "
-        f"Raised after {monitor.raise_after} evaluations in a row beyond, cleared after {monitor.clear_after} within."
+        f"Raised after {monitor.raise_after} in a row beyond, cleared after {monitor.clear_after} within; "
+        "a version is judged every half minute."
     )
 
 
 def metric_name(name: str) -> str:
     """Return the name of a metric for people."""
     return name.upper() if name in _ACRONYMS else name.replace("_", " ")
+
+
+def said(value: Any) -> str:
+    """Return what a model said: numbers with six digits that count."""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def decimal(value: float | None) -> str:
