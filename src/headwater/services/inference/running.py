@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -11,6 +12,7 @@ import numpy as np
 from headwater.services.inference.asking import Reader
 from headwater.services.inference.batch import Batch, Doubtful, Inputs, Share
 from headwater.services.inference.bodies import ClientGone, Receive
+from headwater.services.inference.queueing import too_late
 from headwater.services.inference.version import ServedVersion
 
 _WATCH_AFTER_SECONDS: Final = 0.02  # a reply that takes longer is worth asking whether anybody waits for it
@@ -33,27 +35,27 @@ async def predict(
         ClientGone: nobody waits any more.
     """
     try:
-        if not version.is_async and 0 < len(inputs) <= version.serving.max_batch_rows:
-            return version.batcher.run_now(inputs) or await version.batcher.submit(inputs, deadline=deadline)
         return await _submit(version, inputs, deadline, receive)
     except Doubtful:
         exact = await reader.reread(version)
-        inputs.rows, inputs.faults, inputs.is_exact = exact.rows, exact.faults, True
+        inputs.rows, inputs.faults, inputs.features, inputs.is_exact = exact.rows, exact.faults, exact.features, True
         return await _submit(version, inputs, deadline, receive)
 
 
 async def _submit(version: ServedVersion, inputs: Inputs, deadline: float | None, receive: Receive | None) -> Share:
     most = version.serving.max_batch_rows
-    if len(inputs) > most:
+    count = len(inputs)
+    if count > most:
         return await _in_parts(version, inputs, most, deadline, receive)
-    if not len(inputs):
+    if not count:
         return Share(Batch((), None, [np.empty(0) for _ in version.spec.outputs]), 0, 0)
     batcher = version.batcher
     share = batcher.run_now(inputs)
     if share is not None:
         return share
+    is_soon = not version.is_async and batcher.wait_seconds() < _WATCH_AFTER_SECONDS
     future = batcher.submit(inputs, deadline=deadline)
-    if not version.is_async or receive is None:
+    if is_soon or receive is None:
         return await future
     watch = asyncio.get_running_loop().call_later(_WATCH_AFTER_SECONDS, _watch, future, receive)
     try:
@@ -68,6 +70,8 @@ async def _in_parts(
     """Run a table larger than a batch part by part, so that others have their turn in between."""
     shares: list[Share] = []
     for start in range(0, len(inputs), most):
+        if deadline is not None and time.monotonic() > deadline:
+            raise too_late()
         rows = inputs.rows[start : start + most]
         matrix = None if inputs.matrix is None else inputs.matrix[start : start + most]
         part = Inputs(rows, matrix, is_exact=inputs.is_exact)

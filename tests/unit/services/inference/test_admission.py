@@ -188,6 +188,44 @@ async def test_what_a_client_that_left_was_waiting_for_is_not_run(
     assert 'code="client_gone"' in await fleet.metrics()
 
 
+async def test_a_client_that_left_a_long_queue_of_this_process_is_not_predicted_for(
+    fleet: Fleet, settings: Settings
+) -> None:
+    await fleet.deploy(served(make_model(make_version(settings)), batch_wait_us=200_000))
+    batcher: Any = fleet.model().versions[1].batcher
+    for _ in range(20):
+        batcher.pace.observe(1, 2.5)
+    first = asyncio.create_task(fleet.predict(ROW))
+    await until(lambda: batcher.wait_seconds() > 1)
+    client = Client(fleet)
+    waiting = asyncio.create_task(client.predict())
+    await asyncio.sleep(0.05)
+    client.gone.set()
+    await asyncio.wait_for(waiting, 0.1)
+    assert client.sent == []
+    assert (await first).status_code == 200
+    metrics = fleet.model().versions[1].metrics
+    assert metrics.batch_rows == 1
+
+
+async def test_a_table_is_not_run_to_its_end_once_its_deadline_has_passed(
+    fleet: Fleet, settings: Settings, remotes: dict[int, Remote], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remotes[1] = remote = Remote()
+    run = remote.run_matrix
+
+    async def slowly(matrix: Any) -> Any:
+        await asyncio.sleep(0.03)
+        return await run(matrix)
+
+    monkeypatch.setattr(remote, "run_matrix", slowly)
+    await fleet.deploy(served(make_model(make_version(settings)), max_batch_rows=1))
+    reply = await fleet.predict({"rows": ROW["rows"] * 50}, **{"hw-timeout-ms": "100"})
+    assert reply.status_code in (503, 504)
+    await asyncio.sleep(0.05)
+    assert 1 <= len(remote.runs) <= 5
+
+
 async def test_a_client_that_stays_is_answered_however_long_it_takes(
     fleet: Fleet, settings: Settings, remotes: dict[int, Remote]
 ) -> None:
