@@ -135,7 +135,8 @@ def _quote(name: str) -> str:
 
 
 def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
+    # No text of a query, and none of a database's documents, may hold a NUL.
+    return "'" + value.replace("'", "''").replace("\x00", "' || chr(0) || '") + "'"
 
 
 def _instant(at: datetime) -> str:

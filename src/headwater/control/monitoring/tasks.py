@@ -84,4 +84,10 @@ def _evaluate(services: DataPlane, one: Watched) -> tuple[int, str]:
         _log.debug("version_not_judged", version=str(version), problem=error.detail)
         is_away = error.code == "services_unavailable" and not isinstance(error, ReportUnreadable)
         return 0, error.detail if is_away else ""
-    return len(judge(environment, version, report, one.monitor)), ""
+    try:
+        return len(judge(environment, version, report, one.monitor)), ""
+    except Exception as error:  # noqa: BLE001 - as the comment says
+        # Whatever is wrong with this one, the others are judged; nothing of it was written.
+        _log.exception("judging_failed", version=str(version), environment=environment.public_id)
+        note_problem(environment, version, f"judging it failed: {type(error).__name__}")
+        return 0, ""

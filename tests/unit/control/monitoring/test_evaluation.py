@@ -125,7 +125,7 @@ def test_an_evaluation_that_is_delivered_twice_counts_once(answer: Callable[[Any
     assert VersionWatch.objects.get().streaks["psi:input:hour"]["count"] == 1
 
 
-def test_a_failure_on_the_way_leaves_nothing_half_done(
+def test_a_failure_on_the_way_leaves_nothing_half_done_and_is_said(
     answer: Callable[[Any], int], no_gap: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer(report(MOVED, number("wind", psi=0.9)))
@@ -140,8 +140,8 @@ def test_a_failure_on_the_way_leaves_nothing_half_done(
         return raise_it(**arguments)
 
     monkeypatch.setattr(evaluation, "raise_alert", fail_later)
-    with pytest.raises(RuntimeError):
-        answer(report(MOVED, number("wind", psi=0.9)))
+    assert answer(report(MOVED, number("wind", psi=0.9))) == 0
+    assert VersionWatch.objects.get().problem == "judging it failed: RuntimeError"
     assert alerts() == []
     assert told("model.alert.raised") == []
     assert VersionWatch.objects.get().streaks == before

@@ -86,10 +86,11 @@ def test_slow_predictions_come_slowest_first_and_failures_have_none() -> None:
 
 def test_names_and_values_cannot_leave_their_quotes() -> None:
     evil = '"; DROP TABLE x; --'
-    fields = [number(evil, psi=0.6), category("c", reference={"categories": ["'); --"], "share": [0.1, 0.9]},
+    fields = [number(evil, psi=0.6), category("c", reference={"categories": ["'); --\x00"], "share": [0.1, 0.9]},
                                               current={"share": [0.9, 0.1]})]  # fmt: skip
     for field in fields:
         sql = evidence(report(field), "psi", "input", field["name"])["sql"]
+        assert "\x00" not in sql
         statements = duckdb.extract_statements(sql)
         assert len(statements) == 1
         assert statements[0].type == duckdb.StatementType.SELECT
