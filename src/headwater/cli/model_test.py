@@ -31,6 +31,7 @@ def try_model(directory: Path, settings: InferenceSettings) -> dict[str, Any]:
         HeadwaterError: ``project_invalid`` for what is wrong with the directory, ``model_unavailable``,
             ``model_failed`` or ``model_timeout`` for an artifact that cannot be loaded or run.
     """
+    directory = directory.absolute()  # the process that loads the model is somewhere else
     manifest = read_manifest(directory)
     path = directory / MANIFEST
     try:

@@ -58,6 +58,14 @@ def test_what_a_model_showed_is_drawn(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "failed  training_data" in text, "which only an approval asks for"
 
 
+def test_a_directory_is_named_from_where_the_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "models").mkdir()
+    write(tmp_path / "models")
+    monkeypatch.chdir(tmp_path)
+
+    assert run("models") == 0
+
+
 def test_machines_get_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(str(write(tmp_path)), "--json") == 0
 
