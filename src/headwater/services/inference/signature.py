@@ -15,7 +15,7 @@ from headwater.contracts.rows import FieldError, Validator
 from headwater.contracts.spec import contract_to_spec
 from headwater.contracts.validate import compile_contract
 from headwater.services.inference.batch import Row
-from headwater.services.inference.faults import ExactReader
+from headwater.services.inference.faults import ExactReader, input_invalid
 
 MAX_ROWS: Final = 1_000
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -85,11 +85,23 @@ class Signature:
         """
         return self._exact.read_partly(body)
 
-    def read_values(self, rows: Sequence[Mapping[str, Any]], *, exactly: bool = False) -> Sequence[Row]:
-        """Return rows of plain values by name; ``exactly`` asks the contract itself, which holds large numbers exact.
+    def read_values(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[Row]:
+        """Return rows of plain values by name.
 
         Raises:
             HeadwaterError: as ``read_exactly`` does.
+        """
+        values, faults = self.check_values(rows)
+        if faults:
+            raise input_invalid(faults)
+        return values
+
+    def check_values(self, rows: Sequence[Mapping[str, Any]], *, exactly: bool = False) -> tuple[Sequence[Row], Faults]:
+        """Return the good ones of rows of plain values by name, and what is wrong with the others by number.
+
+        Args:
+            rows: at most as many as a body may have.
+            exactly: ask the contract itself, which holds large numbers against their text.
         """
         if not exactly and not self._is_settled_by_columns:
             try:
@@ -98,8 +110,9 @@ class Signature:
                 pass
             else:
                 values = self._values
-                return [values(row) for row in typed]
-        return self._exact.read(msgspec.json.encode({"rows": rows}))
+                return [values(row) for row in typed], {}
+        good, faults, _total = self._exact.read_partly(msgspec.json.encode({"rows": rows}))
+        return good, faults
 
 
 def _positional_type(validator: Validator, names: Sequence[str]) -> type[Any]:

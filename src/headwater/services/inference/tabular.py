@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from headwater.contracts.model import Field, LogicalType
 from headwater.contracts.rows import FieldError
 from headwater.core.errors import HeadwaterError
-from headwater.services.inference.batch import EXACT_LIMIT, Inputs
+from headwater.services.inference.batch import EXACT_LIMIT, Inputs, Row
 from headwater.services.inference.faults import input_invalid, pointer
 from headwater.services.inference.signature import MAX_ROWS, Signature
 
@@ -98,14 +98,27 @@ class TableReader:
 
     def _rows(self, columns: Mapping[str, Column]) -> Inputs:
         """Return rows of Python values, each held against the contract and against what the model can take."""
+        values, faults = self._read(columns)
+        if faults:
+            raise input_invalid(faults)
+        return Inputs(values, is_exact=True)
+
+    def _read(self, columns: Mapping[str, Column]) -> tuple[list[Row], dict[int, Sequence[FieldError]]]:
+        """Return the good rows, and what is wrong with the others by number."""
         plain = {
             field.name: _as_declared(field, columns[field.name]) for field in self._fields if field.name in columns
         }
         faults = self._find_impossible(plain)
-        if faults:
-            raise input_invalid(faults)
+        exactly = any(map(_has_large, plain.values()))
         rows = [dict(zip(plain, values, strict=True)) for values in zip(*plain.values(), strict=True)]
-        return Inputs(self._check(rows, exactly=any(map(_has_large, plain.values()))), is_exact=True)
+        possible = [number for number in range(len(rows)) if number not in faults] if faults else range(len(rows))
+        values: list[Row] = []
+        for start in range(0, len(possible), MAX_ROWS):
+            numbers = possible[start : start + MAX_ROWS]
+            good, found = self._signature.check_values([rows[number] for number in numbers], exactly=exactly)
+            values.extend(good)
+            faults |= {numbers[place]: errors for place, errors in found.items()}
+        return values, faults
 
     def _find_impossible(self, columns: Mapping[str, Sequence[Any]]) -> dict[int, Sequence[FieldError]]:
         """Return for each row what is no number at all, or too large for the model."""
@@ -119,23 +132,12 @@ class TableReader:
                     faults.setdefault(row, []).append(beyond(name, limit))
         return dict(faults)
 
-    def _check(self, rows: Sequence[Mapping[str, Any]], *, exactly: bool) -> Sequence[Any]:
-        """Hold rows against the contract, as many at once as its own bound allows; row numbers stay those of all."""
-        values: list[Any] = []
-        for start in range(0, len(rows), MAX_ROWS):
-            try:
-                values.extend(self._signature.read_values(rows[start : start + MAX_ROWS], exactly=exactly))
-            except HeadwaterError as error:
-                raise _moved(error, range(start, start + MAX_ROWS)) from error
-        return values
-
     def _refuse(self, bad: NDArray[np.bool_], columns: Mapping[str, Column]) -> None:
         """Raise what is wrong with the bad rows, in the contract's own words."""
         rows = np.flatnonzero(bad)
-        try:
-            self._rows({name: np.asarray(column)[rows] for name, column in columns.items()})
-        except HeadwaterError as error:
-            raise _moved(error, rows.tolist()) from error
+        _values, faults = self._read({name: np.asarray(column)[rows] for name, column in columns.items()})
+        if faults:
+            raise input_invalid({int(rows[place]): errors for place, errors in faults.items()})
 
 
 class _Bounds:
@@ -219,11 +221,3 @@ def _as_declared(field: Field, column: Column) -> Sequence[Any]:
 def _has_large(column: Sequence[Any]) -> bool:
     """Return whether a column has whole numbers that may not be exact as doubles."""
     return any(isinstance(value, int) and abs(value) >= EXACT_LIMIT for value in column)
-
-
-def _moved(error: HeadwaterError, numbers: Sequence[int]) -> HeadwaterError:
-    """Return an error about rows with the numbers that they have in the whole request."""
-    found = error.extra.get("errors")
-    if error.code != "input_invalid" or not found:
-        return error
-    return input_invalid({numbers[item["row"]]: [FieldError(**each) for each in item["errors"]] for item in found})
