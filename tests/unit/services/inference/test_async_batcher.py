@@ -8,8 +8,8 @@ from tests.builders.fleet import Remote
 
 from headwater.core.errors import HeadwaterError
 from headwater.core.snapshot import ServingSpec
-from headwater.services.inference.batch import Doubtful, Inputs, Share
 from headwater.services.inference.async_batcher import AsyncBatcher
+from headwater.services.inference.batch import Doubtful, Inputs, Share
 
 
 def rows(*values: float) -> Inputs:
