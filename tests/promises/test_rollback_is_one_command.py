@@ -75,6 +75,9 @@ class Callers:
 @pytest.fixture
 def system(tmp_path: Path) -> Iterator[System]:
     system = make_system(tmp_path)
+    settings = system.project / "headwater.toml"
+    # Published events are told at this level.
+    settings.write_text(settings.read_text() + '[log]\nlevel = "debug"\n')
     system.start()
     try:
         yield system
