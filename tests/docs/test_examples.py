@@ -19,6 +19,7 @@ from tests.docs.pages import ROOT, Block, blocks, pages, spans
 from headwater.cli.main import COMMANDS
 from headwater.contracts.odcs import parse_contract
 from headwater.core.settings import load_settings
+from headwater.engines.features.definition import parse_view
 from headwater.engines.models.manifest import parse_manifest
 from headwater.engines.query.endpoint_file import parse_endpoint
 
@@ -91,6 +92,9 @@ def test_yaml_is_what_its_reader_takes(block: Block) -> None:
         parse_contract(yaml.safe_dump(contract_around(document)), source=str(block))
     elif document.get("kind") == "DataContract":
         parse_contract(block.text, source=str(block))
+    elif "entities" in document:
+        departures = (ROOT / "examples" / "flights" / "datasets" / "departures.yaml").read_text()
+        parse_view(block.text, source="features/example.yaml").resolve(parse_contract(departures, source=str(block)))
     else:
         parse_manifest(block.text, source=str(block))
 

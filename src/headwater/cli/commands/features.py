@@ -68,7 +68,7 @@ def read(
 @app.command()
 def history(
     view: ViewArgument,
-    labels: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV, JSON or Arrow file of labels")],
+    labels: Annotated[Path, typer.Argument(help="CSV, JSON or Arrow file of labels")],
     *,
     time: Annotated[str | None, typer.Option(help="The labels' time column")] = None,
     form: Annotated[str, typer.Option("--format", help="csv, json or arrow")] = "csv",
