@@ -208,6 +208,9 @@ def _sealer(home: Home) -> Iterator[Finding]:
     silent, lag = time.time() - at.timestamp(), float(report.get("lag_seconds", 0))
     for error in report.get("errors", ()):
         yield Finding("fail", "sealer", f"{error['stream']}: {error['error']}", "nothing is lost; mend what it names")
+    for error in report.get("online_errors", ()):
+        cure = "rows are sealed; features catch up once it is mended"
+        yield Finding("warn", "features", f"{error['stream']}: {error['error']}", cure)
     if silent > _STALE_SECONDS:
         yield Finding("fail", "sealer", f"its last heartbeat is {silent:.0f} s old", "see logs/up.log")
     elif lag > _LAG_SECONDS:

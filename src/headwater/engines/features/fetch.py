@@ -11,7 +11,7 @@ from typing import Any, Final
 from headwater.contracts.rows import FieldError
 from headwater.core.errors import HeadwaterError
 from headwater.core.snapshot import FeatureRefSpec, FeatureViewSpec
-from headwater.engines.features.progress import note_name, read_progress, space_name
+from headwater.engines.features.progress import Progress, note_name, read_progress, space_name
 from headwater.engines.features.reading import PRESENT, Reading, ViewReader
 from headwater.engines.online.protocol import OnlineStore, space_of
 
@@ -101,6 +101,11 @@ class FeatureFetcher:
         readings = await self._read([opened], entities, now_us, errors)
         return opened.reader, readings[0], errors
 
+    async def progress(self, environment_id: str, view: FeatureViewSpec) -> Progress | None:
+        """Return how far a view's online state goes; None while there is none. Raises ``features_unavailable``."""
+        digest = self._open(environment_id, view).reader.layout.digest
+        return read_progress(await self._store.fetch_note(note_name(environment_id, view.name, digest)))
+
     async def _read(
         self,
         opened: Sequence[_Opened],
@@ -157,7 +162,7 @@ class FeatureFetcher:
         if now < opened.until:
             return
         view, digest = opened.reader.view, opened.reader.layout.digest
-        progress = read_progress(await self._store.fetch_note(note_name(environment_id, view.name, digest)))
+        progress = await self.progress(environment_id, view)
         if progress is None:
             raise HeadwaterError(
                 "features_unavailable",

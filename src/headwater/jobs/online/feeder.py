@@ -31,7 +31,7 @@ from headwater.engines.journal.protocol import Journal
 from headwater.engines.lake.protocol import TableState, TableStore
 from headwater.engines.online.protocol import OnlineStore, space_of
 
-PART_ROWS: Final = 2_000_000
+PART_ROWS: Final = 500_000  # in Python they take some hundred megabytes
 CATCH_UP_ROWS: Final = 500_000
 _FORGET_SECONDS: Final = 2.0  # readers look up once a second which generation they read
 _PINS: Final = 20

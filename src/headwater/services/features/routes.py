@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -10,7 +10,9 @@ from pydantic import BaseModel, Field
 
 from headwater.core.errors import HeadwaterError
 from headwater.core.snapshot import FeatureViewSpec
+from headwater.engines.features.fetch import FeatureFetcher
 from headwater.engines.features.lake import find_dataset
+from headwater.engines.features.progress import Progress
 from headwater.engines.features.windows import format_seconds
 from headwater.services.features import training
 from headwater.services.features.catalog import CompiledFeatures, find_view
@@ -59,6 +61,14 @@ class InputOut(BaseModel):
     type: str
 
 
+class OnlineOut(BaseModel):
+    """How far a view's online state goes."""
+
+    generation: int
+    rows_through: int = Field(description="Sequence number of the dataset's last row that is in")
+    updated_at: datetime
+
+
 class ViewOut(BaseModel):
     """A feature view."""
 
@@ -75,6 +85,12 @@ class ViewOut(BaseModel):
     online: bool
     inputs: list[InputOut]
     features: list[FeatureOut]
+
+
+class ViewDetailOut(ViewOut):
+    """A feature view with its online state; null while it has none."""
+
+    state: OnlineOut | None
 
 
 class ResultOut(BaseModel):
@@ -94,7 +110,9 @@ class ReadOut(BaseModel):
     results: list[ResultOut]
 
 
-def features_router(runtime: Runtime, handler: ReadHandler, trainer: training.Trainer, service: str) -> APIRouter:
+def features_router(
+    runtime: Runtime, handler: ReadHandler, fetcher: FeatureFetcher, trainer: training.Trainer, service: str
+) -> APIRouter:
     """Return the routes of the feature service."""
     router = APIRouter(tags=["features"])
 
@@ -105,10 +123,13 @@ def features_router(runtime: Runtime, handler: ReadHandler, trainer: training.Tr
         compiled: CompiledFeatures = caller.environment.compiled[service]
         return [_show(view) for name, view in sorted(compiled.views.items()) if caller.key.can("feature.read", name)]
 
-    @router.get("/v1/features/{view}", response_model=ViewOut)
-    async def get_view(request: Request, view: str) -> ViewOut:
-        """Return a feature view."""
-        return _show(find_view(authenticate(runtime, request.scope), service, view))
+    @router.get("/v1/features/{view}", response_model=ViewDetailOut)
+    async def get_view(request: Request, view: str) -> ViewDetailOut:
+        """Return a feature view, and how far its online state goes."""
+        caller = authenticate(runtime, request.scope)
+        found = find_view(caller, service, view)
+        progress = await fetcher.progress(caller.environment.id, found)
+        return ViewDetailOut(**_show(found).model_dump(), state=None if progress is None else _show_state(progress))
 
     @router.post(
         "/v1/features/{view}/read", response_model=ReadOut, openapi_extra=_body({"application/json": _READ_BODY})
@@ -148,6 +169,11 @@ def _body(schemas: dict[str, Any]) -> dict[str, Any]:
     return {
         "requestBody": {"required": True, "content": {media: {"schema": schema} for media, schema in schemas.items()}}
     }
+
+
+def _show_state(progress: Progress) -> OnlineOut:
+    updated = datetime.fromtimestamp(progress.at_us // 1_000_000, UTC)
+    return OnlineOut(generation=progress.generation, rows_through=progress.seq, updated_at=updated)
 
 
 def _show(view: FeatureViewSpec) -> ViewOut:

@@ -27,7 +27,8 @@ class FeatureService:
         self._runtime = runtime
         self._store = open_online(runtime.settings)
         self._trainer = Trainer(runtime.settings, runtime.lake, runtime.home.run / "spill")
-        self._handler = ReadHandler(runtime, FeatureFetcher(self._store), self.name)
+        self._fetcher = FeatureFetcher(self._store)
+        self._handler = ReadHandler(runtime, self._fetcher, self.name)
 
     def compile(self, snapshot: Snapshot, previous: Any | None) -> CompiledFeatures:
         """Check the views of a snapshot, keeping those that did not change."""
@@ -35,7 +36,7 @@ class FeatureService:
 
     def router(self) -> APIRouter:
         """Return the documented routes."""
-        return features_router(self._runtime, self._handler, self._trainer, self.name)
+        return features_router(self._runtime, self._handler, self._fetcher, self._trainer, self.name)
 
     def hot_routes(self) -> Mapping[tuple[str, str], HotHandler]:
         """Return the online read."""

@@ -165,6 +165,14 @@ async def test_views_that_are_missing_unready_or_protected_say_so(tmp_path: Path
             assert "protected" in refused["detail"]
 
 
+async def test_a_view_says_how_far_its_state_goes(tmp_path: Path) -> None:
+    materialise_rows(tmp_path, [{"carrier": "AA", "delay": 5.0, "ago": 1}] * 3)
+    async with asking(tmp_path) as asked:
+        state = (await asked.http.get("/v1/features/recent")).json()["state"]
+        assert (state["generation"], state["rows_through"]) == (1, 3)
+        assert state["updated_at"].endswith("Z")
+
+
 async def test_who_may_not_read_features_sees_none(tmp_path: Path) -> None:
     async with asking(tmp_path, keys={KEY: make_key("dataset.read:*")}) as asked:
         assert (await asked.http.get("/v1/features")).json() == []
@@ -179,7 +187,7 @@ async def test_who_may_not_read_features_sees_none(tmp_path: Path) -> None:
 async def test_views_are_listed_with_what_they_compute(tmp_path: Path) -> None:
     async with asking(tmp_path) as asked:
         (view,) = (await asked.http.get("/v1/features")).json()
-        assert (await asked.http.get("/v1/features/recent")).json() == view
+        assert (await asked.http.get("/v1/features/recent")).json() == view | {"state": None}
         assert (view["name"], view["dataset"], view["entities"]) == ("recent", "flights", ["carrier"])
         assert [feature["computed"] for feature in view["features"]] == [
             "newest delay",
