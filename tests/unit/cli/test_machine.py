@@ -154,7 +154,14 @@ def test_a_process_that_is_gone_and_a_sealer_that_lags_are_found(home: Home) -> 
         "worker": ProcessState(os.getpid(), identity(os.getpid()), restarts=3, ready=True),
     }
     state.write(home)
-    beat = {"at": datetime.now(UTC).isoformat(), "lag_seconds": 90, "rows": 12_000, "errors": []}
+    trouble = [{"stream": "feature view recent", "error": "features_unavailable: away"}]
+    beat = {
+        "at": datetime.now(UTC).isoformat(),
+        "lag_seconds": 90,
+        "rows": 12_000,
+        "errors": [],
+        "online_errors": trouble,
+    }
     (home.run / "sealer.json").write_text(json.dumps(beat))
 
     found = findings(settings)
@@ -162,6 +169,10 @@ def test_a_process_that_is_gone_and_a_sealer_that_lags_are_found(home: Home) -> 
     assert [finding.status for finding in found["processes"]] == ["ok", "fail", "warn"]
     assert found["sealer"][0].status == "warn"
     assert "12,000 rows" in found["sealer"][0].detail
+    assert (found["features"][0].status, found["features"][0].detail) == (
+        "warn",
+        "feature view recent: features_unavailable: away",
+    )
     assert found["control"][0].status == found["services"][0].status == "fail"
 
     silent = {**beat, "at": (datetime.now(UTC) - timedelta(minutes=5)).isoformat()}

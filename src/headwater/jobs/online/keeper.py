@@ -10,9 +10,8 @@ import queue
 import threading
 import time
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import duckdb
 import pyarrow as pa
 
 from headwater.core.errors import HeadwaterError
@@ -24,7 +23,9 @@ from headwater.engines.lake.protocol import TableStore
 from headwater.engines.online import open_online
 from headwater.engines.online.protocol import OnlineStore
 from headwater.jobs.online.configuration import Configuration
-from headwater.jobs.online.feeder import Feeder
+
+if TYPE_CHECKING:
+    from headwater.jobs.online.feeder import Feeder
 
 _POLL_SECONDS: Final = 0.5
 _CHECK_SECONDS: Final = 30.0  # all views are compared with the lake at least this often
@@ -163,6 +164,9 @@ class OnlineKeeper:
 
     def _open(self) -> Feeder:
         if self._feeder is None:
+            # It brings DuckDB along, which only a home with feature views should pay for.
+            from headwater.jobs.online.feeder import Feeder  # noqa: PLC0415
+
             self._store = self._store or open_online(self._settings)
             self._feeder = Feeder(self._store, self._journal, self._lake, self._settings)
         return self._feeder
@@ -177,5 +181,5 @@ class OnlineKeeper:
         pause = _FIRST_PAUSE_SECONDS if before is None else min(2 * before.pause_seconds, _LONGEST_PAUSE_SECONDS)
         text = f"{error.code}: {error}" if isinstance(error, HeadwaterError) else f"{type(error).__name__}: {error}"
         self._troubles[view] = _Trouble(text, pause, time.monotonic() + pause)
-        known = isinstance(error, HeadwaterError | duckdb.Error)
+        known = isinstance(error, HeadwaterError) or type(error).__module__ == "_duckdb"
         logger.error("online.view.failed", view=view[1], error=text, retry_seconds=pause, exc_info=not known)
