@@ -25,6 +25,9 @@ from headwater.engines.features.windows import ERA_US, SECOND
 
 PART_ROWS: Final = 2_500_000  # labels and rows that are worked on at a time
 _COARSE: Final = 8  # a window is at most this many coarse steps when labels are matched with rows one by one
+_STRIDE_US: Final = 600 * SECOND
+_LONG_STRIDE_US: Final = 86_400 * SECOND
+_LONG_LAG_US: Final = 6 * 3_600 * SECOND
 _SQL_TYPES: Final = {"number": "DOUBLE", "integer": "BIGINT", "string": "VARCHAR", "boolean": "BOOLEAN"}
 _RECEIVED: Final = "_hw_received_at"
 
@@ -76,7 +79,7 @@ class History:
                 self._join_part(sources, Scope(part=part, parts=parts), is_first=part == 0)
             yield from run(self._frame_query(sources, passed)).to_arrow_reader(batch_rows)
         finally:
-            for name in ("labels", "found", "part_labels", "part_rows"):
+            for name in ("labels", "found", "part_labels", "part_rows", "waiting"):
                 run(f"DROP TABLE IF EXISTS {name}")
 
     def _check_columns(self, sources: Sources) -> list[str]:
@@ -119,7 +122,7 @@ class History:
         rows = base_query(self._view, layout, sources.rows, scope, extra=received)
         run(f"CREATE OR REPLACE TEMP TABLE part_rows AS {rows}")
         queries = [self._newest_query()] if self._shows_newest else []
-        queries += [self._windows_received() if self._view.as_received else self._windows()] if layout.folds else []
+        queries += [self._all_windows()] if layout.folds else []
         joined = f"SELECT * FROM (SELECT i FROM part_labels) {' '.join(f'LEFT JOIN ({q}) USING (i)' for q in queries)}"  # noqa: S608
         run(f"CREATE TEMP TABLE found AS {joined}" if is_first else f"INSERT INTO found {joined}")
 
@@ -144,6 +147,35 @@ class History:
         equal = " AND ".join(f"l.{key} = r.{key}" for key in self._keys)
         return f"SELECT i, t AS e{columns} FROM part_labels l ASOF JOIN ({rows}) r ON {equal} AND {bound}"  # noqa: S608
 
+    def _all_windows(self) -> str:
+        """Return the aggregates ``w0…`` of each label.
+
+        A label for which nothing was on its way, as is the rule, has what its windows hold. Only the others, of an
+        ``as_received`` view, are matched with rows one by one.
+        """
+        if not self._view.as_received:
+            return self._windows()
+        self._connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE waiting AS SELECT * FROM part_labels WHERE i IN ({self._waiting_query()})"  # noqa: S608
+        )
+        return f"SELECT * FROM ({self._windows()}) WHERE i NOT IN (SELECT i FROM waiting) UNION ALL {self._windows_received()}"  # noqa: E501, S608
+
+    def _waiting_query(self) -> str:
+        """Return the labels at whose time a row had happened (and its delay passed) that was received only later."""
+        keys, delay = ", ".join(self._keys), self._layout.delay_us
+        equal = " AND ".join(f"l.{key} = r.{key}" for key in self._keys)
+        queries = []
+        # A row is on its way for a stretch of time, which is looked up by the strides that it touches.
+        for stride, lag in ((_STRIDE_US, f"<= {_LONG_LAG_US}"), (_LONG_STRIDE_US, f"> {_LONG_LAG_US}")):
+            late = f"SELECT {keys}, t + {delay} AS due, r FROM part_rows WHERE r > due AND r - due {lag}"  # noqa: S608
+            strides = f"unnest(range((due + {ERA_US}) // {stride}, (r - 1 + {ERA_US}) // {stride} + 1)) AS b"
+            queries.append(
+                f"SELECT l.i FROM (SELECT i, l, {keys}, (l + {ERA_US}) // {stride} AS b FROM part_labels) l "  # noqa: S608
+                f"JOIN (SELECT {keys}, due, r, {strides} FROM ({late})) r ON {equal} AND l.b = r.b "
+                "AND r.due <= l.l AND r.r > l.l"
+            )
+        return " UNION ALL ".join(queries)
+
     def _windows(self) -> str:
         """Return the aggregates ``w0…`` of each label, by windows over labels and rows together in order of time."""
         keys = ", ".join(self._keys)
@@ -166,7 +198,7 @@ class History:
         return f"SELECT * EXCLUDE (kind) FROM ({every}) WHERE kind = 1"  # noqa: S608
 
     def _windows_received(self) -> str:
-        """Return the aggregates of each label over the rows of its window that had been received by then."""
+        """Return the aggregates of each waiting label over the rows of its window that had been received by then."""
         queries = []
         for index, fold in enumerate(self._layout.folds):
             step = self._layout.groups[fold.group].step_us
@@ -175,7 +207,7 @@ class History:
             equal = " AND ".join(f"p.{key} = r.{key}" for key in self._keys)
             labels = (
                 f"SELECT i, l, a, {keys}, {self._start(fold, 'a')} AS first, "  # noqa: S608
-                f"unnest(range((first + {ERA_US}) // {coarse}, (a + {ERA_US}) // {coarse} + 1)) AS b FROM part_labels"
+                f"unnest(range((first + {ERA_US}) // {coarse}, (a + {ERA_US}) // {coarse} + 1)) AS b FROM waiting"
             )
             rows = f"SELECT *, (t + {ERA_US}) // {coarse} AS b FROM part_rows"  # noqa: S608
             aggregate = self._typed(fold, self._aggregate(fold, newness=NEWNESS).format(over=""))
@@ -184,7 +216,7 @@ class History:
                 f"AND r.t BETWEEN p.first AND p.a AND r.r <= p.l GROUP BY i"
             )
         joined = " ".join(f"LEFT JOIN ({query}) USING (i)" for query in queries)
-        return f"SELECT * FROM (SELECT i FROM part_labels) {joined}"  # noqa: S608
+        return f"SELECT * FROM (SELECT i FROM waiting) {joined}"  # noqa: S608
 
     def _start(self, fold: Fold, instant: str) -> str:
         step = self._layout.groups[fold.group].step_us
