@@ -74,7 +74,8 @@ def prepare(directory: Path, *, labels: int, days: int) -> dict[str, Any]:
     )
     random.seed(7)
     connection.execute(
-        "CREATE TABLE plain AS SELECT 'k' || i AS entity, TIMESTAMPTZ '2013-06-01 00:00Z' + to_seconds(i) AS \"at\", "
+        "CREATE TABLE plain AS SELECT 'k' || i AS entity, "
+        "TIMESTAMPTZ '2013-06-01 00:00:00Z' + to_seconds(i) AS \"at\", "
         f"{', '.join(f'hash(i * {n + 1}) / 1e19 AS f{n}' for n in range(10))} FROM range({ENTITIES}) r(i)"
     )
     features: dict[str, Any] = {
