@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from http import HTTPStatus
@@ -16,6 +17,7 @@ Probe = Callable[[float], Awaitable[str | None]]
 """Called with the time (epoch seconds) of the child's start; returns what is missing, in words, or None when ready."""
 
 _TIMEOUT_SECONDS: Final = 3.0
+_CONFIRM_SECONDS: Final = 10.0
 _MOST_BYTES: Final = 64 << 10
 
 
@@ -34,6 +36,24 @@ def http(host: str, port: int, path: str = "/readyz") -> Probe:
         if status == HTTPStatus.OK:
             return None
         return "; ".join(map(str, document.get("problems", ()))) or f"it answers {status}"
+
+    return probe
+
+
+def services(host: str, port: int) -> Probe:
+    """Return a probe for services that serve what control has now.
+
+    They could serve what lies on disk at once, but a key made a moment ago is not in it. When control does not speak up
+    in time they are ready all the same.
+    """
+    serves = http(host, port)
+
+    async def probe(started: float) -> str | None:
+        problem = await serves(started)
+        if problem is not None or time.time() - started > _CONFIRM_SECONDS:
+            return problem
+        _, document = await ask(host, port, "/readyz")
+        return None if document.get("config_confirmed", True) else "control has not confirmed its configuration yet"
 
     return probe
 

@@ -26,7 +26,7 @@ def process_specs(settings: Settings, home: Home) -> Mapping[str, ChildSpec]:
     environment = settings.to_environment()
     probes = {
         "control": ready.http(settings.control.host, settings.control.port),
-        "services": ready.http(settings.services.host, settings.services.port),
+        "services": ready.services(settings.services.host, settings.services.port),
         "sealer": ready.fresh_file(home.run / "sealer.json"),
         "worker": ready.fresh_file(home.run / "worker.json"),
     }

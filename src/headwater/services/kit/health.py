@@ -54,6 +54,10 @@ class Health:
                 found.extend(f"{service.name}: {problem}" for problem in service.degradations())
         return found
 
+    def is_confirmed(self) -> bool:
+        """Return whether control said lately that every configuration in force is the newest."""
+        return not any(environment.contact.is_stale for environment in self.runtime.environments.values())
+
     def oldest_age_seconds(self) -> float | None:
         """Return the age of the configuration that control confirmed longest ago."""
         ages = [s.config_age_seconds for s in self.configuration.statuses() if s.config_age_seconds is not None]
@@ -121,6 +125,7 @@ def _readiness(health: Health) -> Response:
             "problems": problems,
             "degraded": degradations,
             "config_age_seconds": health.oldest_age_seconds(),
+            "config_confirmed": health.is_confirmed(),
         },
         status_code=HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK,
     )
