@@ -10,14 +10,44 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 from typing import Any, Final
 
 import httpx
-from tests.builders.system import Services
+from tests.builders.system import Services, System
 
 #: Answers after which nothing was stored, or may have been by a request that is still under way.
 _AGAIN: Final = frozenset({409, 429, 503})
 _PAUSE_SECONDS: Final = 0.05
+
+CONTRACT = """\
+apiVersion: v3.1.0
+kind: DataContract
+id: {name}
+name: {name}
+version: 1.0.0
+status: active
+schema:
+  - name: {name}
+    logicalType: object
+    properties:
+      - {{name: id, logicalType: string, required: true}}
+      - {{name: n, logicalType: integer, required: true, logicalTypeOptions: {{minimum: 0}}}}
+"""
+ROW_KEY = """\
+customProperties:
+  - property: headwater.dedup
+    value: {key: [id]}
+"""
+
+
+def make_produced(directory: Path) -> System:
+    """Write a project with a dataset without a row key, ``events``, and one with, ``orders``."""
+    datasets = directory / "project" / "datasets"
+    datasets.mkdir(parents=True)
+    (datasets / "events.yaml").write_text(CONTRACT.format(name="events"))
+    (datasets / "orders.yaml").write_text(CONTRACT.format(name="orders") + ROW_KEY)
+    return System(directory / "home", directory / "project", directory / "up.log")
 
 
 @dataclass(frozen=True)

@@ -10,40 +10,17 @@ from typing import Any
 
 import pytest
 from deltalake import DeltaTable
-from tests.builders.producers import Producers
+from tests.builders.producers import Producers, make_produced
 from tests.builders.system import System, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
-CONTRACT = """\
-apiVersion: v3.1.0
-kind: DataContract
-id: {name}
-name: {name}
-version: 1.0.0
-status: active
-schema:
-  - name: {name}
-    logicalType: object
-    properties:
-      - {{name: id, logicalType: string, required: true}}
-      - {{name: n, logicalType: integer, required: true, logicalTypeOptions: {{minimum: 0}}}}
-"""
-ROW_KEY = """\
-customProperties:
-  - property: headwater.dedup
-    value: {key: [id]}
-"""
 COPIES = 3
 
 
 @pytest.fixture
 def system(tmp_path: Path) -> Iterator[System]:
-    datasets = tmp_path / "project" / "datasets"
-    datasets.mkdir(parents=True)
-    (datasets / "events.yaml").write_text(CONTRACT.format(name="events"))
-    (datasets / "orders.yaml").write_text(CONTRACT.format(name="orders") + ROW_KEY)
-    system = System(tmp_path / "home", tmp_path / "project", tmp_path / "up.log")
+    system = make_produced(tmp_path)
     system.start()
     try:
         yield system

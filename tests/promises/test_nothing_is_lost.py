@@ -15,7 +15,7 @@ import psutil
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
-from tests.builders.producers import Batch, Producers
+from tests.builders.producers import Batch, Producers, make_produced
 from tests.builders.system import System, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -24,34 +24,11 @@ ROUNDS = 10
 #: Batches that must be acknowledged before each round's first kill, so that ingest is certainly under way.
 UNDER_WAY = 25
 PROCESSES = ("services", "sealer", "control", "worker", "valkey")
-CONTRACT = """\
-apiVersion: v3.1.0
-kind: DataContract
-id: {name}
-name: {name}
-version: 1.0.0
-status: active
-schema:
-  - name: {name}
-    logicalType: object
-    properties:
-      - {{name: id, logicalType: string, required: true}}
-      - {{name: n, logicalType: integer, required: true, logicalTypeOptions: {{minimum: 0}}}}
-"""
-ROW_KEY = """\
-customProperties:
-  - property: headwater.dedup
-    value: {key: [id]}
-"""
 
 
 @pytest.fixture
 def system(tmp_path: Path) -> Iterator[System]:
-    datasets = tmp_path / "project" / "datasets"
-    datasets.mkdir(parents=True)
-    (datasets / "events.yaml").write_text(CONTRACT.format(name="events"))
-    (datasets / "orders.yaml").write_text(CONTRACT.format(name="orders") + ROW_KEY)
-    system = System(tmp_path / "home", tmp_path / "project", tmp_path / "up.log")
+    system = make_produced(tmp_path)
     system.start()
     try:
         yield system
