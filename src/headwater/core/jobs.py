@@ -7,7 +7,8 @@ from typing import Final, Literal
 from pydantic import Field
 
 from headwater.core.expressions.terms import Type
-from headwater.core.snapshot import ModelVersionSpec, Spec
+from headwater.core.snapshot import ModelVersionSpec
+from headwater.core.spec import Spec
 
 BATCH_SCORE: Final = "batch_score"
 """The kind of job that has a model look at every row of a dataset."""

@@ -31,6 +31,17 @@ PERMISSIONS: Final[Mapping[str, str]] = MappingProxyType(
         "outcome.write": "Report what became of predictions",
         "feature.read": "Read features online and their history",
         "feature.write": "Create and change feature views",
+        "flag.read": "See feature flags and their targeting",
+        "flag.write": "Create and change feature flags",
+        "flag.evaluate": "Ask for the values of feature flags",
+        "policy.read": "See the policies on rows and columns",
+        "policy.write": "Create and change policies on rows and columns",
+        "review.read": "See review queues and their tasks",
+        "review.decide": "Claim and decide review tasks",
+        "review.write": "Create and change review queues",
+        "override.read": "See overrides of answers",
+        "override.write": "Ask for overrides of answers, and revoke them",
+        "override.approve": "Approve overrides that others asked for",
         "key.read": "See API keys (never their secrets)",
         "key.write": "Create and revoke API keys",
         "member.read": "See members and grants",
@@ -42,7 +53,17 @@ PERMISSIONS: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 _READ: Final = frozenset(
-    {"dataset.read", "endpoint.read", "endpoint.invoke", "model.read", "quarantine.read", "feature.read"}
+    {
+        "dataset.read",
+        "endpoint.read",
+        "endpoint.invoke",
+        "model.read",
+        "quarantine.read",
+        "feature.read",
+        "flag.read",
+        "flag.evaluate",
+        "override.read",
+    }
 )
 _DEVELOP: Final = _READ | {
     "dataset.ingest",
@@ -54,6 +75,12 @@ _DEVELOP: Final = _READ | {
     "model.approve",
     "outcome.write",
     "feature.write",
+    "flag.write",
+    "policy.read",
+    "review.read",
+    "review.decide",
+    "review.write",
+    "override.write",
     "project.apply",
     "key.read",
 }
@@ -62,10 +89,23 @@ BUILT_IN_ROLES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         "owner": frozenset(PERMISSIONS),
         "admin": frozenset(PERMISSIONS) - {"organization.write", "sql.run"},
         "developer": _DEVELOP,
-        "operator": _READ | {"quarantine.resolve", "key.read", "audit.read", "member.read"},
+        "operator": _READ
+        | {
+            "quarantine.resolve",
+            "review.read",
+            "review.decide",
+            "override.write",
+            "override.approve",
+            "policy.read",
+            "key.read",
+            "audit.read",
+            "member.read",
+        },
         "analyst": _READ,
         "producer": frozenset({"dataset.ingest"}),
-        "consumer": frozenset({"endpoint.invoke", "model.invoke", "outcome.write", "feature.read", "dataset.read"}),
+        "consumer": frozenset(
+            {"endpoint.invoke", "model.invoke", "outcome.write", "feature.read", "flag.evaluate", "dataset.read"}
+        ),
     }
 )
 

@@ -17,18 +17,13 @@ from typing import Any, Final, Literal, Self
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from headwater.core.errors import HeadwaterError
 from headwater.core.permissions import is_allowed
+from headwater.core.spec import Spec
 
 SCHEMA_VERSION: Final = 1
-
-
-class Spec(BaseModel):
-    """A frozen piece of a snapshot; unknown members are ignored so that older services read newer ones."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class EnvironmentSpec(Spec):
