@@ -92,3 +92,62 @@ def test_distances_are_symmetric_and_bounded(one: list[int], other: list[int]) -
         assert there >= 0
         if measure is not psi:
             assert there <= 1
+
+
+def rain(zeros: float, rows: int = 4_000, seed: int = 7) -> pa.Table:
+    """Return a field that is zero with a given chance, else lies about 2."""
+    random = np.random.default_rng(seed)
+    amounts = random.gamma(2.0, 1.0, rows)
+    return pa.table({"rain": np.where(random.random(rows) < zeros, 0.0, amounts)})
+
+
+def rain_profile(table: pa.Table, reference: Profile) -> Profile:
+    made = Profile(reference.layout)
+    made.add_table(table)
+    return made
+
+
+RAIN = (Field("rain", LogicalType.NUMBER),)
+
+
+@given(st.lists(st.sampled_from([0.0, 5.0, -1.0]) | st.floats(-1e150, 1e150), min_size=1, max_size=300), rows)
+def test_every_value_has_one_bin_whatever_the_reference_repeats(known: list[float], found: list[Row]) -> None:
+    reference = build_profile(pa.table({"rain": pa.array(known, pa.float64())}), RAIN, ())
+    (field,) = reference.fields()
+    assert sum(field.counts) == len(known)
+    assert field.counts[0] == field.counts[-1] == 0, "a reference has nothing below its least or above its greatest"
+    edges = field.layout.edges
+    assert list(edges) == sorted(set(edges))
+    (now,) = rain_profile(pa.table({"rain": pa.array([row[0] for row in found], pa.float64())}), reference).fields()
+    assert sum(now.counts) + now.nulls == len(found)
+
+
+@given(st.floats(0.3, 0.97), st.integers(0, 1_000))
+def test_the_share_of_a_value_that_is_frequent_is_counted_exactly(zeros: float, seed: int) -> None:
+    table = rain(zeros, seed=seed)
+    (field,) = build_profile(table, RAIN, ()).fields()
+    at = field.layout.edges.index(0.0)
+    assert field.layout.edges[at + 1] == math.nextafter(0.0, math.inf)
+    assert field.counts[at + 1] == int((table.column("rain").to_numpy() == 0).sum())
+
+
+@given(st.floats(0.6, 0.95), st.integers(0, 1_000))
+def test_a_changed_share_of_zeros_is_seen_and_an_equal_one_is_not(zeros: float, seed: int) -> None:
+    reference = build_profile(rain(zeros, seed=seed), RAIN, ())
+    (expected,) = reference.fields()
+    (calm,) = rain_profile(rain(zeros, seed=seed + 5_000), reference).fields()
+    (wet,) = rain_profile(rain(zeros - 0.5, seed=seed + 9_000), reference).fields()
+    quiet, loud = psi(expected.counts, calm.counts), psi(expected.counts, wet.counts)
+    assert quiet is not None
+    assert loud is not None
+    assert quiet < 0.05
+    assert loud > 0.5
+
+
+@given(st.integers(0, 1_000))
+def test_a_change_among_what_is_not_zero_is_seen_too(seed: int) -> None:
+    reference = build_profile(rain(0.8, seed=seed), RAIN, ())
+    (expected,) = reference.fields()
+    heavier = pa.table({"rain": rain(0.8, seed=seed + 5_000).column("rain").to_numpy() * 3})
+    (found,) = rain_profile(heavier, reference).fields()
+    assert (psi(expected.counts, found.counts) or 0) > 0.1

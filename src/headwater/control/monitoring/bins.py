@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from headwater.control.monitoring.report import FieldReport
+from headwater.engines.monitoring.layout import is_single
 
 CATEGORIES_DRAWN: Final = 8
 _LONGEST: Final = 80
@@ -32,12 +33,18 @@ def shown(text: str) -> str:
 
 def _number_bars(field: FieldReport) -> list[dict[str, Any]]:
     edges = field.reference.bins
-    names = [f"<{edges[0]:.4g}" if edges else "any", *(f"{edge:.4g}" for edge in edges)]
+    names = [f"<{edges[0]:.4g}" if edges else "any", *_lower_edges(edges)]
     if edges:
         names[-1] = f">{field.reference.max:.4g}" if field.reference.max is not None else f"≥{edges[-1]:.4g}"
     # Bins that read the same are two all the same.
     names = [name + "\N{ZERO WIDTH SPACE}" * names[:at].count(name) for at, name in enumerate(names)]
     return _pairs(names, field.reference.share, field.current.share)
+
+
+def _lower_edges(edges: Sequence[float]) -> Iterator[str]:
+    """Yield the name of the bin behind each edge; one behind a value that has a bin to itself begins beyond that."""
+    for before, edge in zip([None, *edges], edges, strict=False):
+        yield f">{before:.4g}" if before is not None and is_single(before, edge) else f"{edge:.4g}"
 
 
 def _category_bars(field: FieldReport) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from headwater.control.monitoring.report import FieldReport, Report
 from headwater.core.streams import prediction_log
+from headwater.engines.monitoring.layout import is_single
 
 LIMIT: Final = 200
 _ELEMENT: Final = re.compile(r"(?P<name>.+)\[(?P<index>\d+)\]")
@@ -116,18 +117,24 @@ def _bin(field: FieldReport, column: str, at: int) -> tuple[str, str]:
             return f"{column} = {_text(known[at])}", repr(known[at])
         others = ", ".join(map(_text, known))
         return (f"{column} NOT IN ({others})" if others else f"{column} IS NOT NULL"), "none of the frequent values"
-    edges = field.reference.bins
+    return _span(field.reference.bins, column, at)
+
+
+def _span(edges: Sequence[float], column: str, at: int) -> tuple[str, str]:
+    """Return the condition of a number's bin, and its words; values that have a bin to themselves are named."""
     least = edges[at - 1] if at else None
     most = edges[at] if at < len(edges) else None
-    parts = [f"{column} >= {least!r}"] if least is not None else []
-    parts += [f"{column} < {most!r}"] if most is not None else []
-    words = " and ".join(
-        [
-            *([f"at least {least:.6g}"] if least is not None else []),
-            *([f"below {most:.6g}"] if most is not None else []),
-        ]
-    )
-    return " AND ".join(parts) or f"{column} IS NOT NULL", words or "any"
+    if least is not None and most is not None and is_single(least, most):
+        return f"{column} = {least!r}", f"{least:.6g}"
+    parts: list[tuple[str, str]] = []
+    if at > 1 and is_single(edges[at - 2], edges[at - 1]):
+        parts.append((f"{column} > {edges[at - 2]!r}", f"above {edges[at - 2]:.6g}"))
+    elif least is not None:
+        parts.append((f"{column} >= {least!r}", f"at least {least:.6g}"))
+    if most is not None:
+        parts.append((f"{column} < {most!r}", f"below {most:.6g}"))
+    conditions, words = [part[0] for part in parts], [part[1] for part in parts]
+    return " AND ".join(conditions) or f"{column} IS NOT NULL", " and ".join(words) or "any"
 
 
 def _quote(name: str) -> str:

@@ -1,7 +1,9 @@
 """What is profiled of a model version: which fields, and the bins that fall out of a reference.
 
 The bins of a number are quantiles of the reference, with one bin below its least and one above its greatest value. A
-reference of few distinct values has a bin for each. A text has a bin for each of its most frequent values and one for
+reference of few distinct values has a bin for each. Where a value alone makes up a good part of the reference (rain,
+which is nearly always 0), it has a bin to itself, and the quantiles are those of the rest: a changed share of zeros is
+then seen, and so is a change among what is not zero. A text has a bin for each of its most frequent values and one for
 all others. Layouts are immutable: profiles merge only with profiles of the same layout.
 """
 
@@ -24,7 +26,10 @@ from headwater.core.snapshot import OutputSpec
 
 BINS: Final = 10
 FEW_VALUES: Final = 12
+POINT_MASS: Final = 0.05
+"""A value with more than this share of a reference has a bin of its own."""
 TOP_CATEGORIES: Final = 50
+_LEAST_BINS: Final = 3
 MAX_ELEMENTS: Final = 32
 MAX_CATEGORY_LENGTH: Final = 100
 
@@ -126,7 +131,7 @@ def lay_out(subject: Subject, values: pa.Array) -> FieldLayout:
     if not len(numbers):
         return FieldLayout(subject, least=subject.least, most=subject.most)
     distinct = np.unique(numbers)
-    inner = distinct if len(distinct) <= FEW_VALUES else np.quantile(numbers, np.linspace(0, 1, BINS + 1)[:-1])
+    inner = distinct if len(distinct) <= FEW_VALUES else _edges_of_many(numbers)
     edges = np.unique([*inner, np.nextafter(distinct[-1], math.inf)])
     return FieldLayout(
         subject,
@@ -151,6 +156,25 @@ def column_values(subject: Subject, table: pa.Table) -> pa.Array | None:
         except (pa.ArrowException, TypeError) as error:
             raise ValueError(f"column {subject.column!r} must hold lists: {error}") from error
     return _conformed(subject, column)
+
+
+def is_single(least: float, most: float) -> bool:
+    """Return whether the bin from ``least`` up to, without, ``most`` holds no value but ``least``."""
+    return math.nextafter(least, math.inf) == most
+
+
+def _edges_of_many(numbers: NDArray[np.float64]) -> list[float]:
+    """Return the lower edges of bins: each frequent value alone, the others by as many quantiles as their share is due.
+
+    A value is alone between itself and the next number that there is, so that counting needs to know nothing of it.
+    """
+    distinct, counts = np.unique(numbers, return_counts=True)
+    frequent = distinct[counts > max(POINT_MASS * len(numbers), 2)]
+    rest = numbers[~np.isin(numbers, frequent)]
+    if not len(rest):
+        return [*distinct]
+    bins = max(round(BINS * len(rest) / len(numbers)), _LEAST_BINS)
+    return [*np.quantile(rest, np.linspace(0, 1, bins + 1)[:-1]), *frequent, *np.nextafter(frequent, math.inf)]
 
 
 def _conformed(subject: Subject, column: pa.Array) -> pa.Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -98,6 +99,13 @@ def test_bins_are_named_by_where_they_begin_and_told_apart() -> None:
     assert names[0] == "<1"
     assert names[-1] == ">1.9"
     assert len(set(names)) == 4
+
+
+def test_a_value_with_a_bin_to_itself_is_followed_by_what_is_greater() -> None:
+    edges = [0.0, math.nextafter(0.0, 1), 2.0, 4.0]
+    body = number("x", reference={"bins": edges, "share": [0.2] * 5, "max": 3.9}, current={"share": [0.2] * 5})
+    names = [bar["bin"] for bar in bars_of(Report.model_validate(report(body)).fields[0])[::2]]
+    assert names == ["<0", "0", ">0", "2", ">3.9"]
 
 
 def test_rare_categories_are_drawn_as_one() -> None:

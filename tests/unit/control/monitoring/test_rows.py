@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -50,6 +51,8 @@ def found(query: dict[str, Any], body: dict[str, Any]) -> list[Any]:
     return [row[0] for row in connection.execute(query["sql"]).fetchall()]
 
 
+CALM = {"bins": [0.0, math.nextafter(0.0, 1), 20.0, 40.0], "share": [0, 0.9, 0.06, 0.04, 0]}
+LATE_HOUR = {"bins": [0.0, 22.0, math.nextafter(22.0, 23), 40.0], "share": [0, 0.4, 0.5, 0.1, 0]}
 LATE = {"reference": {"bins": [0.0, 1.0, 1.1], "share": [0, 0.9, 0.1, 0]}, "current": {"share": [0, 0.1, 0.9, 0]}}
 NO_NEW = [*SHIFTED[:-2], SHIFTED[-2] + SHIFTED[-1], 0.0]
 
@@ -58,6 +61,8 @@ NO_NEW = [*SHIFTED[:-2], SHIFTED[-2] + SHIFTED[-1], 0.0]
     ("field", "metric", "ids"),
     [
         (number("hour", psi=0.6, shares=NO_NEW), "psi", ["a"]),
+        (number("hour", reference=CALM, current={"share": [0, 0.5, 0.5, 0, 0]}), "psi", ["b"]),
+        (number("hour", reference=LATE_HOUR, current={"share": [0, 0.1, 0.9, 0, 0]}), "psi", ["a"]),
         (number("hour", psi=0.6), "psi", ["d"]),
         (number("hour", psi=0.6, shares=[0.5, *[0.05] * 10, 0.0]), "js", []),
         (number("hour"), "null_rate", ["c"]),
@@ -75,6 +80,16 @@ def test_a_query_finds_the_rows_that_made_the_alert(field: dict[str, Any], metri
     assert found(query, body) == ids
     assert query["dataset"] == "predictions_delay"
     assert field["name"] in query["rows"]
+
+
+def test_a_value_with_a_bin_to_itself_is_named_and_so_is_what_lies_beyond_it() -> None:
+    dry, wet = [0, 0.99, 0.01, 0, 0], [0, 0.5, 0.5, 0, 0]
+    words = [
+        evidence(report(number("rain", reference=CALM, current={"share": share})), "psi", "input", "rain")["rows"]
+        for share in (dry, wet)
+    ]
+    assert words[0] == "rows whose rain is 0: 99% of them, 90% in the reference"
+    assert words[1] == "rows whose rain is above 0 and below 20: 50% of them, 6% in the reference"
 
 
 def test_slow_predictions_come_slowest_first_and_failures_have_none() -> None:
