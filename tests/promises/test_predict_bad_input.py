@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ WIDTH = 30
 NAMES = [f"f{at}" for at in range(WIDTH)]
 GOOD = [float(at) for at in range(WIDTH)]
 TOTAL = sum(GOOD)
+REFERENCE = Path(__file__).parents[2] / "docs/reference/predictions.md"
 V2 = "/v2/models/delay/infer"
 
 
@@ -92,6 +94,50 @@ async def test_json_that_ends_too_early_is_refused(fleet: Fleet) -> None:
         await _is_well(fleet)
 
 
+#: What the table of the reference says of our columns: the row of ROWS, and the tensor of TENSORS, that show it.
+DOCUMENTED = {
+    "29 features": ("29 features", "29 features"),
+    "a string in a cell": ("a string in a cell", "a string in a cell"),
+    "null in a cell": ("null in a cell", "null in a cell"),
+    "NaN or Infinity": ("NaN", "Infinity"),
+    "an empty row": ("an empty row", "an empty row"),
+    "a number in quotes": ("a number in quotes", "a number in quotes"),
+    "an unknown key": ("an unknown key, or one value more", "a tensor too many"),
+}
+
+
+def documented() -> dict[str, tuple[str, str]]:
+    """Return our two columns of the table in the reference, by what was sent."""
+    _, _, table = REFERENCE.read_text().partition("| sent | Headwater |")
+    rows = [line.strip("|").split("|") for line in table.partition("\n\n")[0].splitlines()[2:]]
+    return {row[0].strip(): (row[1].strip(), row[2].strip()) for row in rows}
+
+
+async def test_the_reference_says_what_happens(fleet: Fleet) -> None:
+    table = documented()
+    by_name = {row[0]: row[1] for row in ROWS}
+    tensors = {row[0]: row[1] for row in TENSORS}
+    for sent, (ours, theirs) in DOCUMENTED.items():
+        reply = await fleet.predict(text([named(GOOD), by_name[ours]]))
+        (row,) = reply.json()["errors"]
+        said = f"{reply.status_code} row {row['row']} `{row['errors'][0]['path']}`"
+        answer = await fleet.process.http.post(V2, content=tensors[theirs], headers=HEADERS)
+        assert table.pop(sent) == (said, f"{answer.status_code} {_named_in(answer.json()['error'])}"), sent
+    for_us = (await fleet.predict(text([named(GOOD)])[:-40])).json()
+    assert (for_us["status"], "truncated" in for_us["detail"]) == (400, True)
+    answer = await fleet.process.http.post(V2, content=tensors["JSON that ends too early"], headers=HEADERS)
+    assert (answer.status_code, "truncated" in answer.json()["error"]) == (400, True)
+    assert table.pop("JSON that ends too early") == ("400 truncated", "400 truncated")
+    assert list(table) == ["the model's process killed"]  # tests/integration/test_isolated_serving.py
+
+
+def _named_in(error: str) -> str:
+    """Return what an error of the protocol, which has no members for it, names."""
+    found = re.search(r"row \d+", error)
+    names = {"its shape is": "the shape", "no rows": "no rows", "'extra'": "its name"}
+    return found[0] if found else next(name for words, name in names.items() if words in error)
+
+
 def matrix(values: bytes, shape: list[int] | None = None, datatype: str = "FP64") -> bytes:
     shape = shape or [2, WIDTH]
     return b'{"inputs": [{"name": "inputs", "shape": %b, "datatype": "%b", "data": %b}]}' % (
@@ -107,6 +153,7 @@ def flat(at: int, value: Any) -> bytes:
     return marked.replace('"<<', "").replace('>>"', "").encode()
 
 
+EXTRA = b', {"name": "extra", "shape": [2, 1], "datatype": "FP64", "data": [1.0, 1.0]}]}'
 TENSORS: list[tuple[str, bytes, str]] = [
     ("29 features", matrix(json.dumps(GOOD[:-1]).encode(), [1, 29]), "its shape is [1, 29] and must be [rows, 30]"),
     ("a string in a cell", matrix(flat(7, "wide")), "row 1: 'wide' is no FP64"),
@@ -114,9 +161,15 @@ TENSORS: list[tuple[str, bytes, str]] = [
     ("NaN", matrix(flat(7, b"NaN")), "input 'inputs' row 1: NaN is not a JSON number"),
     ("Infinity", matrix(flat(7, b"Infinity")), "input 'inputs' row 1: Infinity is not a JSON number"),
     ("JSON that ends too early", matrix(flat(7, 1.0))[:-40], "not JSON"),
+    ("-Infinity", matrix(flat(7, b"-Infinity")), "input 'inputs' row 1: -Infinity is not a JSON number"),
+    ("31 features", matrix(json.dumps([*GOOD, 1.0]).encode(), [1, 31]), "its shape is [1, 31] and must be [rows, 30]"),
+    ("a row too short", matrix(json.dumps(GOOD[:-1]).encode(), [1, WIDTH]), "30"),
+    ("a boolean", matrix(flat(7, True)), "row 1: true is no FP64"),
+    ("a list in a cell", matrix(flat(7, [1])), "row 1"),
     ("an empty row", matrix(b"[]", [0, WIDTH]), "no rows"),
     ("a number in quotes", matrix(flat(7, "1.5")), "row 1: '1.5' is no FP64"),
     ("an unknown tensor", matrix(flat(7, 1.0)).replace(b'"inputs", "shape"', b'"extra", "shape"'), "'extra'"),
+    ("a tensor too many", matrix(flat(7, 1.0))[:-2] + EXTRA, "'extra'"),
     ("a number beyond the model", matrix(flat(7, 1e300)), "'f7' row 1"),
 ]
 

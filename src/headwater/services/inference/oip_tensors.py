@@ -45,7 +45,7 @@ class TensorReader:
         for tensor in inputs:
             field = fields.get(tensor.name)
             if field is None:
-                raise _unknown(tensor.name, version)
+                raise _unknown(tensor.name, version, beside=[other.name for other in inputs if other is not tensor])
             if tensor.name in columns:
                 raise HeadwaterError("input_invalid", f"input {tensor.name!r} is there twice")
             columns[tensor.name] = _column(field, tensor)
@@ -112,8 +112,11 @@ def _column(field: Field, tensor: Tensor) -> Column:
     return tensor.values
 
 
-def _unknown(name: str, version: ServedVersion) -> HeadwaterError:
+def _unknown(name: str, version: ServedVersion, beside: list[str]) -> HeadwaterError:
     names = version.signature.names
+    if name == MATRIX and version.tables.is_numeric:
+        shown = ", ".join(repr(other[:80]) for other in beside[:5])
+        return HeadwaterError("input_invalid", f"the matrix {MATRIX!r} holds every input, and there is also {shown}")
     hint = f"it takes {', '.join(names)}"
     if version.tables.is_numeric and MATRIX not in names:
         hint += f", or all of them as one matrix named {MATRIX!r}"

@@ -133,10 +133,10 @@ def _flatten(tensor: RawTensor, kind: str) -> list[Any]:
     for at, value in enumerate(values):
         is_right = isinstance(value, wanted) and (kind == "b" or not isinstance(value, bool))
         if value is not None and not is_right:
-            shown = str(value)[:40]
+            shown = repr(value[:40]) if isinstance(value, str) else msgspec.json.encode(value).decode()[:40]
             raise HeadwaterError(
                 "input_invalid",
-                f"input {tensor.name!r} row {row_of(tensor.shape, at)}: {shown!r} is no {tensor.datatype}",
+                f"input {tensor.name!r} row {row_of(tensor.shape, at)}: {shown} is no {tensor.datatype}",
             )
     return values
 
