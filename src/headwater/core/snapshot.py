@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pydantic import ValidationError
 
 from headwater.core.errors import HeadwaterError
+from headwater.core.flags.spec import FlagSpec
 from headwater.core.permissions import is_allowed
 from headwater.core.spec import Spec
 
@@ -287,6 +288,7 @@ class Snapshot(Spec):
     endpoints: dict[str, EndpointSpec] = {}
     models: dict[str, ModelSpec] = {}
     features: dict[str, FeatureViewSpec] = {}
+    flags: dict[str, FlagSpec] = {}
     keys: dict[str, KeySpec] = {}
 
     def canonical_bytes(self) -> bytes:

@@ -15,6 +15,7 @@ from headwater.control.kit.plain import canonical
 from headwater.control.orgs.models import Environment
 from headwater.core import snapshot as core
 from headwater.core.errors import HeadwaterError
+from headwater.core.flags import FlagSpec
 from headwater.core.logging import get_logger
 
 _log = get_logger(__name__)
@@ -23,6 +24,7 @@ _SPECS: Final[Mapping[Section, type[BaseModel]]] = {
     "endpoints": core.EndpointSpec,
     "models": core.ModelSpec,
     "features": core.FeatureViewSpec,
+    "flags": FlagSpec,
     "keys": core.KeySpec,
 }
 
