@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from headwater.core.errors import HeadwaterError
 from headwater.core.flags.spec import FlagSpec
+from headwater.core.overrides import OverrideSpec
 from headwater.core.permissions import is_allowed
 from headwater.core.spec import Spec
 
@@ -289,6 +290,7 @@ class Snapshot(Spec):
     models: dict[str, ModelSpec] = {}
     features: dict[str, FeatureViewSpec] = {}
     flags: dict[str, FlagSpec] = {}
+    overrides: dict[str, OverrideSpec] = {}
     keys: dict[str, KeySpec] = {}
 
     def canonical_bytes(self) -> bytes:

@@ -31,6 +31,8 @@ OWN_FIELDS: Final = (
     pa.field("shadow_of", pa.string()),
     # Which share of the predictions was logged when this one was.
     pa.field("sample_share", pa.float64()),
+    # JSON text: {"output": {"override": id, "served": value}} where people have overridden what the model said.
+    pa.field("overrides", pa.string()),
 )
 OUTCOME_SCHEMA: Final = pa.schema(
     [

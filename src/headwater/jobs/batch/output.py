@@ -81,7 +81,7 @@ class Encoder:
             *map(_Same, (task.model, task.version.number, ROUTE, task.principal_id, task.request_id)),
             pa.repeat(pa.scalar(now_us, pa.int64()), count).cast(pa.timestamp("us", "UTC")),
             latency_us,
-            *map(_Same, (None, None, 1.0)),
+            *map(_Same, (None, None, 1.0, None)),
         ]
         return [_array(value, field.type, count) for value, field in zip(values, OWN_FIELDS, strict=True)]
 

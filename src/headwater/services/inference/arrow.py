@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -63,13 +63,22 @@ class ArrowReader:
         return {name: _column(fields[name], self._table.column(name)) for name in self._table.column_names}
 
 
-def write_table(version: ServedVersion, route: str, ids: Sequence[str], share: Share, warnings: Sequence[str]) -> bytes:
-    """Return an Arrow stream of ``prediction_id`` and the outputs; the schema's metadata says the rest."""
+def write_table(
+    version: ServedVersion,
+    route: str,
+    ids: Sequence[str],
+    share: Share,
+    warnings: Sequence[str],
+    *,
+    more: Mapping[str, str] | None = None,
+) -> bytes:
+    """Return an Arrow stream of ``prediction_id`` and the outputs; the schema's metadata says the rest and ``more``."""
     arrays: list[Any] = [pa.array(ids, pa.string())]
     for output, values in zip(version.spec.outputs, share.batch.outputs, strict=True):
         arrays.append(_output(output, values[share.start : share.stop]))
     names = ["prediction_id", *(output.name for output in version.spec.outputs)]
     metadata = {"model": version.model, "version": str(version.number), "route": route, "warnings": "; ".join(warnings)}
+    metadata |= more or {}
     schema = pa.schema(
         [pa.field(name, array.type) for name, array in zip(names, arrays, strict=True)], metadata=metadata
     )

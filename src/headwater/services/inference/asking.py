@@ -12,6 +12,7 @@ from headwater.core.errors import HeadwaterError
 from headwater.services.inference.batch import Inputs, Share
 from headwater.services.inference.bodies import Receive
 from headwater.services.inference.models import CompiledModels, ServedModel
+from headwater.services.inference.overriding import ROUTE, Overridden
 from headwater.services.inference.routing import Route
 from headwater.services.inference.version import ServedVersion
 from headwater.services.kit.service import ASGIScope, Caller
@@ -61,7 +62,10 @@ class Asked(msgspec.Struct):
 
 
 class Answer(msgspec.Struct):
-    """What a version said. ``cache`` is hit or miss, None where nothing is kept."""
+    """What is served. ``cache`` is hit or miss, None where nothing is kept.
+
+    Where people have overridden something, ``overridden`` has what the version itself said.
+    """
 
     route: Route
     inputs: Inputs
@@ -69,6 +73,12 @@ class Answer(msgspec.Struct):
     ids: Sequence[str]
     cache: str | None
     routing: Mapping[str, Any] | None = None
+    overridden: Overridden | None = None
+
+    @property
+    def route_name(self) -> str:
+        """Return what the reply calls the route."""
+        return self.route.name if self.overridden is None else ROUTE
 
 
 def read_deadline(headers: Mapping[bytes, bytes]) -> float | None:

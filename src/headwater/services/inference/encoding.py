@@ -87,6 +87,7 @@ class Rows:
         self.latency_us = np.array(_joined([group.latency_us for group in groups]), np.int64)
         self.features = _by_row(groups, [group.features for group in groups])
         self.shadow_of = _by_row(groups, [group.shadow_of for group in groups])
+        self.overrides = _by_row(groups, [group.overrides for group in groups])
         self.matrix, self.columns = _inputs(groups, fields)
         self.outputs = [_output(list(parts)) for parts in zip(*(group.outputs for group in groups), strict=True)]
 
@@ -99,7 +100,7 @@ class Rows:
         requests = np.repeat(np.arange(len(self.counts)), self.counts)[kept]
         taken.counts = np.bincount(requests, minlength=len(self.counts))
         taken.ids = [self.ids[at] for at in kept]
-        for name in ("features", "shadow_of"):
+        for name in ("features", "shadow_of", "overrides"):
             values = getattr(self, name)
             setattr(taken, name, None if values is None else [values[at] for at in kept])
         if self.matrix is not None:
@@ -163,6 +164,7 @@ def _own_columns(version: LoggedVersion, rows: Rows) -> list[Any]:
         _feature_texts(version, rows),
         pa.nulls(total, pa.string()) if rows.shadow_of is None else pa.array(rows.shadow_of, pa.string()),
         pa.repeat(pa.scalar(described.sample_bps / WHOLE, pa.float64()), total),
+        _override_texts(rows),
     ]
     assert len(columns) == len(OWN_FIELDS)
     return columns
@@ -179,6 +181,12 @@ def _feature_text(features: Mapping[str, Any] | None, redacted: set[str]) -> str
         return None
     shown = {name: value for name, value in features.items() if name not in redacted} if redacted else features
     return orjson.dumps(shown, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def _override_texts(rows: Rows) -> pa.Array:
+    if rows.overrides is None:
+        return pa.nulls(len(rows), pa.string())
+    return pa.array([None if row is None else orjson.dumps(row).decode() for row in rows.overrides], pa.string())
 
 
 def _repeat(texts: Sequence[str], counts: NDArray[Any]) -> pa.Array:

@@ -90,6 +90,7 @@ def gather(entries: Sequence[Entry], version: int) -> Group:
         outputs=outputs,
         features=_by_row(entries, "features"),
         shadow_of=_by_row(entries, "shadow_of"),
+        overrides=_by_row(entries, "overrides"),
     )
 
 

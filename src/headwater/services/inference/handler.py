@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
+import orjson
+
 from headwater.core.errors import HeadwaterError
 from headwater.services.inference import arrow
 from headwater.services.inference.asking import Answer, Asked, Reader
@@ -78,15 +80,30 @@ class PredictHandler:
 
 def _json_reply(answer: Answer) -> bytes:
     version = answer.route.version
-    extra = None if answer.routing is None else {"routing": {**answer.routing, "version": version.number}}
-    return version.replies.write(answer.route.name, answer.ids, answer.share, faults=answer.inputs.faults, extra=extra)
+    extra = None
+    if answer.routing is not None or answer.overridden is not None:
+        extra = _more(answer)
+    return version.replies.write(answer.route_name, answer.ids, answer.share, faults=answer.inputs.faults, extra=extra)
 
 
 def _arrow_reply(answer: Answer) -> bytes:
     warnings = []
     if not answer.share.batch.is_finite(answer.share.start, answer.share.stop):
         warnings.append("an output is not a finite number")
-    return arrow.write_table(answer.route.version, answer.route.name, answer.ids, answer.share, warnings)
+    more = None
+    if answer.overridden is not None:
+        more = {"overrides": orjson.dumps(answer.overridden.provenance(answer.ids)).decode()}
+    return arrow.write_table(answer.route.version, answer.route_name, answer.ids, answer.share, warnings, more=more)
+
+
+def _more(answer: Answer) -> dict[str, Any]:
+    """Return what a reply says of itself where it is asked to, or people have overridden something."""
+    extra: dict[str, Any] = {}
+    if answer.overridden is not None:
+        extra["overrides"] = answer.overridden.provenance(answer.ids)
+    if answer.routing is not None:
+        extra["routing"] = {**answer.routing, "version": answer.route.version.number}
+    return extra
 
 
 def _read_options(query: bytes) -> dict[str, str]:

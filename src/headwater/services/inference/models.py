@@ -13,6 +13,7 @@ from headwater.core.snapshot import ModelSpec, ModelVersionSpec, Snapshot
 from headwater.engines.blobs.protocol import BlobStore
 from headwater.services.inference.health import Live
 from headwater.services.inference.metrics import InferenceMetrics
+from headwater.services.inference.overriding import Overriding, overriding_of
 from headwater.services.inference.routing import ROUTE_NAMES, Route, Table
 from headwater.services.inference.version import ServedVersion
 
@@ -47,6 +48,7 @@ class ServedModel:
             if route.role == "shadow" and route.version in versions
         )
         self.takes_entities = any(version.feature_fields for version in versions.values())
+        self.overriding: Overriding | None = None
         self._table = Table(self.routes)
         self._trips = 0
 
@@ -172,6 +174,9 @@ class Loader:
         compiled = CompiledModels(
             {name: self.load(environment, spec, before.get(name)) for name, spec in snapshot.models.items()}
         )
+        for name, overriding in overriding_of(snapshot).items():
+            if name in compiled.models:
+                compiled.models[name].overriding = overriding
         with self._lock:
             self._held.append(compiled)
         return compiled

@@ -30,6 +30,8 @@ class Entry(msgspec.Struct):
     features: Sequence[Mapping[str, Any]] | None = None
     shadow_of: Sequence[str] | None = None
     """For a shadow's answers, the ids of the predictions that were served."""
+    overrides: Sequence[Mapping[str, Any] | None] | None = None
+    """By row, what was served in place of outputs; ``share`` has what the version itself said."""
 
 
 class Failure(msgspec.Struct):

@@ -218,7 +218,7 @@ def _sentence(error: HeadwaterError) -> str:
 def _reply(answer: Answer, request: InferRequest) -> tuple[bytes, int | None]:
     version = answer.route.version
     share = answer.share
-    if request.outputs is None and request.id is None and not request.is_binary:
+    if request.outputs is None and request.id is None and not request.is_binary and answer.overridden is None:
         text = version.tensor_replies.write(answer.route.name, answer.ids, share)
         if text is not None:
             return text, None
@@ -230,7 +230,10 @@ def _reply(answer: Answer, request: InferRequest) -> tuple[bytes, int | None]:
     head: dict[str, Any] = {"model_name": version.model, "model_version": str(version.number)}
     if request.id is not None:
         head["id"] = request.id
-    head["parameters"] = {"route": answer.route.name, "prediction_ids": ",".join(answer.ids)}
+    head["parameters"] = {"route": answer.route_name, "prediction_ids": ",".join(answer.ids)}
+    if answer.overridden is not None:
+        # The protocol's parameters are texts, numbers and booleans.
+        head["parameters"]["overrides"] = orjson.dumps(answer.overridden.provenance(answer.ids)).decode()
     return write_reply(head, [(name, by_name[name], is_binary) for name, is_binary in wanted])
 
 

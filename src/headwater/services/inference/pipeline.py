@@ -17,6 +17,7 @@ from headwater.services.inference.health import FAULTS, judge
 from headwater.services.inference.metrics import InferenceMetrics
 from headwater.services.inference.models import CompiledModels, ServedModel
 from headwater.services.inference.observations import Entry, Failure, Observer
+from headwater.services.inference.overriding import Overriding
 from headwater.services.inference.queueing import too_late
 from headwater.services.inference.routing import Route
 from headwater.services.inference.running import predict
@@ -113,7 +114,10 @@ class Pipeline:
             raise
         finally:
             live.running -= 1
-        return Answer(route, inputs, share, new_ids("prd", share.stop - share.start), cache, routing)
+        answer = Answer(route, inputs, share, new_ids("prd", share.stop - share.start), cache, routing)
+        if asked.model.overriding is not None:
+            _override(asked.model.overriding, answer, reader)
+        return answer
 
     def tell(self, asked: Asked, answer: Answer, reader: Reader) -> None:
         """Count a request that was answered, log it, and let shadows see it. Called once the reply has been sent."""
@@ -133,10 +137,11 @@ class Pipeline:
                 asked.request_id,
                 answer.route.name,
                 answer.ids,
-                answer.share,
+                answer.share if answer.overridden is None else answer.overridden.own,
                 time.time_ns() // 1_000,
                 int(seconds * 1e6),
                 answer.inputs.features,
+                overrides=None if answer.overridden is None else answer.overridden.logged(),
             )
         )
         if asked.model.shadows:
@@ -300,6 +305,16 @@ class Pipeline:
         latency_us = int((time.monotonic() - began) * 1e6)
         rows = 0 if inputs is None else len(inputs)
         self._observer.failed(Failure(version, route, code, rows, time.time_ns() // 1_000, latency_us))
+
+
+def _override(overriding: Overriding, answer: Answer, reader: Reader) -> None:
+    """Put what people have decided in the place of what the version said."""
+    version = answer.route.version
+    entities = getattr(reader, "entities", None)
+    outputs = [output.name for output in version.spec.outputs]
+    served = overriding.apply(version.signature.names, outputs, answer.inputs, answer.share, entities)
+    if served is not None:
+        answer.share, answer.overridden = served
 
 
 def find_model(caller: Caller, service: str, name: str, permission: str) -> ServedModel:

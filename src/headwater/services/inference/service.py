@@ -149,6 +149,7 @@ class InferenceService:
                 for name, model in list(compiled.models.items()):
                     if model.faults:
                         again = await asyncio.to_thread(self._loader.load, environment.id, model.spec, model)
+                        again.overriding = model.overriding
                         # A newer snapshot has an object of its own, so this can only ever mend the one it read.
                         compiled.models[name] = again
 

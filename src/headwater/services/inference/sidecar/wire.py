@@ -66,6 +66,7 @@ class Group(msgspec.Struct, array_like=True, gc=False):
         rows: values in signature order otherwise, by row.
         features: what was fetched, by row.
         shadow_of: the prediction that was served, by row.
+        overrides: what was served in place of outputs, by row.
     """
 
     version: int
@@ -81,6 +82,7 @@ class Group(msgspec.Struct, array_like=True, gc=False):
     outputs: list[Output]
     features: list[Any] | None = None
     shadow_of: list[str | None] | None = None
+    overrides: list[Any] | None = None
 
 
 class Failed(msgspec.Struct, array_like=True, gc=False):
