@@ -42,7 +42,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "datasets": Entry("datasets", "Data", "List the datasets with their counts."),
     "keys": Entry("keys", "Access", "Create, list and revoke API keys."),
     "users": Entry("users", "Access", "Create administrators."),
-    "audit": Entry("audit", "Access", "Verify the audit log."),
+    "audit": Entry("audit", "Access", "Verify, sign and export the audit log."),
 }
 
 

@@ -56,6 +56,7 @@ app.conf.update(
         "sync-quarantine": {"task": "catalog.sync_quarantine", "schedule": 30.0, "options": {"expires": 30}},
         "watch-deployments": {"task": "registry.watch_deployments", "schedule": 10.0, "options": {"expires": 10}},
         "evaluate-models": {"task": "monitoring.evaluate", "schedule": 30.0, "options": {"expires": 30}},
+        "sign-audit": {"task": "upkeep.sign_audit", "schedule": 600.0, "options": {"expires": 600}},
         "verify-audit": {"task": "upkeep.verify_audit", "schedule": crontab(hour="3", minute="17")},
         "check-ledger": {"task": "upkeep.check_ledger", "schedule": crontab(hour="3", minute="37")},
         "clear-outbox": {"task": "upkeep.clear_outbox", "schedule": crontab(hour="3", minute="57")},

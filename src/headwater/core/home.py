@@ -11,6 +11,8 @@ from typing import Final
 from headwater.core.errors import HeadwaterError
 
 FORMAT_VERSION: Final = 1
+AUDIT_FOLDER: Final = "_audit"
+"""Where the audit log's segments lie in the lake."""
 #: What the table store cannot have in a path: it takes paths for URLs on the way.
 _UNFIT: Final = re.compile(r"[\[\]^|\\\x00-\x1f]|%[0-9A-Fa-f]{2}")
 

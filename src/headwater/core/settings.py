@@ -42,7 +42,19 @@ class ControlSettings(Section):
         ("127.0.0.1", "localhost", "[::1]"), description="Host names that browsers may use; name yours behind a proxy"
     )
     secure_cookies: bool = Field(False, description="Send cookies over HTTPS only; set it once TLS is in front")
-    email_url: str = Field("console://", description="console:// or smtp://user:password@host:port")
+    email_url: str = Field(
+        "console://", description="console://, smtp://user:password@host:port, smtps://… or file:///folder"
+    )
+    email_from: str = Field("Headwater <headwater@localhost>", description="The sender of mails")
+
+
+class IdentitySettings(Section):
+    """How people come in."""
+
+    open_signup: bool = Field(False, description="Let anybody make an account; otherwise invitation or domain")
+    loopback_issuers: bool = Field(
+        False, description="Let identity providers run on this very machine, also without TLS: development alone"
+    )
 
 
 class ServicesSettings(Section):
@@ -174,6 +186,7 @@ class Settings(Section):
     home: Path = Path(".headwater")
     project: Path | None = None
     control: ControlSettings = ControlSettings()
+    identity: IdentitySettings = IdentitySettings()
     services: ServicesSettings = ServicesSettings()
     database: DatabaseSettings = DatabaseSettings()
     journal: JournalSettings = JournalSettings()
@@ -198,6 +211,20 @@ class Settings(Section):
     def services_url(self) -> str:
         """Return where services are reached."""
         return self.services.url or f"http://{reachable(self.services.host)}:{self.services.port}"
+
+    @property
+    def lake_folder(self) -> Path:
+        """Return where the lake lies; raises ``setting_invalid`` for a URL that names another kind of storage."""
+        if self.lake.url is None:
+            return self.home / "lake"
+        scheme, separator, rest = self.lake.url.partition("://")
+        if separator and scheme != "file":
+            raise HeadwaterError(
+                "setting_invalid",
+                f"lake.url {self.lake.url[:80]!r} names a kind of storage that this version does not have",
+                hint="use file:///path or a plain path, or leave it out",
+            )
+        return Path(rest if separator else self.lake.url)
 
     def to_environment(self) -> dict[str, str]:
         """Return the variables that give a child process these very settings, whatever its flags and file."""

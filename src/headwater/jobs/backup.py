@@ -24,7 +24,7 @@ import apsw
 
 import headwater
 from headwater.core.errors import HeadwaterError
-from headwater.core.home import FORMAT_VERSION, Home
+from headwater.core.home import AUDIT_FOLDER, FORMAT_VERSION, Home
 from headwater.engines.journal.copying import JournalPosition, read_position
 from headwater.engines.lake.copying import check_table, copy_file, copy_table, find_tables
 from headwater.engines.lake.files import sync
@@ -104,7 +104,7 @@ def make_backup(sources: Sources, target: Path, said: Said) -> Backup:
             position = read_position(copy.journal / JOURNAL_FILE)
         tables = _copy_tables(sources.lake, copy.lake, position, said)
         if sources.control_database is not None:
-            said("control", _copy_database(sources.control_database, copy.control_database))
+            said("control", _copy_control(sources.control_database, sources.lake, copy))
         _copy_artifacts(sources.artifacts, copy.artifacts, said)
         backup = Backup(made_at, headwater.__version__, str(sources.home.root), copy.control_database.exists(), tables)
         copy.write_secret(folder / MANIFEST, json.dumps(asdict(backup), indent=1).encode())
@@ -241,6 +241,23 @@ def _copy_tables(source: Path, target: Path, position: JournalPosition, said: Sa
         )
         tables[stream] = {"version": copied.version, "rows": copied.rows}
     return tables
+
+
+def _copy_control(database: Path, lake: Path, copy: Home) -> int:
+    """Copy the control database with the segments of its audit log, which must agree; return the bytes.
+
+    A segment is written before the database knows of it, so they agree if none came while the database was copied.
+    """
+    while True:
+        before = _audit_files(lake)
+        size = _copy_database(database, copy.control_database)
+        if _audit_files(lake) == before:
+            return size + sum(copy_file(path, copy.lake / path.relative_to(lake)) for path in before)
+
+
+def _audit_files(lake: Path) -> list[Path]:
+    folder = lake / AUDIT_FOLDER
+    return sorted(path for path in folder.glob("*/*") if path.suffix in (".parquet", ".json"))
 
 
 def _copy_artifacts(source: Path, target: Path, said: Said) -> None:

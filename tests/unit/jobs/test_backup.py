@@ -18,7 +18,7 @@ import pytest
 from tests.builders.journal import STREAM, make_block
 
 from headwater.core.errors import HeadwaterError
-from headwater.core.home import Home
+from headwater.core.home import AUDIT_FOLDER, Home
 from headwater.core.settings import JournalSettings, LakeSettings, Settings
 from headwater.engines.blobs.local import LocalBlobs
 from headwater.engines.journal import open_journal
@@ -278,3 +278,30 @@ def test_a_home_that_was_never_started_can_be_copied(tmp_path: Path) -> None:
     assert made == Backup(made.made_at, made.version, str(home.root), has_control=False, tables={})
     restore(tmp_path / "copy", Home(tmp_path / "new"), silent)
     assert stored(tmp_path / "new") == []
+
+
+def test_segments_of_the_audit_log_agree_with_the_copied_database(
+    settings: Settings, journal: Journal, lake: TableStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied: list[int] = []
+    copy_database = module._copy_database
+
+    def export(name: str) -> None:
+        segment = settings.home / "lake" / AUDIT_FOLDER / "org_1" / name
+        segment.parent.mkdir(parents=True, exist_ok=True)
+        segment.write_bytes(b"PAR1")
+
+    def copying(source: Path, target: Path) -> int:
+        if source == settings.home / "control.sqlite3":
+            copied.append(1)
+            export(f"{min(len(copied), 2)}.parquet")
+        return copy_database(source, target)
+
+    monkeypatch.setattr(module, "_copy_database", copying)
+    target = tmp_path.parent / f"{tmp_path.name}-copy"
+    make_backup(sources(settings.home), target, silent)
+    assert len(copied) == 3
+    assert sorted(path.name for path in (target / "lake" / AUDIT_FOLDER).rglob("*.parquet")) == [
+        "1.parquet",
+        "2.parquet",
+    ]

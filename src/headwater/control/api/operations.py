@@ -16,6 +16,7 @@ from headwater.control.api.auth import caller_of
 from headwater.control.api.pages import Page, PageQuery, take_page
 from headwater.control.api.schemas import AuditOut
 from headwater.control.audit.models import AuditEvent
+from headwater.control.audit.checkpoints import current_archive
 from headwater.control.audit.verify import verify_chain
 from headwater.control.catalog.data_plane import QuarantineGroup, Verdict, connect
 from headwater.control.catalog.models import QuarantineCase
@@ -89,6 +90,7 @@ class ChainOut(Schema):
 
     whole: bool
     events: int
+    checkpoints: int
     problem: str
 
 
@@ -165,8 +167,8 @@ def get_chain(request: HttpRequest, org: str) -> ChainOut:
     caller = caller_of(request)
     home = caller.organization(org)
     caller.need("audit.read", home)
-    report = verify_chain(home.pk)
-    return ChainOut(whole=report.is_whole, events=report.events, problem=report.problem)
+    report = verify_chain(home.pk, current_archive())
+    return ChainOut(whole=report.is_whole, events=report.events, checkpoints=report.checkpoints, problem=report.problem)
 
 
 def _show_case(group: QuarantineGroup, case: QuarantineCase | None) -> CaseOut:

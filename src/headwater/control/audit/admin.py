@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from headwater.control.audit.checkpoints import current_archive
 from headwater.control.audit.models import AuditEvent
 from headwater.control.audit.verify import verify_all, verify_chain
 from headwater.control.console.model_admin import ConsoleModelAdmin, button, readable_orgs
@@ -79,9 +80,9 @@ class AuditEventAdmin(ConsoleModelAdmin):
     def verify(self, request: HttpRequest) -> HttpResponse:
         """Recompute every chain that the reader may see."""
         if getattr(request.user, "is_superuser", False):
-            reports = verify_all()
+            reports = verify_all(current_archive())
         else:
-            reports = [verify_chain(org) for org in readable_orgs(request, self.view_permission)]
+            reports = [verify_chain(org, current_archive()) for org in readable_orgs(request, self.view_permission)]
         names = {org.pk: org.slug for org in Organization.unscoped.all()}
         for report in reports:
             name = names.get(report.org_id, "the platform")

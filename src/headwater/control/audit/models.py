@@ -86,3 +86,28 @@ class AuditEvent(models.Model):
         """Return what else the action touched: kind, id, label, verb, before, after."""
         changes: list[dict[str, Any]] = json.loads(self.related_json)
         return changes
+
+
+class AuditCheckpoint(models.Model):
+    """A signed statement of how far a chain reached; its events up to there lie in the lake as well.
+
+    Each covers the events after the checkpoint before it. Triggers refuse to change or delete one (``0003``).
+    """
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    org_id = models.UUIDField()
+    n = models.PositiveBigIntegerField()
+    hash = models.CharField(max_length=64)
+    at = models.DateTimeField()
+    first = models.PositiveBigIntegerField()
+    segment_sha256 = models.CharField(max_length=64)
+    signature = models.CharField(max_length=100)
+
+    class Meta:
+        """One for an event at most."""
+
+        ordering = ("org_id", "n")
+        constraints = (models.UniqueConstraint(fields=["org_id", "n"], name="audit_checkpoint_number"),)
+
+    def __str__(self) -> str:
+        return f"{self.org_id} at {self.n}"

@@ -9,13 +9,15 @@ from celery import shared_task
 from django.core.management import call_command
 from django.utils import timezone
 
+from headwater.control import configuration
+from headwater.control.audit.checkpoints import current_archive, make_checkpoints
 from headwater.control.audit.verify import verify_all
 from headwater.control.identity.failures import report_failures
 from headwater.control.kit import outbox
 from headwater.control.kit.actions import SYSTEM
 from headwater.control.kit.models import Outbox
 from headwater.control.orgs.models import Environment
-from headwater.control.snapshots.publish import publish_all
+from headwater.control.snapshots.publish import publish_all, signing_key
 from headwater.control.upkeep.actions import record_chain, record_ledger
 from headwater.control.upkeep.ledger import check_ledger as ask_ledger
 from headwater.core.logging import get_logger
@@ -58,12 +60,18 @@ def report_failed_logins() -> int:
 def verify_audit() -> dict[str, Any]:
     """Verify every audit chain and note the result; return the problems found by organisation."""
     found = {}
-    for report in verify_all():
+    for report in verify_all(current_archive()):
         if not report.is_whole:
             _log.error("audit_chain_broken", org=str(report.org_id), problem=report.problem)
             found[str(report.org_id)] = report.problem
         record_chain(actor=SYSTEM, report=report)
     return found
+
+
+@shared_task(name="upkeep.sign_audit")
+def sign_audit() -> int:
+    """Export what the audit log has gained to the lake and sign how far it reaches; return how many checkpoints."""
+    return make_checkpoints(signing_key(), configuration.current().lake_folder)
 
 
 @shared_task(name="upkeep.check_ledger")

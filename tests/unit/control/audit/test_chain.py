@@ -53,7 +53,7 @@ def test_a_long_chain_is_read_a_page_at_a_time(environment: Environment, monkeyp
     assert report.is_whole
     assert report.events == len(events(environment.org)) > 2
     assert len(asked) > report.events // 2
-    assert all("LIMIT" in query["sql"] for query in asked)
+    assert all("LIMIT" in query["sql"] for query in asked if "audit_auditevent" in query["sql"])
 
 
 def test_events_that_join_while_a_chain_is_read_are_no_alarm(
