@@ -29,6 +29,8 @@ class FakeServices:
     receipts: list[dict[str, Any]] = field(default_factory=list)
     groups: list[dict[str, Any]] = field(default_factory=list)
     models: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    qualities: dict[tuple[str, str, int], Any] = field(default_factory=dict)
+    quality_asked: list[dict[str, list[str]]] = field(default_factory=list)
     reports: dict[tuple[str, str, int], Any] = field(default_factory=dict)
     asked: list[dict[str, list[str]]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -77,6 +79,10 @@ class FakeServices:
                 self.asked.append(query)
                 found: dict[str, Any] | None = self.reports.get((environment, model, int(version)))
                 return found
+            case ["models", environment, model, version, "quality"]:
+                self.quality_asked.append(query)
+                known: dict[str, Any] | None = self.qualities.get((environment, model, int(version)))
+                return known
             case ["quarantine", _, "groups"]:
                 wanted = query.get("dataset", [""])[0]
                 return {"groups": [group for group in self.groups if wanted in ("", group["dataset"])]}

@@ -83,10 +83,12 @@ def seal(home: Path) -> None:
         journal.close()
 
 
-def report(services: ServicesProcess, home: Path, version: int = 1, **query: Any) -> dict[str, Any]:
+def report(
+    services: ServicesProcess, home: Path, version: int = 1, *, what: str = "report", **query: Any
+) -> dict[str, Any]:
     token = Home(home).node_token.read_text().strip()
     reply = services.http.get(
-        f"/internal/v1/models/env_1/delay/{version}/report",
+        f"/internal/v1/models/env_1/delay/{version}/{what}",
         params=query,
         headers={"authorization": f"Bearer {token}"},
     )
@@ -141,6 +143,10 @@ def test_a_report_tells_traffic_drift_quality_and_what_the_shadow_said(home: Pat
         assert found["shadow"] is None
         bare = report(services, home, evidence=False)
         assert (bare["performance"], bare["fields"]) == (None, found["fields"])
+        alone = report(services, home, what="quality", minutes=60)
+        assert (alone["performance"]["metrics"], alone["window"]["minutes"]) == (quality["metrics"], 60)
+        settled = report(services, home, what="quality", minutes=60, settle_minutes=5)
+        assert (settled["performance"], settled["window"]["minutes"]) == (None, 55)
         other = report(services, home, version=2)
         assert other["reference_source"] == "none"
         assert other["performance"]["outcomes"] == 600

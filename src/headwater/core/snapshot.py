@@ -209,6 +209,28 @@ class LogSpec(Spec):
     redact: tuple[str, ...] = ()
 
 
+class QualitySpec(Spec):
+    """Thresholds of the quality of predictions, once it is known what became of them; None of one is not judged.
+
+    Looks at the predictions of the last ``window_hours`` that are older than ``settle_minutes`` (outcomes that come
+    early are not those that come at all) once ``min_outcomes`` are known. ``max_bias`` bounds it in both directions.
+    """
+
+    window_hours: int = 168
+    settle_minutes: int = 0
+    min_outcomes: int = 100
+    min_auc: float | None = None
+    min_accuracy: float | None = None
+    min_precision: float | None = None
+    min_recall: float | None = None
+    max_log_loss: float | None = None
+    max_brier: float | None = None
+    max_calibration_error: float | None = None
+    max_mae: float | None = None
+    max_rmse: float | None = None
+    max_bias: float | None = None
+
+
 class MonitorSpec(Spec):
     """Thresholds of a model's monitoring.
 
@@ -227,6 +249,7 @@ class MonitorSpec(Spec):
     p99_ms: float | None = None
     raise_after: int = 2
     clear_after: int = 3
+    quality: QualitySpec = QualitySpec()
 
 
 class ServingSpec(Spec):

@@ -180,13 +180,21 @@ class DataPlane:
 
         Without ``evidence``, outcomes and shadows are left out where the services can leave them out.
         """
-        reply = self._ask(
-            "GET",
-            self._path("models", environment_id, model, str(version), "report"),
-            params={"minutes": str(minutes), "evidence": str(evidence).lower()},
-            timeout=REPORT_SECONDS,
-        )
-        body = _json(reply)
+        params = {"minutes": str(minutes), "evidence": str(evidence).lower()}
+        return self._model(environment_id, model, version, "report", params)
+
+    def model_quality(
+        self, environment_id: str, model: str, version: int, *, minutes: int, settle_minutes: int
+    ) -> dict[str, Any]:
+        """Return the quality of a version's predictions of the last ``minutes`` but for the newest, as it came."""
+        params = {"minutes": str(minutes), "settle_minutes": str(settle_minutes)}
+        return self._model(environment_id, model, version, "quality", params)
+
+    def _model(
+        self, environment_id: str, model: str, version: int, what: str, params: Mapping[str, str]
+    ) -> dict[str, Any]:
+        path = self._path("models", environment_id, model, str(version), what)
+        body = _json(self._ask("GET", path, params=params, timeout=REPORT_SECONDS))
         if not isinstance(body, dict):
             raise _away("the services' answer is no report")
         return body

@@ -17,13 +17,25 @@ from django.utils.dateparse import parse_datetime
 from headwater.control.kit.actions import bookkeeping
 from headwater.control.monitoring.actions import MONITOR, clear_alert, raise_alert
 from headwater.control.monitoring.models import METRICS, ModelAlert, VersionWatch
-from headwater.control.monitoring.report import Report
-from headwater.control.monitoring.rows import Signature, evidence_of
+from headwater.control.monitoring.report import KnownQuality, Report
+from headwater.control.monitoring.rows import Signature, evidence_of, misses_of
 from headwater.control.orgs.models import Environment
 from headwater.control.registry.models import ModelVersion
 from headwater.core.snapshot import MonitorSpec
-from headwater.engines.monitoring.alerts import AlertState, Change, Reading, readings, step
+from headwater.engines.monitoring.alerts import (
+    QUALITIES,
+    AlertState,
+    Change,
+    Reading,
+    judges_quality,
+    quality_readings,
+    readings,
+    step,
+    threshold_of,
+)
 
+QUALITY_GAP: Final = timedelta(minutes=10)
+"""Outcomes come slowly and are read from the lake, so quality is not judged with every evaluation."""
 LEAST_GAP: Final = timedelta(seconds=10)
 """Evaluations closer together than this look at the same rows; the later one does not count."""
 
@@ -34,21 +46,36 @@ def judge(
     report: Report,
     monitor: MonitorSpec,
     *,
+    quality: KnownQuality | None = None,
     now: datetime | None = None,
 ) -> list[tuple[Change, ModelAlert]]:
-    """Hold a report against the thresholds; return the alerts that this raised and cleared."""
+    """Hold a report, and the quality where it is given, against the thresholds.
+
+    Returns:
+        The alerts that this raised and cleared.
+    """
     now = now or timezone.now()
     with transaction.atomic():
         watch = _locked(environment, version, now)
         if watch.judged_at is not None and now - watch.judged_at < LEAST_GAP:
             return []
-        evaluation = _Evaluation(environment, version, report, monitor, now)
+        evaluation = _Evaluation(environment, version, report, monitor, now, quality)
         changes = evaluation.run(watch)
         watch.streaks = evaluation.streaks
         watch.asked_at = watch.judged_at = now
+        watch.quality_judged_at = now if quality is not None else watch.quality_judged_at
         watch.problem = ""
         watch.save()
     return changes
+
+
+def is_quality_due(environment: Environment, version: ModelVersion, monitor: MonitorSpec) -> bool:
+    """Return whether quality has thresholds and was not judged for a while."""
+    if not judges_quality(monitor):
+        return False
+    watch = VersionWatch.objects.filter(environment=environment, version=version).first()
+    last = watch.quality_judged_at if watch else None
+    return last is None or timezone.now() - last >= QUALITY_GAP
 
 
 def note_problem(environment: Environment, version: ModelVersion, problem: str) -> None:
@@ -80,21 +107,31 @@ def standing(environment: Environment) -> Any:
 class _Evaluation:
     """One evaluation of one version."""
 
-    def __init__(
-        self, environment: Environment, version: ModelVersion, report: Report, monitor: MonitorSpec, now: datetime
+    def __init__(  # noqa: PLR0917 - made in one place
+        self,
+        environment: Environment,
+        version: ModelVersion,
+        report: Report,
+        monitor: MonitorSpec,
+        now: datetime,
+        quality: KnownQuality | None,
     ) -> None:
         self.environment = environment
         self.version = version
         self.report = report
         self.monitor = monitor
         self.now = now
+        self.quality = quality
         self.alerts = {alert.key: alert for alert in standing(environment).filter(version=version)}
         self.streaks: dict[str, dict[str, Any]] = {}
 
     def run(self, watch: VersionWatch) -> list[tuple[Change, ModelAlert]]:
         changes: list[tuple[Change, ModelAlert]] = []
         streaks = watch.known_streaks()
-        found = {reading.key: reading for reading in readings(self.report.plain(), self.monitor)}
+        read = readings(self.report.plain(), self.monitor)
+        if self.quality is not None and self.quality.performance is not None:
+            read += quality_readings(self.quality.performance.model_dump(), self.monitor.quality)
+        found = {reading.key: reading for reading in read}
         for key, reading in found.items():
             changes += self._judge(reading, streaks.get(key, {}))
         # What has no reading now, for want of rows, keeps its streak as it keeps its alert.
@@ -107,7 +144,7 @@ class _Evaluation:
 
     def _is_judged(self, key: str) -> bool:
         metric = key.partition(":")[0]
-        return metric in METRICS and getattr(self.monitor, metric, None) is not None
+        return metric in METRICS and threshold_of(self.monitor, metric) is not None
 
     def _judge(self, reading: Reading, streak: Mapping[str, Any]) -> list[tuple[Change, ModelAlert]]:
         alert = self.alerts.get(reading.key)
@@ -133,16 +170,20 @@ class _Evaluation:
     def _raise(self, reading: Reading, since: datetime) -> ModelAlert:
         signature = Signature(self.version.inputs.get("fields", ()), self.version.outputs)
         evidence = evidence_of(self.report, reading.metric, reading.side, reading.field, signature)
+        minutes = self.monitor.window_minutes
+        if reading.metric in QUALITIES and self.quality is not None:
+            minutes = self.quality.window.minutes
+            evidence = misses_of(self.report, self.quality, reading.field or "", signature)
         return raise_alert(
             actor=MONITOR, environment=self.environment, version=self.version, reading=reading, since=since,
-            window_minutes=self.monitor.window_minutes, evidence=evidence,
+            window_minutes=minutes, evidence=evidence,
         )  # fmt: skip
 
     def _follow(self, alert: ModelAlert, reading: Reading) -> None:
         """Keep the newest and the worst value of an alert that stands; nobody decided them."""
         with bookkeeping():
             ModelAlert.objects.for_org(alert.org_id).filter(pk=alert.pk, cleared_at=None).update(
-                latest=reading.value, worst=max(alert.worst, reading.value), judged_at=self.now
+                latest=reading.value, worst=reading.worst(alert.worst), judged_at=self.now
             )
 
 

@@ -20,6 +20,16 @@ METRICS: Final = {
     "out_of_range_rate": "Share out of range",
     "error_rate": "Share of failed requests",
     "p99_ms": "99th percentile of the latency (ms)",
+    "auc": "Area under the ROC curve",
+    "accuracy": "Share of right predictions",
+    "precision": "Share of positive predictions that came true",
+    "recall": "Share of what came true that was predicted",
+    "log_loss": "Mean negative log-likelihood",
+    "brier": "Mean squared distance of probability and outcome",
+    "calibration_error": "Mean distance of what was said and what came true, by tenths",
+    "mae": "Mean absolute error",
+    "rmse": "Root of the mean squared error",
+    "bias": "Mean error, without its sign",
 }
 NAMES: Final = {
     "psi": "PSI",
@@ -29,8 +39,20 @@ NAMES: Final = {
     "out_of_range_rate": "out-of-range rate",
     "error_rate": "error rate",
     "p99_ms": "p99 latency (ms)",
+    "auc": "AUC",
+    "accuracy": "accuracy",
+    "precision": "precision",
+    "recall": "recall",
+    "log_loss": "log loss",
+    "brier": "Brier score",
+    "calibration_error": "calibration error",
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "bias": "bias",
 }
 SHARES: Final = frozenset({"null_rate", "out_of_range_rate", "error_rate"})
+FLOORS: Final = frozenset({"auc", "accuracy", "precision", "recall"})
+"""Metrics that are bad when they are small."""
 
 
 class ModelAlert(TenantEntity):
@@ -107,6 +129,11 @@ class ModelAlert(TenantEntity):
         """Return what a grant on the model alone names."""
         return self.version.grant_resource
 
+    @property
+    def direction(self) -> str:
+        """Return on which side of the threshold it is: ``below`` or ``beyond``."""
+        return "below" if self.metric in FLOORS else "beyond"
+
     def show(self, number: float) -> str:
         """Return a value of the metric for people."""
         return f"{number * 100:.3g} %" if self.metric in SHARES else f"{number:.4g}"
@@ -132,7 +159,7 @@ class VersionWatch(models.Model):
 
     ``streaks`` holds, by what tells a number apart, how many evaluations in a row said otherwise than its alert does,
     and since when. ``asked_at`` is the last attempt, ``problem`` why that one failed, ``judged_at`` the last that did
-    not.
+    not. Quality is judged less often, because what it is read from is large: ``quality_judged_at``.
     """
 
     environment = models.ForeignKey(Environment, on_delete=models.CASCADE, related_name="+")
@@ -140,6 +167,7 @@ class VersionWatch(models.Model):
     streaks = models.JSONField(default=dict)
     asked_at = models.DateTimeField()
     judged_at = models.DateTimeField(null=True)
+    quality_judged_at = models.DateTimeField(null=True)
     problem = models.CharField(max_length=300, blank=True)
 
     class Meta:

@@ -8,10 +8,11 @@ from typing import Any, Final
 
 from headwater.control.monitoring.charts import CALM_PSI, FIELDS_DRAWN, charts_of
 from headwater.control.monitoring.drawing import Drawing, draw
-from headwater.control.monitoring.models import NAMES
+from headwater.control.monitoring.models import FLOORS, NAMES
 from headwater.control.monitoring.queries import ReportView
 from headwater.control.monitoring.report import FieldReport, Performance, Report, Side
 from headwater.core.snapshot import MonitorSpec
+from headwater.engines.monitoring.alerts import QUALITIES, RATES, judges_quality, threshold_of
 
 _TONES = {"drifted": "bad", "moving": "warn", "calm": "good"}
 NOTHING: Final = "\N{EN DASH}"
@@ -165,9 +166,31 @@ def quality(performance: Performance) -> dict[str, Any]:
 
 def thresholds(monitor: MonitorSpec) -> str:
     """Return what versions are held against, in one sentence."""
-    limits = [f"{words} {value:g}" for name, words in NAMES.items() if (value := getattr(monitor, name)) is not None]
-    if not limits:
+    limits = [f"{NAMES[name]} {value:g}" for name in RATES if (value := threshold_of(monitor, name)) is not None]
+    if not limits and not judges_quality(monitor):
         return "Nothing is judged: every threshold under serving.monitor is null."
+    return (f"{_rates(monitor, limits)} {_qualities(monitor)}").strip()
+
+
+def _qualities(monitor: MonitorSpec) -> str:
+    spec = monitor.quality
+    limits = [
+        f"{NAMES[name]} {'at least' if name in FLOORS else 'at most'} {value:g}"
+        for name in QUALITIES
+        if (value := threshold_of(monitor, name)) is not None
+    ]
+    if not limits:
+        return ""
+    settled = f" older than {spec.settle_minutes} minutes" if spec.settle_minutes else ""
+    return (
+        f"Quality is judged every ten minutes over the predictions of {spec.window_hours} hours{settled}, "
+        f"with at least {spec.min_outcomes} outcomes: {', '.join(limits)}."
+    )
+
+
+def _rates(monitor: MonitorSpec, limits: list[str]) -> str:
+    if not limits:
+        return ""
     return (
         f"Judged over {monitor.window_minutes} minutes with at least {monitor.min_rows} rows: {', '.join(limits)}. "
         f"Raised after {monitor.raise_after} in a row beyond, cleared after {monitor.clear_after} within; "

@@ -98,7 +98,7 @@ def _head(sheet: _Sheet, view: ReportView) -> None:
         sheet.text(f"{window.since:%Y-%m-%d %H:%M} to {window.until:%Y-%m-%d %H:%M} UTC", _MARGIN, colour=MUTED)
     for alert in view.alerts:
         sheet.y += 22
-        text = f"Alert: {alert.subject} is {alert.value_text}, beyond {alert.threshold_text}"
+        text = f"Alert: {alert.subject} is {alert.value_text}, {alert.direction} {alert.threshold_text}"
         sheet.text(f"{text}, since {alert.since:%Y-%m-%d %H:%M} UTC", _MARGIN, colour=BAD, weight=600)
     sheet.y += 20
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from headwater.control.catalog.data_plane import DataPlane
 from headwater.core.errors import HeadwaterError
+from headwater.core.snapshot import QualitySpec
 
 Side = Literal["input", "output"]
+T = TypeVar("T", bound="Part")
 
 
 class ReportUnreadable(HeadwaterError):
@@ -186,6 +188,21 @@ class Report(Part):
         return self.model_dump(mode="json", by_alias=True)
 
 
+class KnownQuality(Part):
+    """How good the predictions of a window were, by the outcomes that are known."""
+
+    window: Window
+    performance: Performance | None = None
+
+
+def ask_quality(services: DataPlane, environment_id: str, model: str, version: int, spec: QualitySpec) -> KnownQuality:
+    """Return the quality of the predictions that ``spec`` judges; raises as ``ask_report`` does."""
+    answer = services.model_quality(
+        environment_id, model, version, minutes=60 * spec.window_hours, settle_minutes=spec.settle_minutes
+    )
+    return _understood(KnownQuality, answer)
+
+
 def ask_report(
     services: DataPlane, environment_id: str, model: str, version: int, *, minutes: int, evidence: bool = True
 ) -> Report:
@@ -204,8 +221,12 @@ def ask_report(
         HeadwaterError: ``services_unavailable``, or what services say, such as ``model_not_found``.
     """
     answer = services.model_report(environment_id, model, version, minutes=minutes, evidence=evidence)
+    return _understood(Report, answer)
+
+
+def _understood(shape: type[T], answer: Any) -> T:
     try:
-        return Report.model_validate(answer)
+        return shape.model_validate(answer)
     except ValidationError as error:
         first = error.errors()[0]
         raise ReportUnreadable(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error

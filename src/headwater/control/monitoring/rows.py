@@ -9,11 +9,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from headwater.control.monitoring.report import FieldReport, Report
-from headwater.core.streams import prediction_log
+from headwater.control.monitoring.report import FieldReport, KnownQuality, Report
+from headwater.core.streams import OUTCOMES, prediction_log
 from headwater.engines.monitoring.layout import is_single
 
 LIMIT: Final = 200
+_TRUTH: Final = f"""WITH truth AS (
+  SELECT * FROM {OUTCOMES}
+  QUALIFY row_number() OVER (PARTITION BY prediction_id, output ORDER BY _hw_seq DESC) = 1
+)
+"""  # noqa: S608 - a constant
 _ELEMENT: Final = re.compile(r"(?P<name>.+)\[(?P<index>\d+)\]")
 
 
@@ -67,6 +72,36 @@ def evidence_of(
         "rows": what,
         "sql": (
             f"SELECT prediction_id, predicted_at, route{shown}\nFROM {_quote(dataset)}\n"
+            f"WHERE {' AND '.join(where)}\nORDER BY {order}\nLIMIT {LIMIT}"
+        ),
+    }
+
+
+def misses_of(report: Report, quality: KnownQuality, output: str, signature: Signature) -> dict[str, Any]:
+    """Return where the predictions lie that turned out worst, by what became of them: as ``evidence_of`` does."""
+    dataset = prediction_log(report.model)
+    column = f"p.{_quote('output_' + output)}"
+    is_text = any(one["name"] == output and one.get("type") == "string" for one in signature.outputs)
+    actual = "t.outcome_text" if is_text else "t.outcome_number"
+    # Booleans are logged as such, and what became of them is 0 or 1.
+    order = "p.predicted_at DESC" if is_text else f"abs(CAST({column} AS DOUBLE) - {actual}) DESC"
+    since, until = _instant(quality.window.since), _instant(quality.window.until)
+    where = [
+        f"p.version = {report.version}",
+        f"p.predicted_at >= TIMESTAMPTZ '{since}'",
+        f"p.predicted_at < TIMESTAMPTZ '{until}'",
+        f"coalesce(t.output, {_text(output)}) = {_text(output)}",
+        f"{column} <> {actual}" if is_text else f"{actual} IS NOT NULL",
+    ]
+    return {
+        "dataset": dataset,
+        "from": since,
+        "to": until,
+        "rows": f"the predictions of {output} that were furthest from what became of them",
+        "sql": _TRUTH
+        + (
+            f"SELECT p.prediction_id, p.predicted_at, p.route, {column}, {actual}\n"
+            f"FROM {_quote(dataset)} p JOIN truth t ON t.prediction_id = coalesce(p.shadow_of, p.prediction_id)\n"
             f"WHERE {' AND '.join(where)}\nORDER BY {order}\nLIMIT {LIMIT}"
         ),
     }

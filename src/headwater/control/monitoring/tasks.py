@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from celery import shared_task
 
 from headwater.control.catalog.data_plane import DataPlane, connect
-from headwater.control.monitoring.evaluation import clear_unserved, judge, note_problem
-from headwater.control.monitoring.report import ReportUnreadable, ask_report
+from headwater.control.monitoring.evaluation import clear_unserved, is_quality_due, judge, note_problem
+from headwater.control.monitoring.report import KnownQuality, ReportUnreadable, ask_quality, ask_report
 from headwater.control.orgs.models import Environment
 from headwater.control.registry.models import Deployment, ModelVersion
 from headwater.control.registry.queries import newest_rollout, rules_of
@@ -79,15 +79,30 @@ def _evaluate(services: DataPlane, one: Watched) -> tuple[int, str]:
             services, environment.public_id, version.model.name, version.number,
             minutes=one.monitor.window_minutes, evidence=False,
         )  # fmt: skip
+        quality, problem = _known_quality(services, one)
     except HeadwaterError as error:
         note_problem(environment, version, error.detail)
         _log.debug("version_not_judged", version=str(version), problem=error.detail)
         is_away = error.code == "services_unavailable" and not isinstance(error, ReportUnreadable)
         return 0, error.detail if is_away else ""
     try:
-        return len(judge(environment, version, report, one.monitor)), ""
+        changes = judge(environment, version, report, one.monitor, quality=quality)
+        if problem:
+            note_problem(environment, version, problem)
+        return len(changes), ""
     except Exception as error:  # noqa: BLE001 - as the comment says
         # Whatever is wrong with this one, the others are judged; nothing of it was written.
         _log.exception("judging_failed", version=str(version), environment=environment.public_id)
         note_problem(environment, version, f"judging it failed: {type(error).__name__}")
         return 0, ""
+
+
+def _known_quality(services: DataPlane, one: Watched) -> tuple[KnownQuality | None, str]:
+    """Return the quality where it is to be judged now, and why it could not be read; the rest is judged without it."""
+    if not is_quality_due(one.environment, one.version, one.monitor):
+        return None, ""
+    name, number = one.version.model.name, one.version.number
+    try:
+        return ask_quality(services, one.environment.public_id, name, number, one.monitor.quality), ""
+    except HeadwaterError as error:
+        return None, f"its quality could not be judged: {error.detail}"

@@ -86,6 +86,10 @@ def _check_serving(document: ManifestDocument, names: Collection[str], problems:
         problems.add(
             "serving.sticky_input", f"there is no input {serving.sticky_input!r}", f"Name one of {', '.join(names)}."
         )
+    quality = serving.monitor.quality
+    if quality.settle_minutes >= 60 * quality.window_hours:
+        cure = "Let window_hours be longer than outcomes take."
+        problems.add("serving.monitor.quality.settle_minutes", "leaves nothing of window_hours to judge", cure)
     for position, name in enumerate(serving.log.redact):
         if name not in names:
             path = f"serving.log.redact[{position}]"

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from headwater.core.snapshot import LogSpec, MonitorSpec, RollbackSpec, ServingSpec
+from headwater.core.snapshot import LogSpec, MonitorSpec, QualitySpec, RollbackSpec, ServingSpec
 
 MODEL_NAME: Final = r"^[a-z][a-z0-9_-]{0,62}$"
 MEMBER_NAME: Final = r"^[a-z][a-z0-9_]{0,62}$"
@@ -99,6 +99,24 @@ class _Rollback(RollbackSpec):
     window_seconds: int = Field(60, ge=5, le=3_600)
 
 
+class _Quality(QualitySpec):
+    model_config = _FORBID
+
+    window_hours: int = Field(168, ge=1, le=2_160)
+    settle_minutes: int = Field(0, ge=0, le=129_600)
+    min_outcomes: int = Field(100, ge=1)
+    min_auc: _Share = None
+    min_accuracy: _Share = None
+    min_precision: _Share = None
+    min_recall: _Share = None
+    max_log_loss: _Positive = None
+    max_brier: _Share = None
+    max_calibration_error: _Share = None
+    max_mae: _Positive = None
+    max_rmse: _Positive = None
+    max_bias: _Positive = None
+
+
 class _Monitor(MonitorSpec):
     model_config = _FORBID
 
@@ -113,6 +131,7 @@ class _Monitor(MonitorSpec):
     p99_ms: _Positive = None
     raise_after: int = Field(2, ge=1, le=1_000)
     clear_after: int = Field(3, ge=1, le=1_000)
+    quality: _Quality = _Quality()
 
 
 class Serving(ServingSpec):

@@ -9,21 +9,32 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from headwater.core.snapshot import MonitorSpec
+from headwater.core.snapshot import MonitorSpec, QualitySpec
 
 DISTANCES: Final = ("psi", "ks", "js")
+RATES: Final = (*DISTANCES, "null_rate", "out_of_range_rate", "error_rate", "p99_ms")
+QUALITIES: Final = {
+    name.partition("_")[2]: name
+    for name in QualitySpec.model_fields
+    if name.startswith(("min_", "max_")) and name != "min_outcomes"
+}
+"""The member of ``QualitySpec`` that bounds a metric of quality."""
 Change = Literal["raised", "cleared"]
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One number held against its threshold. ``field`` and ``side`` are None for what the version as a whole does."""
+    """One number held against its threshold, which is a ceiling, or with ``is_floor`` a floor.
+
+    ``field`` and ``side`` are None for what the version as a whole does.
+    """
 
     metric: str
     value: float
     threshold: float
     field: str | None = None
     side: str | None = None
+    is_floor: bool = False
 
     @property
     def key(self) -> str:
@@ -33,7 +44,11 @@ class Reading:
     @property
     def is_beyond(self) -> bool:
         """Return whether the threshold is passed."""
-        return self.value > self.threshold
+        return self.value < self.threshold if self.is_floor else self.value > self.threshold
+
+    def worst(self, other: float) -> float:
+        """Return the worse of its value and another one."""
+        return min(self.value, other) if self.is_floor else max(self.value, other)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,3 +110,44 @@ def _of_traffic(traffic: list[Mapping[str, Any]], monitor: MonitorSpec) -> Itera
     slowest = [minute["p99_ms"] for minute in traffic if minute["p99_ms"] is not None]
     if monitor.p99_ms is not None and slowest:
         yield Reading("p99_ms", sorted(slowest)[len(slowest) // 2], monitor.p99_ms)
+
+
+def quality_readings(performance: Mapping[str, Any] | None, quality: QualitySpec) -> list[Reading]:
+    """Return every metric of quality that has a threshold, for each output that enough is known of.
+
+    Args:
+        performance: as a report's ``performance``, of the predictions that ``quality`` says.
+        quality: the thresholds.
+    """
+    if performance is None:
+        return []
+    judged = [performance, *performance.get("others", ())]
+    return [
+        reading
+        for output in judged
+        if output["outcomes"] >= max(quality.min_outcomes, 1)
+        for reading in _of_output(output, quality)
+    ]
+
+
+def threshold_of(monitor: MonitorSpec, metric: str) -> float | None:
+    """Return the threshold of a metric; None where it has none, or there is no such metric."""
+    found: float | None
+    if metric in QUALITIES:
+        found = getattr(monitor.quality, QUALITIES[metric])
+    else:
+        found = getattr(monitor, metric) if metric in RATES else None
+    return found
+
+
+def judges_quality(monitor: MonitorSpec) -> bool:
+    """Return whether any metric of quality has a threshold."""
+    return any(threshold_of(monitor, metric) is not None for metric in QUALITIES)
+
+
+def _of_output(output: Mapping[str, Any], quality: QualitySpec) -> Iterator[Reading]:
+    for metric, member in QUALITIES.items():
+        threshold, value = getattr(quality, member), output["metrics"].get(metric)
+        if threshold is not None and value is not None:
+            shown = abs(value) if metric == "bias" else value
+            yield Reading(metric, shown, threshold, output["output"], "output", is_floor=member.startswith("min_"))

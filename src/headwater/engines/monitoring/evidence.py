@@ -27,6 +27,7 @@ from headwater.engines.query.walk import quote
 
 MAX_PAIRS: Final = 500_000
 TIMEOUT_SECONDS: Final = 20.0
+_FOREVER_US: Final = 4_102_444_800_000_000  # the year 2100
 _LIMITS: Final = DuckLimits(512 << 20, 1)
 # The newest report of a thing is what became of it.
 _TRUTH: Final = """
@@ -52,6 +53,7 @@ class Evidence:
         version: ModelVersionSpec,
         *,
         since_us: int,
+        until_us: int | None = None,
         slice_by: str | None = None,
     ) -> pa.Table:
         """Return the newest predictions of a version that something is known of, a row for each outcome.
@@ -71,9 +73,12 @@ class Evidence:
                 epoch_us(t.reported_at) - epoch_us(p.predicted_at) AS delay_us{outputs}
             FROM {{log}} p JOIN truth t ON t.prediction_id = coalesce(p.shadow_of, p.prediction_id)
             WHERE p.version = $version AND p.predicted_at >= make_timestamptz($since_us)
+                AND p.predicted_at < make_timestamptz($until_us)
             ORDER BY p.predicted_at DESC LIMIT {MAX_PAIRS}
         """  # noqa: S608 - names are quoted, values are parameters
-        return self._read(environment_id, model, sql, {"version": version.number, "since_us": since_us})
+        until_us = _FOREVER_US if until_us is None else until_us
+        values = {"version": version.number, "since_us": since_us, "until_us": until_us}
+        return self._read(environment_id, model, sql, values)
 
     def shadow_pairs(
         self, environment_id: str, model: ModelSpec, version: ModelVersionSpec, *, since_us: int

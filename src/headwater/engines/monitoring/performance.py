@@ -82,7 +82,9 @@ def _judge_probabilities(predicted: NDArray[np.float64], actual: NDArray[np.floa
         "recall": _ratio(hits, int(true.sum())),
         "positive_rate": float(actual.mean()),
     }
-    return Performance("probability", len(predicted), metrics, _calibrate(predicted, actual))
+    calibration = _calibrate(predicted, actual)
+    metrics["calibration_error"] = sum(one.rows * abs(one.predicted - one.observed) for one in calibration) / len(said)
+    return Performance("probability", len(predicted), metrics, calibration)
 
 
 def _judge_distances(predicted: NDArray[np.float64], actual: NDArray[np.float64]) -> Performance:

@@ -40,6 +40,17 @@ def internal_router(runtime: Runtime, reporter: Reporter, threads: Threads, serv
         wanted = Wanted(environment, model, version, minutes, slice_by, evidence)
         return _json(await threads.run(partial(reporter.report, wanted)))
 
+    @router.get("/models/{environment_id}/{model}/{version}/quality")
+    async def quality(
+        environment_id: str,
+        model: str,
+        version: int,
+        minutes: _Minutes = DEFAULT_MINUTES,
+        settle_minutes: Annotated[int, Query(ge=0, le=MAX_MINUTES, description="How old at least")] = 0,
+    ) -> Response:
+        wanted = Wanted(_environment(runtime, environment_id), model, version, minutes)
+        return _json(await threads.run(partial(reporter.quality, wanted, settle_minutes)))
+
     return router
 
 

@@ -81,6 +81,23 @@ class Reporter:
                 document["problems"].append(f"{member}: {error.detail}")
         return document
 
+    def quality(self, wanted: Wanted, settle_minutes: int) -> dict[str, Any]:
+        """Return the quality alone, of predictions older than ``settle_minutes``: ``window`` and ``performance``.
+
+        Raises:
+            HeadwaterError: ``model_not_found``, or what kept the lake from being read.
+        """
+        model, version = _find(wanted)
+        now = int(time.time()) // 60 + 1
+        since, until = now - wanted.minutes, now - settle_minutes
+        table = self._evidence.outcomes(
+            wanted.environment.id, model, version, since_us=since * 60_000_000, until_us=until * 60_000_000
+        )
+        return {
+            "window": {"from": _instant(since), "to": _instant(until), "minutes": max(until - since, 1)},
+            "performance": describe_performance(version, table, None),
+        }
+
     def close(self) -> None:
         """Let go of the lake."""
         self._evidence.close()

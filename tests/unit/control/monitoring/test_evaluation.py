@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.builders.control import events, make_environment
 from tests.builders.registry import make_model, make_version
-from tests.builders.reports import category, nothing, number, report
+from tests.builders.reports import category, nothing, number, performance, report
 from tests.fakes.data_plane import FakeServices, no_services, services
 
 from headwater.control.catalog.data_plane import DataPlane
@@ -24,7 +24,7 @@ from headwater.control.monitoring.tasks import evaluate
 from headwater.control.orgs.models import Environment
 from headwater.control.registry.actions import change_serving, deploy_version, promote_version
 from headwater.control.registry.models import ModelVersion
-from headwater.core.snapshot import MonitorSpec, ServingSpec
+from headwater.core.snapshot import MonitorSpec, QualitySpec, ServingSpec
 
 __all__ = ["no_services", "services"]
 
@@ -305,3 +305,86 @@ def test_once_services_are_away_no_more_is_asked_of_them(
     evaluate()
     assert len(asked) == 1
     assert VersionWatch.objects.exclude(problem="").count() == 2
+
+
+@pytest.fixture
+def judge_quality(  # noqa: PLR0917 - fixtures
+    services: FakeServices, environment: Environment, version: ModelVersion, owner: Actor, no_gap: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., int]:  # fmt: skip
+    """Let services answer with a quality, whose AUC is to be at least 0.7, and evaluate."""
+    monkeypatch.setattr(evaluation, "QUALITY_GAP", timedelta(0))
+    spec = MonitorSpec(quality=QualitySpec(min_auc=0.7, window_hours=48, settle_minutes=90))
+    change_serving(actor=owner, model=version.model, environment=environment, rules=ServingSpec(monitor=spec))
+    services.reports[environment.public_id, "delay", 1] = report(CALM)
+
+    def run(auc: float, outcomes: int = 500) -> int:
+        window = report(minutes=2_790)["window"]
+        known = performance(metrics={"auc": auc}, outcomes=outcomes)
+        services.qualities[environment.public_id, "delay", 1] = {"window": window, "performance": known}
+        return evaluate()
+
+    return run
+
+
+def test_quality_below_its_floor_raises_an_alert_that_its_return_clears(
+    judge_quality: Callable[..., int], services: FakeServices
+) -> None:
+    assert [judge_quality(0.6), judge_quality(0.55), judge_quality(0.65)] == [0, 1, 0]
+    alert = ModelAlert.unscoped.get()
+    assert (alert.key, alert.value, alert.worst, alert.latest) == ("auc:output:score", 0.55, 0.55, 0.65)
+    assert (alert.subject, alert.direction, alert.window_minutes) == ("AUC of output score", "below", 2_790)
+    assert "prediction_outcomes" in alert.evidence["sql"]
+    assert [judge_quality(0.7), judge_quality(0.8), judge_quality(0.9)] == [0, 0, 1]
+    assert alerts() == [("auc:output:score", False)]
+    assert services.quality_asked[0] == {"minutes": ["2880"], "settle_minutes": ["90"]}
+
+
+def test_too_few_outcomes_judge_nothing(judge_quality: Callable[..., int]) -> None:
+    assert [judge_quality(0.1, outcomes=99) for _ in range(4)] == [0] * 4
+    assert [judge_quality(0.1), judge_quality(0.1, outcomes=3), judge_quality(0.1)] == [0, 0, 1]
+    assert judge_quality(0.9, outcomes=3) == 0
+    assert alerts() == [("auc:output:score", True)]
+
+
+def test_quality_is_asked_for_every_ten_minutes_and_counts_as_often(
+    judge_quality: Callable[..., int], services: FakeServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "QUALITY_GAP", timedelta(minutes=10))
+    assert [judge_quality(0.1) for _ in range(5)] == [0] * 5
+    assert len(services.quality_asked) == 1
+    VersionWatch.objects.update(quality_judged_at=datetime(2026, 1, 1, tzinfo=UTC))
+    assert judge_quality(0.1) == 1
+
+
+def test_quality_that_cannot_be_read_leaves_the_rest_judged_and_is_said(
+    judge_quality: Callable[..., int], services: FakeServices, environment: Environment
+) -> None:
+    services.reports[environment.public_id, "delay", 1] = report(MOVED)
+    assert [evaluate(), evaluate()] == [0, 1]
+    assert alerts() == [("psi:input:hour", True)]
+    watch = VersionWatch.objects.get()
+    assert watch.problem.startswith("its quality could not be judged")
+    assert watch.quality_judged_at is None
+    services.qualities[environment.public_id, "delay", 1] = {"window": {}, "performance": 7}
+    evaluate()
+    assert "not understood" in VersionWatch.objects.get().problem
+    judge_quality(0.9)
+    assert VersionWatch.objects.get().problem == ""
+
+
+def test_without_thresholds_of_quality_the_lake_is_left_alone(
+    answer: Callable[[Any], int], services: FakeServices, no_gap: None
+) -> None:
+    answer(report(MOVED))
+    assert services.quality_asked == []
+
+
+def test_an_alert_of_quality_ends_with_its_threshold(
+    judge_quality: Callable[..., int], environment: Environment, version: ModelVersion, owner: Actor
+) -> None:
+    judge_quality(0.1)
+    judge_quality(0.1)
+    change_serving(actor=owner, model=version.model, environment=environment, rules=ServingSpec())
+    assert evaluate() == 1
+    assert ModelAlert.unscoped.get().cleared_because == "auc is not judged any more"

@@ -10,8 +10,8 @@ import duckdb
 import pytest
 from tests.builders.reports import EVEN, SHIFTED, category, number, report
 
-from headwater.control.monitoring.report import Report
-from headwater.control.monitoring.rows import Signature, evidence_of
+from headwater.control.monitoring.report import KnownQuality, Report
+from headwater.control.monitoring.rows import Signature, evidence_of, misses_of
 from headwater.engines.models.log_schema import INPUT_PREFIX, OUTPUT_PREFIX
 
 SIGNATURE = Signature(
@@ -123,3 +123,35 @@ def test_columns_are_named_as_the_log_names_them() -> None:
     assert SIGNATURE.column("output", "score") == f'"{OUTPUT_PREFIX}score"'
     assert datetime.now(UTC) > datetime(2026, 1, 1, tzinfo=UTC)
     assert sum(EVEN) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("output", "ids"), [("score", ["b", "a"]), ("label", ["a"])])
+def test_the_worst_misses_are_found_by_the_newest_outcome(output: str, ids: list[str]) -> None:
+    body = report()
+    window = KnownQuality.model_validate({"window": body["window"]})
+    signature = Signature([], [{"name": "score", "type": "number"}, {"name": "label", "type": "string"}])
+    query = misses_of(Report.model_validate(body), window, output, signature)
+    now = datetime.fromisoformat(body["window"]["to"]) - timedelta(seconds=30)
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute(
+        'CREATE TABLE "predictions_delay" (prediction_id VARCHAR, predicted_at TIMESTAMPTZ, version BIGINT, '
+        "route VARCHAR, shadow_of VARCHAR, output_score DOUBLE, output_label VARCHAR)"
+    )
+    rows = [
+        ("a", now, 1, "champion", None, 0.5, "no"), ("b", now, 1, "shadow", "s", 0.1, "yes"),
+        ("c", now, 2, "champion", None, 0.0, "no"),
+        ("d", now - timedelta(days=9), 1, "champion", None, 0.0, "no"),
+    ]  # fmt: skip
+    connection.executemany("INSERT INTO predictions_delay VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+    connection.execute(
+        "CREATE TABLE prediction_outcomes "
+        "(prediction_id VARCHAR, output VARCHAR, outcome_number DOUBLE, outcome_text VARCHAR, _hw_seq BIGINT)"
+    )
+    outcomes: list[tuple[Any, ...]] = [
+        ("a", "score", 0.0, None, 1), ("a", "score", 1.0, None, 2), ("s", None, 1.0, None, 3),
+        ("c", "score", 1.0, None, 4), ("d", "score", 1.0, None, 5),
+        ("a", "label", None, "yes", 6), ("s", "label", None, "yes", 7),
+    ]  # fmt: skip
+    connection.executemany("INSERT INTO prediction_outcomes VALUES (?, ?, ?, ?, ?)", outcomes)
+    assert [row[0] for row in connection.execute(query["sql"]).fetchall()] == ids

@@ -6,7 +6,7 @@ import pytest
 
 from headwater.contracts.model import LogicalType
 from headwater.core.errors import HeadwaterError
-from headwater.core.snapshot import FeatureRefSpec, LogSpec, OutputSpec, RollbackSpec
+from headwater.core.snapshot import FeatureRefSpec, LogSpec, OutputSpec, QualitySpec, RollbackSpec
 from headwater.engines.models.manifest import Checks, Example, Training, parse_manifest, read_manifest
 
 GOOD = """
@@ -106,7 +106,7 @@ serving:
   cache_entries: 100
   log: {sample_bps: 5000, on_full: block, redact: [wind]}
   rollback: {max_error_bps: 100, max_p99_ms: 50}
-  monitor: {psi: 0.1}
+  monitor: {psi: 0.1, quality: {min_auc: 0.7, max_bias: 2}}
 checks: {max_latency_ms: 5, max_size_mb: 10, min_metrics: {auc: 0.6}}
 """
 
@@ -128,6 +128,7 @@ def test_a_manifest_may_say_all_there_is_to_a_model() -> None:
     assert manifest.serving.log == LogSpec(sample_bps=5000, on_full="block", redact=("wind",))
     assert manifest.serving.rollback == RollbackSpec(max_error_bps=100, max_p99_ms=50)
     assert (manifest.serving.monitor.psi, manifest.serving.monitor.js) == (0.1, None)
+    assert manifest.serving.monitor.quality == QualitySpec(min_auc=0.7, max_bias=2)
     assert manifest.checks == Checks(5, 10, {"auc": 0.6})
     remote = FULL.replace("sklearn", "remote").replace("artifact: model.skops\n", "")
     remote = remote.replace("{method: predict_proba}", "{url: 'http://models:8080', model: delay}")
@@ -156,7 +157,10 @@ def test_a_manifest_may_say_all_there_is_to_a_model() -> None:
         ("sample_bps: 5000", "sample_bps: 50000", "serving.log.sample_bps"),
         ("max_concurrency: 8", "max_concurrency: 0", "serving.max_concurrency"),
         ("max_concurrency: 8", "concurrency: 8", "serving.concurrency: there is no such entry"),
-        ("{psi: 0.1}", "{psi: 0.1, hellinger: 1}", "serving.monitor.hellinger: there is no such entry"),
+        ("min_auc: 0.7", "min_auc: 7", "serving.monitor.quality.min_auc"),
+        ("min_auc: 0.7", "max_auc: 0.7", "serving.monitor.quality.max_auc: there is no such entry"),
+        ("min_auc: 0.7", "settle_minutes: 60, window_hours: 1", "serving.monitor.quality.settle_minutes: leaves noth"),
+        ("{psi: 0.1", "{psi: 0.1, hellinger: 1", "serving.monitor.hellinger: there is no such entry"),
         ("memory_mb: 1024", "memory_mb: 1", "resources.memory_mb"),
         ("timeout_seconds: 5", "timeout_seconds: .inf", "resources.timeout_seconds"),
         ("reference: reference.parquet", "reference: ../x.csv", "reference: "),

@@ -2,10 +2,21 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
-from headwater.core.snapshot import MonitorSpec
-from headwater.engines.monitoring.alerts import AlertState, readings, step
+from headwater.core.snapshot import MonitorSpec, QualitySpec
+from headwater.engines.monitoring.alerts import (
+    QUALITIES,
+    RATES,
+    AlertState,
+    judges_quality,
+    quality_readings,
+    readings,
+    step,
+    threshold_of,
+)
+from headwater.engines.monitoring.performance import judge_labels, judge_numbers
 
 
 def run(pattern: str, *, raise_after: int = 2, clear_after: int = 3) -> list[str | None]:
@@ -64,3 +75,57 @@ def test_too_few_rows_are_not_judged() -> None:
 def test_what_has_no_threshold_has_no_reading() -> None:
     silent = MonitorSpec(psi=None, null_rate=None, out_of_range_rate=None, error_rate=None)
     assert readings({"fields": [field()], "traffic": [minute(1_000, 900, 9)]}, silent) == []
+
+
+def known(output: str = "score", outcomes: int = 500, **metrics: float | None) -> dict[str, Any]:
+    return {"output": output, "outcomes": outcomes, "metrics": metrics, "others": []}
+
+
+def test_quality_has_floors_and_ceilings() -> None:
+    spec = QualitySpec(min_auc=0.7, min_recall=0.5, max_log_loss=0.6, max_bias=1.0, max_mae=9.0)
+    found = {
+        one.key: (one.value, one.is_beyond)
+        for one in quality_readings(known(auc=0.65, recall=0.5, log_loss=0.61, bias=-1.5, precision=0.1), spec)
+    }
+    assert found == {
+        "auc:output:score": (0.65, True),
+        "recall:output:score": (0.5, False),
+        "log_loss:output:score": (0.61, True),
+        "bias:output:score": (1.5, True),
+    }
+
+
+def test_the_worst_of_a_floor_is_its_least() -> None:
+    (floor,) = quality_readings(known(auc=0.6), QualitySpec(min_auc=0.7))
+    (ceiling,) = quality_readings(known(mae=6.0), QualitySpec(max_mae=5.0))
+    assert (floor.worst(0.5), floor.worst(0.65)) == (0.5, 0.6)
+    assert (ceiling.worst(5.0), ceiling.worst(7.0)) == (6.0, 7.0)
+
+
+def test_outputs_are_judged_each_once_enough_is_known_of_them() -> None:
+    performance = known(mae=9.0) | {"others": [known("late", 99, auc=0.1), known("wind", 100, mae=8.0)]}
+    keys = [one.key for one in quality_readings(performance, QualitySpec(max_mae=1.0, min_auc=0.5))]
+    assert keys == ["mae:output:score", "mae:output:wind"]
+    assert quality_readings(None, QualitySpec(max_mae=1.0)) == []
+    assert quality_readings(known(auc=None), QualitySpec(min_auc=0.5)) == []
+
+
+def test_every_threshold_of_quality_bounds_a_metric_that_is_computed() -> None:
+    truth = np.array([0.0, 1.0, 1.0, 0.0])
+    computed = {
+        *judge_numbers(np.array([0.1, 0.9, 0.4, 0.6]), truth).metrics,
+        *judge_numbers(np.array([7.0, 9.0, 4.0, 6.0]), truth).metrics,
+        *judge_labels(["a"], ["a"]).metrics,
+    }
+    assert set(QUALITIES) <= computed
+    assert not set(QUALITIES) & set(RATES)
+
+
+def test_thresholds_are_found_by_the_name_of_their_metric() -> None:
+    monitor = MonitorSpec(quality=QualitySpec(min_auc=0.7))
+    assert threshold_of(monitor, "auc") == 0.7
+    assert threshold_of(monitor, "psi") == 0.2
+    assert threshold_of(monitor, "window_minutes") is None
+    assert threshold_of(monitor, "nonsense") is None
+    assert judges_quality(monitor)
+    assert not judges_quality(MonitorSpec())

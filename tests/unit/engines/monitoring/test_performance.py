@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from sklearn import metrics
 
 from headwater.engines.monitoring.performance import judge_labels, judge_numbers
@@ -13,6 +14,14 @@ SETS = {
     "ties": (np.round(RNG.random(400), 1), RNG.integers(0, 2, 400)),
     "sure": (np.array([0.0, 1.0, 1.0, 0.0, 0.5]), np.array([0, 1, 0, 1, 1])),
 }
+
+
+def expected_calibration_error(predicted: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
+    """Return it as it is defined: by tenths, weighed by their rows."""
+    tenths = np.minimum(np.floor(predicted * 10), 9)
+    parts = [(tenths == tenth) for tenth in range(10)]
+    gaps = [abs(predicted[part].mean() - truth[part].mean()) * part.mean() for part in parts if part.any()]
+    return float(sum(gaps))
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -31,6 +40,7 @@ def test_probabilities_are_judged_as_scikit_learn_does(name: str) -> None:
             "precision": metrics.precision_score(truth, said),
             "recall": metrics.recall_score(truth, said),
             "positive_rate": truth.mean(),
+            "calibration_error": expected_calibration_error(predicted, truth),
         }
     )
 
