@@ -9,7 +9,6 @@ import sys
 from urllib.parse import urlencode
 
 from headwater.cli.failure import explain
-from headwater.cli.lean import keep_pandas_out
 from headwater.cli.project.files import collect
 from headwater.cli.project.local import apply_here
 from headwater.cli.project.payload import Project
@@ -17,6 +16,7 @@ from headwater.cli.supervisor.setup import SetUp, write_setup
 from headwater.control.bootstrap import bootstrap
 from headwater.core.errors import HeadwaterError
 from headwater.core.home import Home
+from headwater.core.lean import keep_pandas_out
 from headwater.core.logging import configure_logging, get_logger
 from headwater.core.settings import Settings, load_settings
 from headwater.engines.query.endpoint_file import parse_endpoint

@@ -6,9 +6,11 @@ import logging
 import sys
 from typing import Any
 
-import structlog
-
+from headwater.core.lean import kept_out
 from headwater.core.settings import LogSettings
+
+with kept_out("rich"):
+    import structlog
 
 
 def configure_logging(settings: LogSettings, *, process: str) -> None:

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from headwater.cli.lean import keep_pandas_out
 from headwater.cli.options import HomeOption, JsonOption, ProjectOption
 from headwater.cli.session import open_session
 from headwater.core.errors import HeadwaterError
+from headwater.core.lean import keep_pandas_out
 from headwater.core.logging import configure_logging
 
 

@@ -15,6 +15,7 @@ from typing import Final
 
 from headwater.core.errors import HeadwaterError
 from headwater.core.home import Home
+from headwater.core.lean import keep_pandas_out
 from headwater.core.logging import configure_logging, get_logger
 from headwater.core.settings import Settings, load_settings
 from headwater.engines.blobs import open_blobs
@@ -61,6 +62,7 @@ def main(descriptor: int) -> None:
     # Stopping is the worker's word alone: what it ships on its way out must be written still.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    keep_pandas_out()
     with contextlib.suppress(OSError):
         os.nice(_NICENESS)  # requests first
     settings = load_settings(file=Path(os.devnull))

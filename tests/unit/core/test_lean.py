@@ -9,12 +9,27 @@ import sys
 def test_arrow_works_without_pandas_being_imported() -> None:
     code = (
         "import sys\n"
-        "from headwater.cli.lean import keep_pandas_out\n"
+        "from headwater.core.lean import keep_pandas_out\n"
         "keep_pandas_out()\nkeep_pandas_out()\n"
         "import pyarrow as pa\n"
         "assert pa.array(['a', None]).to_pylist() == ['a', None]\n"
         "assert 'pandas' not in sys.modules\n"
         "try:\n    import pandas\nexcept ModuleNotFoundError:\n    pass\nelse:\n    raise AssertionError\n"
+    )
+
+    outcome = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert outcome.returncode == 0, outcome.stderr
+
+
+def test_logging_carries_no_rich_and_leaves_it_to_others() -> None:
+    code = (
+        "import sys\n"
+        "from headwater.core.logging import configure_logging\n"
+        "from headwater.core.settings import LogSettings\n"
+        "configure_logging(LogSettings(), process='test')\n"
+        "assert 'rich' not in sys.modules, 'rich'\n"
+        "import rich.console\n"
     )
 
     outcome = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
