@@ -61,6 +61,7 @@ INSTALLED_APPS = [
     "headwater.control.upkeep",
     "headwater.control.api",
     "headwater.control.console",
+    "django_htmx",
     "ninja",
     "allauth",
     "allauth.account",

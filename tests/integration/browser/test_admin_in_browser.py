@@ -68,6 +68,8 @@ def test_signing_in_leads_to_the_overview(visit: Visit, control: Control) -> Non
     expect(page.get_by_role("main")).to_contain_text("not correct")
     visit.shoot("login-refused")
     sign_in(visit, control.email, control.password)
+    expect(page.get_by_role("navigation", name="Sections")).to_be_visible()
+    visit.open("/admin/")
     expect(page.get_by_role("heading", name="Datasets")).to_be_visible()
     expect(page.get_by_text("1,000").first).to_be_visible()
     visit.shoot("admin-home")
@@ -144,6 +146,7 @@ def test_the_admin_is_readable_in_the_dark_and_on_a_phone(browser: Browser, cont
         visit.open("/accounts/login/")
         visit.shoot("phone-dark-login")
         sign_in(visit, control.email, control.password)
+        visit.open("/admin/")
         visit.shoot("phone-dark-home")
         page = visit.page
         wider = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
@@ -154,6 +157,7 @@ def test_the_admin_is_readable_in_the_dark_and_on_a_phone(browser: Browser, cont
         assert visit.complaints == []
     with visiting(browser, control.url, color_scheme="dark") as visit:
         sign_in(visit, control.email, control.password)
+        visit.open("/admin/")
         visit.shoot("dark-home")
         assert visit.complaints == []
 
@@ -192,10 +196,10 @@ def test_the_documentation_of_the_api_works_without_a_network(operator: Visit) -
     operator.shoot("api-docs")
 
 
-def test_somebody_who_is_no_staff_gets_a_home_of_their_own(visit: Visit) -> None:
+def test_somebody_who_belongs_nowhere_is_told_what_to_do(visit: Visit) -> None:
     sign_in(visit, "person@example.com", "correct horse battery")
     page = visit.page
-    expect(page.get_by_role("heading", name="Welcome to Headwater")).to_be_visible()
+    expect(page.get_by_role("heading", name="No organisation has you as a member yet")).to_be_visible()
     visit.shoot("home")
     visit.open("/accounts/password/change/")
     visit.shoot("password-change")

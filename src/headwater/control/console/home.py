@@ -1,20 +1,17 @@
-"""The operations home, and the page at ``/`` for everybody else who signed in."""
+"""The operations home: the first page of the admin."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Final
 
-from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.http import HttpRequest
 
-from headwater.control import configuration
 from headwater.control.audit.models import AuditEvent
-from headwater.control.console.model_admin import readable_orgs, staff
+from headwater.control.console.model_admin import readable_orgs
 from headwater.control.console.overview import gather
 from headwater.control.monitoring.queries import standing_in
-from headwater.control.orgs.models import Environment, Membership, Project
+from headwater.control.orgs.models import Environment
 from headwater.control.snapshots.models import Snapshot, SnapshotAck
 
 RECENT_EVENTS: Final = 12
@@ -55,23 +52,6 @@ def admin_home(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "events": _events(request),
         "alerts": standing_in(_environments(request, "model.read")),
     }
-
-
-@login_required
-def console_home(request: HttpRequest) -> HttpResponse:
-    """Send staff to the admin; show everybody else where they belong and where the APIs are."""
-    if staff(request):
-        return redirect("admin:index")
-    memberships = Membership.unscoped.filter(user_id=request.user.pk, status=Membership.Status.ACTIVE)
-    organizations = [
-        {
-            "name": membership.org.name,
-            "projects": list(Project.objects.for_org(membership.org).values_list("name", flat=True)),
-        }
-        for membership in memberships.select_related("org")
-    ]
-    context = {"organizations": organizations, "services_url": configuration.current().services_url}
-    return render(request, "console/home.html", context)
 
 
 def _environments(request: HttpRequest, permission: str) -> list[Environment]:

@@ -1,9 +1,22 @@
-"""The console's addresses."""
+"""The console's addresses: its front door, and every page that is registered here or by another app."""
 
 from __future__ import annotations
 
-from django.urls import path
+import pkgutil
+from importlib import import_module
 
-from headwater.control.console.home import console_home
+from django.urls import URLPattern, include, path
+from django.utils.module_loading import autodiscover_modules
 
-urlpatterns = [path("", console_home, name="home")]
+from headwater.control.console import front, pages
+
+
+def _discover() -> list[URLPattern]:
+    for module in pkgutil.iter_modules(pages.__path__):
+        import_module(f"{pages.__name__}.{module.name}")
+    autodiscover_modules("console_pages")
+    return pages.patterns()
+
+
+_pages = [path("o/<place:org>/", front.organization, name="organization"), *_discover()]
+urlpatterns = [path("", front.front_door, name="home"), path("", include((_pages, "console")))]
