@@ -16,7 +16,7 @@ from headwater.core.errors import HeadwaterError
 from headwater.core.home import Home
 from headwater.core.logging import get_logger
 from headwater.core.snapshot import SignedSnapshot, Snapshot, load_public_key
-from headwater.core.streams import QUARANTINE, stream_name
+from headwater.core.streams import EXPOSURES, QUARANTINE, stream_name
 
 logger = get_logger(__name__)
 
@@ -72,4 +72,6 @@ def _retention(environment_id: str, snapshot: Snapshot) -> Retention:
         quarantine[dataset.id] = contract.quarantine_retention or None  # none at all means for ever too
         if contract.dedup is not None and contract.dedup.within:
             keys[stream_name(environment_id, dataset.name)] = contract.dedup.within
+    # One exposure counts for an hour; a day is past any clock that is off.
+    keys[stream_name(environment_id, EXPOSURES)] = timedelta(days=1)
     return Retention(stream_name(environment_id, QUARANTINE), quarantine, keys)

@@ -15,7 +15,7 @@ from headwater.core.expressions import ExpressionFault
 from headwater.core.expressions.expression import Expression
 from headwater.core.flags.attributes import Frame, infer_types
 from headwater.core.flags.checking import check_flag, check_prerequisites, compile_condition
-from headwater.core.flags.outcomes import Outcome, Reason, Subject, draw, read_subject
+from headwater.core.flags.outcomes import Outcome, Reason, Subject, draw, encode, read_subject
 from headwater.core.flags.spec import WHOLE_BPS, FlagSpec, RuleSpec
 
 _FOREVER = 1 << 62
@@ -24,7 +24,7 @@ _FOREVER = 1 << 62
 class Rule:
     """A rule made ready. Called for a subject it answers, or None where it does not reach."""
 
-    __slots__ = ("_bounds", "_frame", "_missing", "_outcomes", "_salt", "_shares", "_steps", "condition")
+    __slots__ = ("_bounds", "_frame", "_missing", "_outcomes", "_seed", "_shares", "_steps", "condition")
 
     def __init__(self, flag: FlagSpec, number: int, missing: Outcome, frames: list[Frame]) -> None:
         """Make rule ``number`` of a checked flag; ``missing`` is what it answers where a targeting key is needed."""
@@ -35,7 +35,7 @@ class Rule:
             self.condition = compile_condition(spec.when)
             self._frame = _place(spec.when, frames)
         self._missing = missing
-        self._salt = flag.salt
+        self._seed = encode(f"{flag.salt}:")
         self._steps = [epoch_micros(step.at) for step in spec.steps]
         self._shares = [spec.share_bps, *(step.share_bps for step in spec.steps)]
         is_drawn = bool(spec.split) or any(share != WHOLE_BPS for share in self._shares)
@@ -61,17 +61,21 @@ class Rule:
         """Answer for ``subject``, or None."""
         if self.condition is not None and self.condition(subject.rows[self._frame]) is not True:
             return None
-        share = self.share_at(now_us)
+        share = self._shares[bisect_right(self._steps, now_us)] if self._steps else self._shares[0]
         if share == WHOLE_BPS and not self._bounds:
             return self._outcomes[0]
         if not share:
             return None
         if subject.key is None:
             return self._missing
-        position, place = draw(self._salt, subject.key)
+        position, place = draw(self._seed, subject.key)
         if position >= share:
             return None
         return self._outcomes[bisect_right(self._bounds, place)] if self._bounds else self._outcomes[0]
+
+    def draw(self, key: bytes) -> tuple[int, int]:
+        """Return position and place of a targeting key."""
+        return draw(self._seed, key)
 
 
 @dataclass(frozen=True, slots=True)

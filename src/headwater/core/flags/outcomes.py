@@ -43,9 +43,9 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Whom a flag is asked about: the targeting key, None without one, and what each frame reads of the context."""
+    """Whom a flag is asked about: the targeting key in UTF-8, None without one, and what each frame reads."""
 
-    key: str | None
+    key: bytes | None
     rows: Sequence[Mapping[str, Any]]
 
 
@@ -58,11 +58,15 @@ def read_subject(context: Mapping[str, Any], frames: Sequence[Frame]) -> Subject
     key = context.get(TARGETING_KEY)
     if key is not None and type(key) is not str:
         raise InvalidContext(f"{TARGETING_KEY} is a {type(key).__name__}, and a string is needed")
-    return Subject(key or None, [frame.read(context) for frame in frames])
+    return Subject(encode(key) if key else None, [frame.read(context) for frame in frames])
 
 
-def draw(salt: str, key: str) -> tuple[int, int]:
-    """Return the position and the place of a targeting key, each from 0 to 9,999, as the package describes them."""
-    # A lone surrogate, which JSON can bring, has no UTF-8; it must not have no answer.
-    digest = hashlib.sha256(f"{salt}:{key}".encode("utf-8", "surrogatepass")).digest()
+def encode(text: str) -> bytes:
+    """Return a text in UTF-8; a lone surrogate, which JSON can bring, has none, and still gets an answer."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def draw(seed: bytes, key: bytes) -> tuple[int, int]:
+    """Return position and place, each from 0 to 9,999, as the package describes them; ``seed`` is ``<salt>:``."""
+    digest = hashlib.sha256(seed + key).digest()
     return int.from_bytes(digest[:8]) * WHOLE_BPS >> 64, int.from_bytes(digest[8:16]) * WHOLE_BPS >> 64

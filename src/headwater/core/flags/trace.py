@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from headwater.core.clock import epoch_micros
 from headwater.core.flags.compiled import CompiledFlags, Flag, Rule
-from headwater.core.flags.outcomes import Outcome, Subject, draw
+from headwater.core.flags.outcomes import Outcome, Subject
 from headwater.core.flags.spec import WHOLE_BPS, RuleSpec
 
 
@@ -49,14 +49,14 @@ def _walk(flag: Flag, subject: Subject, now_us: int) -> list[Passage]:
     for number, rule in enumerate(flag.rules):
         outcome = rule(subject, now_us)
         what = f"rule {number + 1}"
-        why = _why(rule, spec.rules[number], spec.salt, subject, now_us)
+        why = _why(rule, spec.rules[number], subject, now_us)
         if outcome is not None:
             return [*passages, Passage(what, "decided", f"{why}: {outcome.variant or outcome.detail}")]
         passages.append(Passage(what, "skipped", why))
     return [*passages, Passage("the default", "decided", f"no rule reaches: {spec.default_variant}")]
 
 
-def _why(rule: Rule, spec: RuleSpec, salt: str, subject: Subject, now_us: int) -> str:
+def _why(rule: Rule, spec: RuleSpec, subject: Subject, now_us: int) -> str:
     condition = spec.when or "everybody"
     if not rule.matches(subject):
         return f"{condition} does not hold"
@@ -65,7 +65,7 @@ def _why(rule: Rule, spec: RuleSpec, salt: str, subject: Subject, now_us: int) -
         return f"{condition} holds" if spec.when else "it is for everybody"
     if subject.key is None:
         return "there is no targetingKey to draw by"
-    position, place = draw(salt, subject.key)
+    position, place = rule.draw(subject.key)
     where = "inside" if position < share else "outside"
     drawn = f"position {position / 100:.2f}% is {where} the share of {share / 100:g}%"
     return f"{drawn}, place {place / 100:.2f}% of the split" if spec.split and position < share else drawn

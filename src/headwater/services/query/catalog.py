@@ -14,7 +14,8 @@ from headwater.contracts.spec import contract_from_spec
 from headwater.contracts.tabulation import accepted_schema
 from headwater.core.errors import HeadwaterError
 from headwater.core.snapshot import DatasetSpec, EndpointSpec, ModelSpec, ParameterSpec, Snapshot
-from headwater.core.streams import OUTCOMES, batch_log, prediction_log, stream_name
+from headwater.core.streams import EXPOSURES, OUTCOMES, batch_log, prediction_log, stream_name
+from headwater.engines.flags.exposures import EXPOSURE_SCHEMA
 from headwater.engines.lake.protocol import TableState
 from headwater.engines.models.batch_schema import batch_schema
 from headwater.engines.models.log_schema import OUTCOME_SCHEMA, log_schema
@@ -105,6 +106,8 @@ def compile_queries(snapshot: Snapshot, previous: CompiledQueries | None, *, eng
     tables |= {table.name: table for spec in snapshot.models.values() for table in _log_tables(environment_id, spec)}
     if snapshot.models:
         tables[OUTCOMES] = _outcome_table(environment_id)
+    if snapshot.flags:
+        tables[EXPOSURES] = _exposure_table(environment_id)
     endpoints: dict[str, CompiledEndpoint] = {}
     for name, spec in snapshot.endpoints.items():
         kept = previous.endpoints.get(name) if previous is not None else None
@@ -181,6 +184,13 @@ def _outcome_table(environment_id: str) -> QueryTable:
     """Return what became of the predictions of all models."""
     return QueryTable(
         OUTCOMES, stream_name(environment_id, OUTCOMES), _with_system_columns(OUTCOME_SCHEMA), hides_rows=False
+    )
+
+
+def _exposure_table(environment_id: str) -> QueryTable:
+    """Return who saw which variants of flags."""
+    return QueryTable(
+        EXPOSURES, stream_name(environment_id, EXPOSURES), _with_system_columns(EXPOSURE_SCHEMA), hides_rows=False
     )
 
 

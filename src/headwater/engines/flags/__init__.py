@@ -1,0 +1,1 @@
+"""Where exposures to feature flags are kept."""
