@@ -28,6 +28,7 @@ PERMISSIONS: Final[Mapping[str, str]] = MappingProxyType(
         "model.invoke": "Ask a model for predictions",
         "model.write": "Push models, move aliases and traffic",
         "model.approve": "Approve model versions that others pushed, for protected environments",
+        "route.invoke": "Call a project's own routes",
         "outcome.write": "Report what became of predictions",
         "feature.read": "Read features online and their history",
         "feature.write": "Create and change feature views",
@@ -73,6 +74,7 @@ _DEVELOP: Final = _READ | {
     "model.invoke",
     "model.write",
     "model.approve",
+    "route.invoke",
     "outcome.write",
     "feature.write",
     "flag.write",
@@ -104,7 +106,15 @@ BUILT_IN_ROLES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         "analyst": _READ,
         "producer": frozenset({"dataset.ingest"}),
         "consumer": frozenset(
-            {"endpoint.invoke", "model.invoke", "outcome.write", "feature.read", "flag.evaluate", "dataset.read"}
+            {
+                "endpoint.invoke",
+                "model.invoke",
+                "route.invoke",
+                "outcome.write",
+                "feature.read",
+                "flag.evaluate",
+                "dataset.read",
+            }
         ),
     }
 )

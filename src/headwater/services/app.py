@@ -16,7 +16,7 @@ from headwater.services.kit.asgi import Door
 from headwater.services.kit.runtime import ProcessRuntime
 from headwater.services.kit.service import Service
 
-SERVICES: Final = ("ingest", "query", "inference", "features", "flags")
+SERVICES: Final = ("ingest", "query", "inference", "features", "flags", "custom")
 
 
 def create_app(settings: Settings, only: Sequence[str] | None = None) -> Door:

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, Response
 import headwater
 from headwater.core.errors import MEDIA_TYPE, PROBLEMS, ROW_CODES
 from headwater.services.kit.request import authenticate
-from headwater.services.kit.service import Documented, Runtime, Service
+from headwater.services.kit.service import Documented, Runtime, Service, WithSchemas
 
 _METHODS: Final = frozenset({"get", "put", "post", "delete", "patch", "head"})
 _DESCRIPTION: Final = (
@@ -58,11 +58,13 @@ def openapi_router(app: FastAPI, runtime: Runtime, services: Sequence[Service]) 
         content = static_document(app)
         if "authorization" in request.headers:
             caller = authenticate(runtime, request.scope)
-            paths = dict(content["paths"])
+            paths, schemas = dict(content["paths"]), dict(content["components"]["schemas"])
             for service in services:
                 if isinstance(service, Documented):
                     paths.update(_with_problems(dict(service.openapi_paths(caller))))
-            content = content | {"paths": paths}
+                if isinstance(service, WithSchemas):
+                    schemas.update(service.openapi_schemas(caller))
+            content = content | {"paths": paths, "components": content["components"] | {"schemas": schemas}}
         return JSONResponse(content)
 
     return router

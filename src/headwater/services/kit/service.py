@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 from fastapi import APIRouter
 from prometheus_client.registry import Collector
 
+from headwater.core.addresses import Network
 from headwater.core.clock import Clock
 from headwater.core.errors import HeadwaterError
 from headwater.core.home import Home
@@ -22,6 +23,7 @@ from headwater.core.settings import Settings
 from headwater.core.snapshot import KeySpec, Snapshot
 from headwater.engines.journal.protocol import Journal, JournalTransaction
 from headwater.engines.lake.protocol import TableStore
+from headwater.services.kit.key_uses import KeyUse
 
 ASGIScope = dict[str, Any]
 HotHandler = Callable[[ASGIScope, Callable[..., Any], Callable[..., Any]], Any]
@@ -85,10 +87,15 @@ class Environment:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who is asking: an API key and the environment that the key names."""
+    """Who is asking: an API key and the environment that the key names.
+
+    ``use`` notes when the key was last used; ``networks`` limits where from, None: anywhere.
+    """
 
     key: KeySpec
     environment: Environment
+    use: KeyUse = field(default_factory=KeyUse, compare=False)
+    networks: tuple[Network, ...] | None = None
 
 
 class Commit(Protocol):
@@ -145,11 +152,12 @@ class Runtime(Protocol):
         """Return the environments by id; a new mapping after each swap."""
         ...
 
-    def authenticate(self, headers: Sequence[tuple[bytes, bytes]]) -> Caller:
-        """Return who sends these ASGI headers.
+    def authenticate(self, headers: Sequence[tuple[bytes, bytes]], peer: str | None = None) -> Caller:
+        """Return who sends these ASGI headers from the address ``peer``; without one, keys with networks are refused.
 
         Raises:
-            HeadwaterError: ``unauthenticated``, or ``config_unavailable`` while no snapshot was ever loaded.
+            HeadwaterError: ``unauthenticated``, ``forbidden`` from a place where the key may not be used, or
+                ``config_unavailable`` while no snapshot was ever loaded.
         """
         ...
 
@@ -214,6 +222,15 @@ class Documented(Protocol):
 
     def openapi_paths(self, caller: Caller) -> Mapping[str, Any]:
         """Return OpenAPI path items for what ``caller`` may use."""
+        ...
+
+
+@runtime_checkable
+class WithSchemas(Documented, Protocol):
+    """A service whose path items refer to schemas of their own."""
+
+    def openapi_schemas(self, caller: Caller) -> Mapping[str, Any]:
+        """Return those that the paths for ``caller`` refer to, by names that no other service uses."""
         ...
 
 
