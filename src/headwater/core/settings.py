@@ -10,20 +10,35 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from headwater.core.addresses import read_network
 from headwater.core.errors import HeadwaterError
 
 PREFIX: Final = "HEADWATER_"
 #: What the client reads: no settings, although they share the prefix.
 _CLIENT_VARIABLES: Final = frozenset({f"{PREFIX}URL", f"{PREFIX}API_KEY"})
-_LISTS: Final = frozenset({"control.allowed_hosts", "up.after_start"})
+_LISTS: Final = frozenset(
+    {"control.allowed_hosts", "control.trusted_proxies", "services.trusted_proxies", "up.after_start"}
+)
 FILE_NAME: Final = "headwater.toml"
 SLUG: Final = r"^[a-z][a-z0-9_-]{0,62}$"
 #: Where a server that listens on every address is reached.
 _EVERY: Final = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
+
+
+def _check_networks(texts: tuple[str, ...]) -> tuple[str, ...]:
+    for text in texts:
+        try:
+            read_network(text)
+        except HeadwaterError as error:
+            raise ValueError(f"{error.detail}; {error.hint}") from error
+    return texts
+
+
+Networks = Annotated[tuple[str, ...], AfterValidator(_check_networks)]
 
 
 class Section(BaseModel):
@@ -41,6 +56,7 @@ class ControlSettings(Section):
     allowed_hosts: tuple[str, ...] = Field(
         ("127.0.0.1", "localhost", "[::1]"), description="Host names that browsers may use; name yours behind a proxy"
     )
+    trusted_proxies: Networks = Field((), description="Networks of proxies whose X-Forwarded-For is believed")
     secure_cookies: bool = Field(False, description="Send cookies over HTTPS only; set it once TLS is in front")
     email_url: str = Field(
         "console://", description="console://, smtp://user:password@host:port, smtps://… or file:///folder"
@@ -64,6 +80,7 @@ class ServicesSettings(Section):
     port: int = Field(8001, ge=0, le=65535, description="Port to listen on")
     url: str | None = Field(None, description="Where control reaches services; default from host and port")
     workers: int = Field(1, ge=1, le=64, description="Processes that serve the data plane")
+    trusted_proxies: Networks = Field((), description="Networks of proxies whose X-Forwarded-For is believed")
 
 
 class DatabaseSettings(Section):
@@ -327,7 +344,7 @@ def _read_file(path: Path) -> list[tuple[str, Any]]:
 
 def _split_lists(dotted: str, value: str) -> Any:
     """Return a comma-separated variable as a list where the setting is one."""
-    return [item.strip() for item in value.split(",")] if dotted in _LISTS else value
+    return [item.strip() for item in value.split(",") if item.strip()] if dotted in _LISTS else value
 
 
 def _explain(error: ValidationError, origins: Mapping[str, str]) -> HeadwaterError:

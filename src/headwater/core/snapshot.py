@@ -23,19 +23,24 @@ from headwater.core.errors import HeadwaterError
 from headwater.core.flags.spec import FlagSpec
 from headwater.core.overrides import OverrideSpec
 from headwater.core.permissions import is_allowed
+from headwater.core.policies import PolicySpec, Viewer, make_viewer
 from headwater.core.spec import Spec
 
 SCHEMA_VERSION: Final = 1
 
 
 class EnvironmentSpec(Spec):
-    """Whose configuration this is. Identifiers carry their prefix; slugs are lower case."""
+    """Whose configuration this is. Identifiers carry their prefix; slugs are lower case.
+
+    ``mask_key`` makes hashes of masked columns this environment's own; without one such columns are null.
+    """
 
     id: str
     key: str
     project: str
     organization: str
     protected: bool = False
+    mask_key: str = ""
 
 
 class DatasetSpec(Spec):
@@ -140,7 +145,8 @@ class FeatureViewSpec(Spec):
 
     ``entities`` are the dataset's columns that name one entity, ``entity_types`` their logical types. A row counts from
     ``delay_seconds`` after its event time, and with ``as_received`` not before it was received either. A value older
-    than ``freshness_seconds`` is stale.
+    than ``freshness_seconds`` is stale. What cannot be fetched, or not in time, is an error of the prediction or, with
+    ``on_unavailable``, the features' defaults.
     """
 
     id: str
@@ -156,6 +162,7 @@ class FeatureViewSpec(Spec):
     delay_seconds: int = 0
     as_received: bool = False
     online: bool = True
+    on_unavailable: Literal["error", "default"] = "error"
     description: str = ""
 
 
@@ -285,8 +292,20 @@ class ModelSpec(Spec):
     fallback: int | None = None
 
 
+class KeyPhase(Spec):
+    """What a key allows from an instant on, because a grant behind it ends then."""
+
+    starts_at: datetime
+    allowances: tuple[str, ...]
+    roles: tuple[str, ...] = ()
+
+
 class KeySpec(Spec):
-    """An API key as the data plane knows it: by the sha256 of its secret, with what it allows already compiled."""
+    """An API key as the data plane knows it: by the sha256 of its secret, with what it allows already compiled.
+
+    ``later`` says what becomes of that as grants end, so that they end on time whether or not control is there.
+    ``cidrs`` limits where the key may be used from; none: anywhere. ``attributes`` are for row filters.
+    """
 
     id: str
     prefix: str
@@ -295,10 +314,42 @@ class KeySpec(Spec):
     allowances: frozenset[str]
     roles: tuple[str, ...] = ()
     expires_at: datetime | None = None
+    later: tuple[KeyPhase, ...] = ()
+    groups: tuple[str, ...] = ()
+    email: str | None = None
+    cidrs: tuple[str, ...] = ()
+    attributes: dict[str, Any] = {}
 
     def can(self, permission: str, resource: str) -> bool:
         """Return whether the key allows ``permission`` on ``resource``."""
         return is_allowed(self.allowances, permission, resource)
+
+    def at(self, instant: datetime) -> KeySpec:
+        """Return the key as it is at ``instant``, once the grants that ended by then are gone."""
+        begun = [phase for phase in self.later if phase.starts_at <= instant]
+        if not begun:
+            return self
+        phase = begun[-1]
+        return self.model_copy(
+            update={
+                "allowances": frozenset(phase.allowances),
+                "roles": phase.roles,
+                "later": self.later[len(begun) :],
+            }
+        )
+
+    @property
+    def viewer(self) -> Viewer:
+        """Return the key's holder as policies see them."""
+        kind = "user" if self.principal_id.startswith("usr_") else "service_account"
+        return make_viewer(
+            id=self.principal_id,
+            kind=kind,
+            roles=self.roles,
+            groups=self.groups,
+            email=self.email,
+            attributes=self.attributes,
+        )
 
 
 class Snapshot(Spec):
@@ -315,6 +366,7 @@ class Snapshot(Spec):
     flags: dict[str, FlagSpec] = {}
     overrides: dict[str, OverrideSpec] = {}
     keys: dict[str, KeySpec] = {}
+    policies: dict[str, PolicySpec] = {}
 
     def canonical_bytes(self) -> bytes:
         """Return the one byte string this snapshot signs as."""

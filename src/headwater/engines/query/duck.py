@@ -15,7 +15,7 @@ from headwater.core.settings import Settings
 from headwater.core.snapshot import ParameterSpec
 from headwater.engines.query.instance import DuckInstance, DuckLimits, DuckReading
 from headwater.engines.query.parameters import duckdb_types
-from headwater.engines.query.protocol import Column, TableSource
+from headwater.engines.query.protocol import Column, ResultPolicy, TableSource
 from headwater.engines.query.tables import table_source
 from headwater.engines.query.walk import CheckedQuery, check_query
 
@@ -70,6 +70,7 @@ class DuckEngine:
         parameters: Mapping[str, Any],
         tables: Mapping[str, TableSource],
         batch_rows: int,
+        shown: ResultPolicy | None = None,
     ) -> DuckReading:
         """Return a reading on the environment's instance that has not begun."""
         instance = self._instances.get(environment_id)
@@ -79,7 +80,7 @@ class DuckEngine:
                 if instance is None:
                     instance = DuckInstance(lake_directory(self._settings, environment_id), self._limits)
                     self._instances[environment_id] = instance
-        return instance.start(query, parameters, tables, batch_rows=batch_rows)
+        return instance.start(query, parameters, tables, batch_rows=batch_rows, shown=shown)
 
     def close(self) -> None:
         """Close every instance."""

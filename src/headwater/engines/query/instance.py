@@ -17,12 +17,16 @@ from typing import Any, Final, Self
 import duckdb
 import pyarrow as pa
 
+from headwater.core.errors import HeadwaterError
 from headwater.engines.query.failures import explain_failure
-from headwater.engines.query.protocol import Column, TableSource
+from headwater.engines.query.protocol import Column, ResultPolicy, TableSource
+from headwater.engines.query.rules import RowRule
 from headwater.engines.query.tables import view_body
 from headwater.engines.query.walk import CheckedQuery, quote, scratch
 
 _KEPT_VIEWS: Final = 8
+_KEPT_RULES: Final = 256
+"""Tables as policies show them: many more than there are queries at once, each of which may need several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +43,21 @@ class DuckInstance:
     def __init__(self, directory: Path | None, limits: DuckLimits) -> None:
         """Open an instance that may read ``directory`` and nothing else; None: no file at all."""
         self._root = _open(directory, limits)
-        self._views: dict[str, OrderedDict[TableSource, str]] = {}
+        self._views: OrderedDict[tuple[str, RowRule | None], OrderedDict[TableSource, str]] = OrderedDict()
         self._count = 0
         self._lock = threading.Lock()
 
     def start(
-        self, query: CheckedQuery, parameters: Mapping[str, Any], tables: Mapping[str, TableSource], *, batch_rows: int
+        self,
+        query: CheckedQuery,
+        parameters: Mapping[str, Any],
+        tables: Mapping[str, TableSource],
+        *,
+        batch_rows: int,
+        shown: ResultPolicy | None = None,
     ) -> DuckReading:
-        """Return a reading of ``query`` that has not begun."""
-        return DuckReading(self, query, parameters, tables, batch_rows)
+        """Return a reading of ``query`` that has not begun; ``shown`` is the policy on what it answers."""
+        return DuckReading(self, query, parameters, tables, batch_rows=batch_rows, shown=shown)
 
     def open_cursor(self) -> duckdb.DuckDBPyConnection:
         """Return a connection of its own on the instance."""
@@ -59,7 +69,8 @@ class DuckInstance:
         A view that goes does not disturb the queries that read it; the few newest stay for those about to begin.
         """
         with self._lock:
-            views = self._views.setdefault(source.name, OrderedDict())
+            views = self._views.setdefault((source.name, source.rule), OrderedDict())
+            self._views.move_to_end((source.name, source.rule))
             name = views.get(source)
             if name is None:
                 self._count += 1
@@ -69,6 +80,10 @@ class DuckInstance:
                 while len(views) > _KEPT_VIEWS:
                     _, old = views.popitem(last=False)
                     cursor.execute(f"DROP VIEW {old}")
+                while len(self._views) > _KEPT_RULES:
+                    _, unused = self._views.popitem(last=False)
+                    for old in unused.values():
+                        cursor.execute(f"DROP VIEW {old}")
             else:
                 views.move_to_end(source)
             return name
@@ -95,9 +110,12 @@ class DuckReading:
         query: CheckedQuery,
         parameters: Mapping[str, Any],
         tables: Mapping[str, TableSource],
+        *,
         batch_rows: int,
+        shown: ResultPolicy | None,
     ) -> None:
         """Prepare a reading; nothing runs yet."""
+        self._shown = shown
         self._instance = instance
         self._query = query
         self._parameters = {name: parameters[name] for name in query.parameters}
@@ -163,12 +181,38 @@ class DuckReading:
                 views = {name: self._instance.view(cursor, self._tables[name]) for name in self._query.tables}
                 if self._is_interrupted:
                     raise duckdb.InterruptException("interrupted")
-                cursor.execute(self._query.render(views), self._parameters or None)
+                self._execute(cursor, self._query.render(views))
                 self._columns = tuple(Column(name, str(type_)) for name, type_, *_ in cursor.description)
                 self._reader = cursor.to_arrow_reader(self._batch_rows)
+            except duckdb.BinderException as error:
+                raise self._explain_hidden() or explain_failure(error) from error
             except (duckdb.Error, OSError, pa.ArrowException) as error:
                 raise explain_failure(error) from error
         return self._reader
+
+    def _execute(self, cursor: duckdb.DuckDBPyConnection, text: str) -> None:
+        """Run the query, within the policy on its answer if there is one."""
+        if self._shown is not None:
+            cursor.execute(f"SELECT * FROM ({text}) LIMIT 0", self._parameters or None)  # noqa: S608 - checked text
+            columns = [(str(name), str(type_)) for name, type_, *_ in cursor.description]
+            text = self._shown.rule(columns).select(text)
+        cursor.execute(text, self._parameters or None)
+
+    def _explain_hidden(self) -> HeadwaterError | None:
+        """Return why the query may not bind: it names a column that a policy hides."""
+        hidden = [
+            f"{name}.{column}"
+            for name in self._query.tables
+            if (rule := self._tables[name].rule) is not None
+            for column in rule.hidden
+        ]
+        if not hidden:
+            return None
+        return HeadwaterError(
+            "forbidden",
+            f"the query cannot be run without the columns that policies hide from this key: {', '.join(hidden)}",
+            hint="leave them out, or ask for a policy that shows them",
+        )
 
 
 def _open(directory: Path | None, limits: DuckLimits) -> duckdb.DuckDBPyConnection:

@@ -9,6 +9,7 @@ from typing import Any, Protocol, Self
 
 import pyarrow as pa
 
+from headwater.engines.query.rules import Columns, RowRule
 from headwater.engines.query.walk import CheckedQuery
 
 
@@ -23,6 +24,7 @@ class TableSource:
         columns: name and DuckDB type of every column it shows, in order.
         stored: the names of those columns that the files have; the others are NULL.
         hides_rows: no policy lets the caller see rows, so it is empty.
+        rule: what the policy that decides shows of rows and columns; None: everything.
     """
 
     name: str
@@ -31,6 +33,15 @@ class TableSource:
     columns: tuple[tuple[str, str], ...]
     stored: frozenset[str]
     hides_rows: bool = False
+    rule: RowRule | None = None
+
+
+class ResultPolicy(Protocol):
+    """A policy on what a query answers, for one who asks."""
+
+    def rule(self, columns: Columns) -> RowRule:
+        """Return what it shows of these columns; raises ``forbidden`` when it does not fit them."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +104,12 @@ class QueryEngine(Protocol):
         parameters: Mapping[str, Any],
         tables: Mapping[str, TableSource],
         batch_rows: int,
+        shown: ResultPolicy | None = None,
     ) -> Reading:
-        """Return a reading that has not begun; the first use of its columns or batches runs the query."""
+        """Return a reading that has not begun; the first use of its columns or batches runs the query.
+
+        ``shown`` is the policy on what the query answers, beside those on the tables it reads.
+        """
         ...
 
     def close(self) -> None:

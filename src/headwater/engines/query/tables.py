@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
 from headwater.engines.query.protocol import TableSource
+from headwater.engines.query.rules import RowRule
 from headwater.engines.query.walk import quote, scratch
 
 if TYPE_CHECKING:  # the worker that runs ad-hoc SQL has no use for the lake's libraries
@@ -34,7 +36,14 @@ def duckdb_columns(schema: pa.Schema) -> tuple[tuple[str, str], ...]:
     return tuple((name, str(type_)) for name, type_ in zip(schema.names, types, strict=True))
 
 
-def table_source(name: str, expected: pa.Schema, state: TableState | None, *, hides_rows: bool = False) -> TableSource:
+def table_source(
+    name: str,
+    expected: pa.Schema,
+    state: TableState | None,
+    *,
+    hides_rows: bool = False,
+    rule: RowRule | None = None,
+) -> TableSource:
     """Return a dataset's table as SQL sees it.
 
     Args:
@@ -42,11 +51,13 @@ def table_source(name: str, expected: pa.Schema, state: TableState | None, *, hi
         expected: the columns that are shown even while no file has them (the active contract's and the system's).
         state: the pinned version; None while there is no table.
         hides_rows: whether it must look empty.
+        rule: what a policy shows of the expected columns; others that are stored are not shown then.
     """
     expected_columns = dict(duckdb_columns(expected))
     stored: dict[str, str] = {} if state is None else dict(duckdb_columns(state.schema))
     columns = {column: stored.get(column, type_) for column, type_ in expected_columns.items()}
-    columns |= {column: type_ for column, type_ in stored.items() if column not in columns}
+    if rule is None:
+        columns |= {column: type_ for column, type_ in stored.items() if column not in columns}
     return TableSource(
         name=name,
         version=None if state is None else state.version,
@@ -54,11 +65,16 @@ def table_source(name: str, expected: pa.Schema, state: TableState | None, *, hi
         columns=tuple(columns.items()),
         stored=frozenset(stored),
         hides_rows=hides_rows,
+        rule=rule,
     )
 
 
 def view_body(source: TableSource) -> str:
-    """Return the SELECT that shows ``source``: exactly its columns, nothing but its files."""
+    """Return the SELECT that shows ``source``: exactly what its rule shows of its columns, nothing but its files."""
+    return _stored_rows(source) if source.rule is None else source.rule.select(_stored_rows(source))
+
+
+def _stored_rows(source: TableSource) -> str:
     is_empty = source.hides_rows or not source.files
     shown = ", ".join(
         quote(name) if name in source.stored and not is_empty else f"CAST(NULL AS {type_}) AS {quote(name)}"
@@ -79,6 +95,7 @@ def plain_source(source: TableSource) -> Mapping[str, object]:
         "columns": [list(column) for column in source.columns],
         "stored": sorted(source.stored),
         "hides_rows": source.hides_rows,
+        "rule": None if source.rule is None else asdict(source.rule),
     }
 
 
@@ -86,6 +103,7 @@ def read_source(plain: Mapping[str, object]) -> TableSource:
     """Return the source that ``plain_source`` wrote."""
     members = dict(plain)
     files, columns, stored = members.pop("files"), members.pop("columns"), members.pop("stored")
+    rule: Any = members.pop("rule")
     assert isinstance(files, list)
     assert isinstance(columns, list)
     assert isinstance(stored, list)
@@ -93,6 +111,7 @@ def read_source(plain: Mapping[str, object]) -> TableSource:
         files=tuple(files),
         columns=tuple((name, type_) for name, type_ in columns),
         stored=frozenset(stored),
+        rule=rule and RowRule(rule["where"], tuple(map(tuple, rule["shown"])), tuple(rule["hidden"])),
         **members,  # type: ignore[arg-type] # written by plain_source
     )
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from headwater.core.errors import HeadwaterError
 from headwater.core.snapshot import DatasetSpec, FeatureViewSpec, Snapshot
 from headwater.engines.features.reading import ViewReader
+from headwater.services.kit.policies import require_whole_rows
 from headwater.services.kit.service import Caller
 
 
@@ -38,12 +40,12 @@ def compile_features(snapshot: Snapshot, previous: CompiledFeatures | None) -> C
     return CompiledFeatures(views, snapshot.datasets, faults)
 
 
-def find_view(caller: Caller, service: str, name: str) -> FeatureViewSpec:
-    """Return a view of the caller's environment.
+def find_view(caller: Caller, service: str, name: str, now: datetime) -> FeatureViewSpec:
+    """Return a view of the caller's environment, which policies show them whole at ``now``.
 
     Raises:
-        HeadwaterError: ``forbidden``, before it is told whether the view exists, and for a view of a protected dataset;
-            ``feature_view_not_found``.
+        HeadwaterError: ``forbidden``, before it is told whether the view exists, and for a view of a dataset that
+            policies do not show the caller whole; ``feature_view_not_found``.
     """
     if not caller.key.can("feature.read", name):
         raise HeadwaterError(
@@ -60,10 +62,19 @@ def find_view(caller: Caller, service: str, name: str) -> FeatureViewSpec:
             "feature_view_not_found", f"there is no feature view {name[:80]!r}", hint="GET /v1/features lists them"
         )
     dataset = compiled.datasets.get(view.dataset)
-    if dataset is not None and dataset.protected:
-        raise HeadwaterError(
-            "forbidden",
-            f"feature view {name!r} is computed from {view.dataset!r}, which is protected; no policy allows its rows",
-            hint="models may use it; its values are not shown",
+    if dataset is not None and (dataset.protected or caller.environment.snapshot.policies):
+        require_whole_rows(
+            caller,
+            view.dataset,
+            now,
+            protected=dataset.protected,
+            columns=_columns(view),
+            what=f"feature view {name!r} is computed from",
         )
     return view
+
+
+def _columns(view: FeatureViewSpec) -> frozenset[str]:
+    """Return the columns of its dataset that a view shows or computes from."""
+    columns = {feature.column for feature in view.features if feature.column is not None}
+    return frozenset({*columns, *view.entities, view.event_time})

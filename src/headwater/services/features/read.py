@@ -51,7 +51,7 @@ class ReadHandler:
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         caller = authenticate(self._runtime, scope)
-        view = find_view(caller, self._service, scope["path_params"]["view"])
+        view = find_view(caller, self._service, scope["path_params"]["view"], self._runtime.clock.now())
         body = await read_body(scope, receive, max_bytes=MAX_BODY_BYTES, stall_seconds=self._stall_seconds)
         entities = _read(body)
         now_us = time.time_ns() // 1_000

@@ -127,7 +127,7 @@ def features_router(
     async def get_view(request: Request, view: str) -> ViewDetailOut:
         """Return a feature view, and how far its online state goes."""
         caller = authenticate(runtime, request.scope)
-        found = find_view(caller, service, view)
+        found = find_view(caller, service, view, runtime.clock.now())
         progress = await fetcher.progress(caller.environment.id, found)
         return ViewDetailOut(**_show(found).model_dump(), state=None if progress is None else _show_state(progress))
 
@@ -149,7 +149,7 @@ def features_router(
     ) -> Response:
         """Join labels with the features that their entities had at the labels' times."""
         caller = authenticate(runtime, request.scope)
-        found = find_view(caller, service, view)
+        found = find_view(caller, service, view, runtime.clock.now())
         compiled: CompiledFeatures = caller.environment.compiled[service]
         dataset = find_dataset(compiled.datasets, found.dataset)
         if format not in training.MEDIA_TYPES:

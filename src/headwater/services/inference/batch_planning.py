@@ -20,6 +20,7 @@ from headwater.core.snapshot import ModelVersionSpec
 from headwater.core.streams import batch_log
 from headwater.engines.lake.protocol import TableState
 from headwater.services.inference.models import ServedModel
+from headwater.services.kit.policies import require_whole_rows
 from headwater.services.kit.service import Caller
 
 _PUBLIC: Final = "public"
@@ -80,8 +81,8 @@ def choose_version(model: ServedModel, pinned: str | None) -> ModelVersionSpec:
     return versions[primary]
 
 
-def find_source(caller: Caller, name: str) -> Contract:
-    """Return the contract of a dataset that the caller may read.
+def find_source(caller: Caller, name: str, now: datetime) -> Contract:
+    """Return the contract of a dataset that the caller may read, and that policies show them whole at ``now``.
 
     Raises:
         HeadwaterError: ``forbidden``, ``dataset_not_found``.
@@ -96,10 +97,8 @@ def find_source(caller: Caller, name: str) -> Contract:
     if dataset is None:
         raise caller.environment.missing("dataset_not_found", f"there is no dataset {name[:80]!r}")
     contract = contract_from_spec(dataset.contracts[dataset.active_version])
-    if dataset.protected or contract.protected:
-        raise HeadwaterError(
-            "forbidden", f"no policy allows rows of {name!r}, which is protected", hint="score a dataset that is not"
-        )
+    protected = dataset.protected or contract.protected
+    require_whole_rows(caller, name, now, protected=protected, what="a batch reads whole rows of")
     return contract
 
 

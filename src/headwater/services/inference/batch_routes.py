@@ -124,7 +124,7 @@ class BatchDesk:
                 return _started(earlier, is_new=False)
         served = find_model(caller, self._service, model, "model.invoke")
         version = choose_version(served, pinned)
-        source = find_source(caller, asked.dataset)
+        source = find_source(caller, asked.dataset, self._runtime.clock.now())
         stream = stream_name(caller.environment.id, source.name)
         request_id = context_of(request.scope).request_id
 

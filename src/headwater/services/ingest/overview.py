@@ -40,15 +40,18 @@ def describe_contract(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def describe_receipt(runtime: Runtime, receipt: Receipt) -> dict[str, Any]:
+def describe_receipt(runtime: Runtime, receipt: Receipt, *, shows_values: bool = True) -> dict[str, Any]:
     """Return what a receipt says: counts, where the rows are, and what was wrong with those refused."""
+    refused = orjson.loads(receipt.errors) if receipt.errors else {}
+    if not shows_values:
+        refused |= {"errors": [row | {"errors": _without_values(row["errors"])} for row in refused.get("errors", ())]}
     dataset = receipt.stream.partition("/")[2]
     return {
         **_receipt_row(runtime, receipt),
         "dataset": dataset,
         "config_version": receipt.config_version,
         "journal": {"partition": 0, "first_seq": receipt.first_seq, "last_seq": receipt.last_seq},
-        **(orjson.loads(receipt.errors) if receipt.errors else {}),
+        **refused,
     }
 
 
@@ -57,8 +60,8 @@ def list_receipts(runtime: Runtime, stream: str, limit: int) -> list[dict[str, A
     return [_receipt_row(runtime, receipt) for receipt in runtime.journal.recent_receipts(stream, limit=limit)]
 
 
-def describe_group(group: Group, catalog: Catalog) -> dict[str, Any]:
-    """Return a group of refused rows with its samples."""
+def describe_group(group: Group, catalog: Catalog, *, shows_values: bool = True) -> dict[str, Any]:
+    """Return a group of refused rows with its samples, and with their values if those may be shown."""
     dataset = catalog.by_id(group.dataset_id)
     return {
         "fingerprint": group.fingerprint,
@@ -74,22 +77,30 @@ def describe_group(group: Group, catalog: Catalog) -> dict[str, Any]:
             {
                 "quarantine_id": row["quarantine_id"],
                 "received_at": row["received_at"],
-                "raw": shown_raw(row, dataset),
-                "errors": row["errors"],
+                "raw": shown_raw(row, dataset) if shows_values else REDACTED,
+                "errors": row["errors"] if shows_values else _without_values(row["errors"]),
             }
             for row in group.samples
         ],
     }
 
 
-def describe_kept(row: Mapping[str, Any], dataset: Dataset, settled: Mapping[str, bytes]) -> dict[str, Any]:
-    """Return a refused row with its state."""
+def describe_kept(
+    row: Mapping[str, Any], dataset: Dataset, settled: Mapping[str, bytes], *, shows_values: bool = True
+) -> dict[str, Any]:
+    """Return a refused row with its state, and with its values if those may be shown."""
     state = settled.get(row["quarantine_id"])
+    values = {} if shows_values else {"row_key": None, "errors": _without_values(row["errors"])}
     return {
         **{name: value for name, value in row.items() if name not in _HIDDEN_COLUMNS},
-        "raw": shown_raw(row, dataset),
+        **values,
+        "raw": shown_raw(row, dataset) if shows_values else REDACTED,
         "state": "open" if state is None else _STATES.get(state[:1], "replayed"),
     }
+
+
+def _without_values(errors: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{**error, "actual": None if error.get("actual") is None else REDACTED} for error in errors]
 
 
 def shown_raw(row: Mapping[str, Any], dataset: Dataset | None) -> str | None:

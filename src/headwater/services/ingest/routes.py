@@ -18,6 +18,7 @@ from headwater.services.ingest.openapi import INGEST, VALIDATE
 from headwater.services.ingest.reply import to_json
 from headwater.services.ingest.resolve import Requester, Resolver
 from headwater.services.kit.asgi import HandlerResponse
+from headwater.services.kit.policies import lacking
 from headwater.services.kit.request import authenticate, context_of, document_of, read_document
 from headwater.services.kit.service import Caller, Runtime
 from headwater.services.kit.threads import Threads
@@ -51,6 +52,11 @@ class Access:
         """Return the caller and the dataset, which the caller may use so."""
         caller = self.caller(request)
         return caller, find_dataset(caller, name, permission)
+
+    def shows_values(self, caller: Caller, dataset: Dataset) -> bool:
+        """Return whether the caller may see refused rows as they came: policies must show them the dataset whole."""
+        protected = dataset.spec.protected or dataset.active.contract.protected
+        return lacking(caller, dataset.name, self.runtime.clock.now(), protected=protected) is None
 
 
 def make_router(runtime: Runtime, intake: Intake, kept: Threads, verdicts: Threads) -> APIRouter:
@@ -106,7 +112,11 @@ def _add_receipts(router: APIRouter, access: Access) -> None:
         may_see = caller.key.can("dataset.read", name) or caller.key.can("dataset.ingest", name)
         if found is None or environment_id != caller.environment.id or not may_see:
             raise HeadwaterError("receipt_not_found", f"there is no receipt {receipt[:64]!r}", hint="receipts expire")
-        return _json(await asyncio.to_thread(overview.describe_receipt, access.runtime, found))
+        dataset = catalog_of(caller).datasets.get(name)
+        is_own = found.principal_id == caller.key.principal_id
+        shows = is_own or (dataset is not None and access.shows_values(caller, dataset))
+        describe = partial(overview.describe_receipt, shows_values=shows)
+        return _json(await asyncio.to_thread(describe, access.runtime, found))
 
 
 def _add_quarantine(router: APIRouter, access: Access, threads: Threads) -> None:
@@ -120,7 +130,8 @@ def _add_quarantine(router: APIRouter, access: Access, threads: Threads) -> None
         limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
     ) -> Response:
         """Return refused rows, the newest first."""
-        _, found = access.dataset(request, dataset, "quarantine.read")
+        caller, found = access.dataset(request, dataset, "quarantine.read")
+        shows = access.shows_values(caller, found)
 
         def read() -> dict[str, Any]:
             kept = _kept(access.runtime, found)
@@ -128,7 +139,7 @@ def _add_quarantine(router: APIRouter, access: Access, threads: Threads) -> None
             page = kept.page(where, limit=limit, newest_first=True)
             settled = kept.settled(row["quarantine_id"] for row in page.rows)
             return {
-                "rows": [overview.describe_kept(row, found, settled) for row in page.rows],
+                "rows": [overview.describe_kept(row, found, settled, shows_values=shows) for row in page.rows],
                 "next_cursor": None if page.is_last else page.rows[-1]["quarantine_id"],
             }
 
@@ -139,8 +150,9 @@ def _add_quarantine(router: APIRouter, access: Access, threads: Threads) -> None
         """Return refused rows grouped by what was wrong with them, with samples."""
         caller, found = access.dataset(request, dataset, "quarantine.read")
         groups = await threads.run(partial(_kept(access.runtime, found).groups, [found.spec.id]))
-        catalog = catalog_of(caller)
-        return _json({"groups": [overview.describe_group(group, catalog) for group in groups]})
+        catalog, shows = catalog_of(caller), access.shows_values(caller, found)
+        described = [overview.describe_group(group, catalog, shows_values=shows) for group in groups]
+        return _json({"groups": described})
 
 
 def _add_verdicts(router: APIRouter, access: Access, threads: Threads) -> None:

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from headwater.core.errors import HeadwaterError
 from headwater.core.logging import get_logger
 from headwater.core.snapshot import SignedSnapshot, Snapshot, load_public_key
+from headwater.services.kit.key_uses import KeyUses
 from headwater.services.kit.runtime import ProcessRuntime
 from headwater.services.kit.service import Contact, Environment, Releasing, Service
 from headwater.services.kit.snapshot_store import SnapshotStore
@@ -54,6 +55,11 @@ class Configuration:
         self._store = SnapshotStore(runtime.home.snapshots)
         self._entries: dict[str, _Entry] = {}
         self._key: Ed25519PublicKey | None = None
+
+    @property
+    def key_uses(self) -> KeyUses:
+        """Return when the keys of this process were last used."""
+        return self._runtime.key_uses
 
     @property
     def is_trusting(self) -> bool:

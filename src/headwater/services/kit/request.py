@@ -63,7 +63,8 @@ def authenticate(runtime: Runtime, scope: MutableMapping[str, Any]) -> Caller:
     Raises:
         HeadwaterError: as ``Runtime.authenticate`` does.
     """
-    caller = runtime.authenticate(scope["headers"])
+    client = scope.get("client")
+    caller = runtime.authenticate(scope["headers"], client[0] if client else None)
     context_of(scope).caller = caller
     return caller
 

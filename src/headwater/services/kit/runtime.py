@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
+from headwater.core.addresses import read_networks
 from headwater.core.clock import Clock, SystemClock
 from headwater.core.errors import HeadwaterError
 from headwater.core.home import Home
@@ -12,6 +13,7 @@ from headwater.core.settings import Settings
 from headwater.engines.journal.protocol import Journal
 from headwater.engines.lake.protocol import TableStore
 from headwater.services.kit.committer import GroupCommitter
+from headwater.services.kit.key_uses import KeyUses
 from headwater.services.kit.keys import KeyTable
 from headwater.services.kit.service import Caller, Environment
 
@@ -35,6 +37,8 @@ class ProcessRuntime:
         self._lake = lake
         self._committer = GroupCommitter(journal)
         self._environments: Mapping[str, Environment] = MappingProxyType({})
+        self.key_uses = KeyUses()
+        self._proxies = read_networks(settings.services.trusted_proxies)
         self._keys = KeyTable((), self._clock)
         self._loaded = False
 
@@ -78,13 +82,13 @@ class ProcessRuntime:
         """Return whether a configuration was ever in force."""
         return self._loaded
 
-    def authenticate(self, headers: Sequence[tuple[bytes, bytes]]) -> Caller:
-        """Return who sends these ASGI headers; raises ``unauthenticated`` or ``config_unavailable``."""
+    def authenticate(self, headers: Sequence[tuple[bytes, bytes]], peer: str | None = None) -> Caller:
+        """Return who sends these ASGI headers from ``peer``; raises as ``Runtime.authenticate`` does."""
         if not self._loaded:
             raise HeadwaterError(
                 "config_unavailable", "no configuration was loaded yet", hint="see /readyz", retry_after_seconds=1
             )
-        return self._keys.authenticate(headers)
+        return self._keys.authenticate(headers, peer)
 
     def swap(self, environment: Environment) -> Environment | None:
         """Put ``environment`` in force and return the one it replaces. Requests under way keep what they read."""
@@ -99,7 +103,8 @@ class ProcessRuntime:
         self._journal.close()
 
     def _replace(self, environments: dict[str, Environment]) -> None:
-        keys = KeyTable(environments.values(), self._clock)
+        keys = KeyTable(environments.values(), self._clock, uses=self.key_uses, proxies=self._proxies)
+        self.key_uses.keep(key.id for one in environments.values() for key in one.snapshot.keys.values())
         # Keys last: a key that is found must name an environment that is there.
         self._environments = MappingProxyType(environments)
         self._keys = keys

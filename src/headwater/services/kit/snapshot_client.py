@@ -1,6 +1,7 @@
 """Following control: list the environments, long-poll the newest snapshot of each, tell control what runs here.
 
-Control may be away for any time: what is in force stays in force, and polling goes on, less often, until it is back.
+It is also told when keys were last used. Control may be away for any time: what is in force stays in force, and
+polling goes on, less often, until it is back.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from headwater.core.home import Home
 from headwater.core.logging import get_logger
 from headwater.core.snapshot import SignedSnapshot
 from headwater.services.kit.configuration import Configuration, EnvironmentStatus
+from headwater.services.kit.key_uses import UseReporter
 
 LIST_SECONDS: Final = 0.75
 WAIT_SECONDS: Final = 25
@@ -83,6 +85,7 @@ class SnapshotClient:
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
             transport=transport,
         )
+        self._reporter = UseReporter(configuration.key_uses, self.post)
         self._task: asyncio.Task[None] | None = None
         self._followers: dict[str, asyncio.Task[None]] = {}
         self._acknowledged: dict[str, tuple[int | None, str | None]] = {}
@@ -93,6 +96,7 @@ class SnapshotClient:
         if self._read_trust():
             await self._configuration.load_from_disk()
         self._task = asyncio.create_task(self._run(), name="snapshot-client")
+        await self._reporter.start()
 
     async def stop(self) -> None:
         """Stop following."""
@@ -100,12 +104,20 @@ class SnapshotClient:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._reporter.stop()
         await self._http.aclose()
 
     @property
     def trouble(self) -> str | None:
         """Return why control cannot be followed at present."""
         return self._trouble
+
+    async def post(self, path: str, document: Any) -> bool:
+        """Tell control something; return whether it took it."""
+        try:
+            return (await self._http.post(path, json=document)).is_success
+        except (httpx.HTTPError, OSError):
+            return False
 
     def _read_trust(self) -> bool:
         """Return whether the files that establish trust are there; ``trouble`` says which is not."""

@@ -26,6 +26,7 @@ from headwater.services.query.holding import send_body
 from headwater.services.query.listening import ClientGone, listening, or_gone
 from headwater.services.query.request import Receive, choose_format, read_json_parameters, read_query_string
 from headwater.services.query.result import BATCH_ROWS, Shape
+from headwater.services.query.rulings import Ruling, describe_rulings, policy_headers
 from headwater.services.query.versions import TableVersions
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -48,6 +49,15 @@ class Question:
     states: Sequence[TableState | None]
     format: ResultFormat
     tag: bytes
+    rulings: Sequence[Ruling | None] = ()
+
+    @property
+    def decided(self) -> list[tuple[str, Ruling]]:
+        """Return what policies decided, by the name of the table, or ``endpoint:`` and that of the endpoint."""
+        if not self.rulings:
+            return []
+        names = [*(table.name for table in self.endpoint.tables), f"endpoint:{self.endpoint.spec.name}"]
+        return [(name, one) for name, one in zip(names, self.rulings, strict=True) if one is not None]
 
     @property
     def versions(self) -> dict[str, int | None]:
@@ -58,6 +68,8 @@ class Question:
 
 class EndpointHandler:
     """``GET``, ``HEAD`` and ``POST /v1/endpoints/{endpoint}``, as raw ASGI."""
+
+    metric = ("headwater_query_answers", "Answers of endpoints by how they came about.", "endpoint")
 
     def __init__(
         self, runtime: Runtime, engine: QueryEngine, runner: QueryRunner, versions: TableVersions, service: str
@@ -70,9 +82,8 @@ class EndpointHandler:
         self._service = service
         self._cache = ResultCache()
         self._flights: Flights[Execution] = Flights(Execution.close)
-        self.answers = Tally(
-            "headwater_query_answers", "Answers of endpoints by how they came about.", ("endpoint", "outcome")
-        )
+        name, text, label = self.metric
+        self.answers = Tally(name, text, (label, "outcome"))
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -106,8 +117,7 @@ class EndpointHandler:
     async def _read(self, scope: ASGIScope, receive: Receive) -> Question:
         caller = authenticate(self._runtime, scope)
         compiled: CompiledQueries = caller.environment.compiled[self._service]
-        name, suffix = split_suffix(scope["path_params"]["endpoint"])
-        endpoint = find_endpoint(caller, compiled, name)
+        endpoint, suffix = self._find(caller, compiled, scope)
         texts = read_query_string(scope["query_string"])
         form = choose_format(scope, suffix, texts, endpoint.parameters)
         is_text = scope["method"] != "POST"
@@ -124,8 +134,18 @@ class EndpointHandler:
         states = self._versions.recent(endpoint.streams)
         if states is None:
             states = await self._versions.newest(endpoint.streams)
-        tag = entity_tag(endpoint, values, states, form)
-        return Question(compiled.environment_id, endpoint, values, states, form, tag)
+        rulings: Sequence[Ruling | None] = ()
+        if endpoint.policed:
+            rulings = compiled.rulings.find_all(endpoint.policed, caller.key, self._runtime.clock.now())
+        tag = entity_tag(endpoint, values, states, form, rulings)
+        return Question(compiled.environment_id, endpoint, values, states, form, tag, rulings)
+
+    def _find(
+        self, caller: Caller, compiled: CompiledQueries, scope: ASGIScope
+    ) -> tuple[CompiledEndpoint, ResultFormat | None]:
+        """Return what the path names, and the format of its suffix."""
+        name, suffix = split_suffix(scope["path_params"]["endpoint"])
+        return find_endpoint(caller, compiled, name), suffix
 
     async def _run(
         self, question: Question, headers: Headers, is_cacheable: bool, gone: asyncio.Future[None], send: Send
@@ -162,13 +182,15 @@ class EndpointHandler:
 
     async def _execute(self, question: Question) -> Execution:
         endpoint = question.endpoint
-        pairs = zip(endpoint.tables, question.states, strict=True)
+        *rulings, own = question.rulings or [None] * (len(endpoint.tables) + 1)
+        triples = zip(endpoint.tables, question.states, rulings, strict=True)
         reading = self._engine.start(
             question.environment_id,
             _query(endpoint),
             parameters=question.values,
-            tables={table.name: table.source(state) for table, state in pairs},
+            tables={table.name: table.source(state, ruling) for table, state, ruling in triples},
             batch_rows=BATCH_ROWS,
+            shown=None if own is None else own.shown,
         )
         execution = await self._runner.begin(reading, timeout_seconds=endpoint.spec.timeout_seconds)
         try:
@@ -189,7 +211,9 @@ def find_endpoint(caller: Caller, compiled: CompiledQueries, name: str) -> Compi
     endpoint = compiled.endpoints.get(name)
     if endpoint is None or not endpoint.is_open_to(caller):
         raise caller.environment.missing(
-            "endpoint_not_found", f"there is no endpoint {name[:64]!r} for this key", hint="see GET /v1/endpoints"
+            "endpoint_not_found",
+            f"there is no endpoint {name[:64]!r} for this key",
+            hint="see GET /v1/endpoints; the key needs endpoint.invoke on it, and one of the roles it names if it does",
         )
     if endpoint.fault is not None:
         raise endpoint.fault
@@ -197,13 +221,18 @@ def find_endpoint(caller: Caller, compiled: CompiledQueries, name: str) -> Compi
 
 
 def entity_tag(
-    endpoint: CompiledEndpoint, values: Mapping[str, Any], states: Sequence[TableState | None], form: ResultFormat
+    endpoint: CompiledEndpoint,
+    values: Mapping[str, Any],
+    states: Sequence[TableState | None],
+    form: ResultFormat,
+    rulings: Sequence[Ruling | None] = (),
 ) -> bytes:
     """Return the quoted tag: equal for equal endpoint, values, table versions, policy, format and engine only."""
     content = [
         [to_plain(value) for value in values.values()],
         [None if state is None else state.version for state in states],
         form,
+        [None if one is None else one.digest.hex() for one in rulings],
     ]
     digest = hashlib.blake2b(orjson.dumps(content, default=str), key=endpoint.seed, digest_size=16)
     return f'"{digest.hexdigest()}"'.encode()
@@ -225,7 +254,7 @@ def _is_known(header: bytes | None, tag: bytes) -> bool:
 
 def _headers(question: Question, *, is_cacheable: bool) -> Headers:
     versions = ", ".join(f"{name}={'none' if v is None else v}" for name, v in question.versions.items())
-    headers: Headers = [_VARY, (b"hw-table-versions", versions.encode())]
+    headers: Headers = [_VARY, (b"hw-table-versions", versions.encode()), *policy_headers(question.decided)]
     if is_cacheable:
         return [*headers, (b"etag", question.tag), _REVALIDATE]
     return [*headers, _NO_STORE]
@@ -234,12 +263,11 @@ def _headers(question: Question, *, is_cacheable: bool) -> Headers:
 def _meta(question: Question) -> dict[str, Any]:
     spec = question.endpoint.spec
     meta: dict[str, Any] = {
-        "endpoint": spec.name,
+        question.endpoint.kind: spec.name,
         "revision": spec.revision,
         "table_versions": question.versions,
     }
-    hidden = question.endpoint.hidden
-    return meta | ({"policy": hidden} if hidden else {})
+    return meta | describe_rulings(question.decided)
 
 
 def _timing(execution: Execution) -> tuple[bytes, bytes]:

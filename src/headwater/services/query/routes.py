@@ -12,10 +12,11 @@ from headwater.core.snapshot import ParameterSpec
 from headwater.services.kit.asgi import HandlerResponse
 from headwater.services.kit.request import authenticate
 from headwater.services.kit.service import Caller, HotHandler, Runtime
-from headwater.services.query.catalog import CompiledEndpoint, CompiledQueries
+from headwater.services.query.catalog import CompiledEndpoint, CompiledQueries, rows_spec
 from headwater.services.query.formats import MEDIA_TYPES, ResultFormat
 
 ENDPOINT_PATH: Final = "/v1/endpoints/{endpoint}"
+ROWS_PATH: Final = "/v1/datasets/{dataset}/rows"
 SQL_PATH: Final = "/v1/sql"
 _JSON: Final = "application/json"
 _RESULT: Final[dict[str, Any]] = {
@@ -37,9 +38,20 @@ _RESULT: Final[dict[str, Any]] = {
                 "table_versions": {"type": "object", "additionalProperties": {"type": ["integer", "null"]}},
                 "policy": {
                     "type": "object",
-                    "description": "Tables whose rows are hidden from this key, with what decided",
+                    "description": "The policy that decided what this key sees, by table and endpoint:name",
                     "additionalProperties": {"type": "string"},
                 },
+                "hidden_columns": {
+                    "type": "object",
+                    "description": "Columns that the policy leaves out",
+                    "additionalProperties": {"type": "array", "items": {"type": "string"}},
+                },
+                "masked_columns": {
+                    "type": "object",
+                    "description": "Columns that the policy shows otherwise: null, hash or last4",
+                    "additionalProperties": {"type": "object", "additionalProperties": {"type": "string"}},
+                },
+                "notes": {"type": "array", "items": {"type": "string"}},
                 "truncated": {"type": "boolean"},
             },
         },
@@ -92,7 +104,7 @@ class EndpointsOut(BaseModel):
     endpoints: list[EndpointOut]
 
 
-def query_router(runtime: Runtime, endpoint: HotHandler, sql: HotHandler, service: str) -> APIRouter:
+def query_router(runtime: Runtime, endpoint: HotHandler, rows: HotHandler, sql: HotHandler, service: str) -> APIRouter:
     """Return the documented routes; those that answer with results are the raw handlers themselves."""
     router = APIRouter(tags=["query"])
     posted = {"requestBody": {"content": {_JSON: {"schema": _ANY_PARAMETERS}}}, "responses": _OK}
@@ -113,6 +125,13 @@ def query_router(runtime: Runtime, endpoint: HotHandler, sql: HotHandler, servic
     async def post_endpoint(endpoint: str) -> Response:  # noqa: ARG001 - as above
         """Ask an endpoint; its parameters are the JSON body."""
         return HandlerResponse(endpoint_handler)
+
+    page = {"parameters": [_query_parameter(spec) for spec in rows_spec("").parameters], "responses": _OK | _UNCHANGED}
+
+    @router.get(ROWS_PATH, response_class=Response, openapi_extra=page)
+    async def read_rows(dataset: str) -> Response:  # noqa: ARG001 - the handler reads the path
+        """Read a dataset's rows in the order they came, as far as policies show them to the key."""
+        return HandlerResponse(rows)
 
     body = {"required": True, "content": {_JSON: {"schema": _SQL_BODY}}}
 

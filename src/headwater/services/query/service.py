@@ -15,9 +15,11 @@ from headwater.services.kit.service import Caller, HotHandler, Runtime
 from headwater.services.query.catalog import CompiledQueries, compile_queries
 from headwater.services.query.endpoint_handler import EndpointHandler
 from headwater.services.query.execution import QueryRunner
-from headwater.services.query.routes import ENDPOINT_PATH, SQL_PATH, endpoint_paths, query_router
+from headwater.services.query.routes import ENDPOINT_PATH, ROWS_PATH, SQL_PATH, endpoint_paths, query_router
+from headwater.services.query.rows_handler import RowsHandler
 from headwater.services.query.sql_handler import SqlHandler
 from headwater.services.query.versions import TableVersions
+from headwater.services.query.viewing import viewing_router
 
 
 class QueryService:
@@ -33,6 +35,7 @@ class QueryService:
         self._runner = QueryRunner(runtime.settings.query.concurrency)
         self._versions = TableVersions(runtime.journal, runtime.lake)
         self._endpoints = EndpointHandler(runtime, self._engine, self._runner, self._versions, self.name)
+        self._rows = RowsHandler(runtime, self._engine, self._runner, self._versions, self.name)
         self._sql = SqlHandler(runtime, self._sandbox, self._versions, self._runner.holding, self.name)
 
     def compile(self, snapshot: Snapshot, previous: Any | None) -> CompiledQueries:
@@ -41,7 +44,7 @@ class QueryService:
 
     def router(self) -> APIRouter:
         """Return the documented routes."""
-        return query_router(self._runtime, self._endpoints, self._sql, self.name)
+        return query_router(self._runtime, self._endpoints, self._rows, self._sql, self.name)
 
     def hot_routes(self) -> Mapping[tuple[str, str], HotHandler]:
         """Return the routes that answer with results."""
@@ -50,11 +53,18 @@ class QueryService:
             ("HEAD", ENDPOINT_PATH): self._endpoints,
             ("POST", ENDPOINT_PATH): self._endpoints,
             ("POST", SQL_PATH): self._sql,
+            ("GET", ROWS_PATH): self._rows,
+            ("HEAD", ROWS_PATH): self._rows,
         }
 
     def internal_router(self) -> APIRouter | None:
-        """Return nothing: control needs nothing from here."""
-        return None
+        """Return the routes by which control asks as a reader of the console."""
+        shared = (self._engine, self._runner, self._versions, self.name)
+        return viewing_router(
+            self._runtime,
+            lambda runtime: EndpointHandler(runtime, *shared),
+            lambda runtime: RowsHandler(runtime, *shared),
+        )
 
     def openapi_paths(self, caller: Caller) -> Mapping[str, Any]:
         """Return a path for each endpoint that ``caller`` may invoke."""
@@ -62,7 +72,7 @@ class QueryService:
 
     def collectors(self) -> Sequence[Collector]:
         """Return the service's metrics."""
-        return (self._endpoints.answers, self._sql.answers)
+        return (self._endpoints.answers, self._rows.answers, self._sql.answers)
 
     async def start(self) -> None:
         """Start nothing: everything begins when first asked."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from typing import Any
 
 from headwater.core.errors import HeadwaterError
@@ -11,12 +12,13 @@ from headwater.engines.query.sandbox import Sandbox, SandboxResult
 from headwater.services.kit.metrics import Tally
 from headwater.services.kit.request import authenticate, find_header, read_body
 from headwater.services.kit.service import ASGIScope, Caller, Runtime
-from headwater.services.query.catalog import NO_POLICY, CompiledQueries, QueryTable
+from headwater.services.query.catalog import CompiledQueries, QueryTable
 from headwater.services.query.encoding import make_encoder
 from headwater.services.query.formats import MEDIA_TYPES, ResultFormat, accepted_format
 from headwater.services.query.holding import Holding, send_body
 from headwater.services.query.listening import ClientGone, listening, or_gone
 from headwater.services.query.request import MAX_BODY_BYTES, Receive, read_json_object
+from headwater.services.query.rulings import Ruling, describe_rulings, policy_headers
 from headwater.services.query.versions import States, TableVersions
 
 _STALL_SECONDS = 10.0
@@ -72,7 +74,9 @@ class SqlHandler:
     ) -> None:
         tables = compiled.readable_tables(caller)
         states = await self._versions.newest(tuple(table.stream for table in tables))
-        sources = [table.source(state) for table, state in zip(tables, states, strict=True)]
+        now = self._runtime.clock.now()
+        rulings = {table.name: _decide(compiled, table, caller, now) for table in tables}
+        sources = [table.source(state, rulings[table.name]) for table, state in zip(tables, states, strict=True)]
         result = await self._sandbox.run(
             compiled.environment_id,
             statement[0],
@@ -81,7 +85,8 @@ class SqlHandler:
             max_rows=self._settings.sql_max_rows,
             timeout_seconds=self._settings.sql_timeout_seconds,
         )
-        meta = _meta(result, tables, states)
+        decided = [(name, one) for name in result.tables if (one := rulings[name]) is not None]
+        meta = _meta(result, tables, states) | describe_rulings(decided)
         with self._holding.take(result.rows.nbytes):
             body = await asyncio.to_thread(_encode, result, form, meta)
         headers = [
@@ -89,6 +94,7 @@ class SqlHandler:
             (b"content-length", str(len(body)).encode()),
             (b"hw-truncated", b"true" if result.is_truncated else b"false"),
             (b"cache-control", b"no-store"),
+            *policy_headers(decided),
         ]
         del result
         with self._holding.take(len(body)):
@@ -106,20 +112,16 @@ def _read(document: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _meta(result: SandboxResult, tables: list[QueryTable], states: States) -> dict[str, Any]:
-    known = {table.name: (table, state) for table, state in zip(tables, states, strict=True)}
-    versions: dict[str, int | None] = {}
-    hidden: dict[str, str] = {}
-    for name in result.tables:
-        table, state = known[name]
-        versions[name] = None if state is None else state.version
-        if table.hides_rows:
-            hidden[name] = NO_POLICY
-    meta: dict[str, Any] = {
+    known = {table.name: state for table, state in zip(tables, states, strict=True)}
+    return {
         "row_count": result.rows.num_rows,
         "truncated": result.is_truncated,
-        "table_versions": versions,
+        "table_versions": {name: None if (state := known[name]) is None else state.version for name in result.tables},
     }
-    return meta | ({"policy": hidden} if hidden else {})
+
+
+def _decide(compiled: CompiledQueries, table: QueryTable, caller: Caller, now: datetime) -> Ruling | None:
+    return None if table.policed is None else compiled.rulings.find(table.policed, caller.key, now)
 
 
 def _encode(result: SandboxResult, form: ResultFormat, meta: dict[str, Any]) -> bytes:
