@@ -18,7 +18,6 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "headwater.control.settings"
 if not apps.ready:
     django.setup()
 
-from django.core.cache import cache
 from django.db import connection, connections
 
 from headwater.control import configuration
@@ -56,13 +55,6 @@ def control_home() -> None:
     configuration.home().prepare()
     make_secrets(configuration.home())
     Argon2PasswordHasher.time_cost, Argon2PasswordHasher.memory_cost, Argon2PasswordHasher.parallelism = 1, 8, 1
-
-
-@pytest.fixture(autouse=True)
-def _nobody_is_throttled() -> Iterator[None]:
-    """Forget who failed to sign in: limits are counted in a cache that outlives a test."""
-    yield
-    cache.clear()
 
 
 @pytest.fixture

@@ -52,6 +52,7 @@ INSTALLED_APPS = [
     "headwater.control.audit",
     "headwater.control.orgs",
     "headwater.control.access",
+    "headwater.control.sso",
     "headwater.control.identity",
     "headwater.control.catalog",
     "headwater.control.features",
@@ -65,6 +66,10 @@ INSTALLED_APPS = [
     "ninja",
     "allauth",
     "allauth.account",
+    "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
+    "allauth.usersessions",
 ]
 
 MIDDLEWARE = [
@@ -78,6 +83,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "headwater.control.identity.guard.guard_sessions",
 ]
 
 TEMPLATES: list[dict[str, Any]] = [
@@ -96,6 +102,15 @@ TEMPLATES: list[dict[str, Any]] = [
 ]
 
 DATABASES = {"default": database_settings(_settings.database.url, _home)}
+# What limits sign-ins is counted where the accounts are: every process and machine sees the same count, and no
+# further server must run for people to come in. Large, so that made-up addresses do not push real counts out.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "LOCATION": "identity_cacheentry",
+        "OPTIONS": {"MAX_ENTRIES": 200_000},
+    }
+}
 
 # People
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
@@ -109,8 +124,35 @@ ACCOUNT_ADAPTER = "headwater.control.identity.adapter.AccountAdapter"
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
-ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+ACCOUNT_EMAIL_SUBJECT_PREFIX = "[Headwater] "
+ACCOUNT_EMAIL_NOTIFICATIONS = True
+ACCOUNT_FORMS = {
+    "login": "headwater.control.identity.forms.LoginForm",
+    "signup": "headwater.control.identity.forms.SignupForm",
+    "reset_password": "headwater.control.identity.forms.ResetPasswordForm",
+    "reset_password_from_key": "headwater.control.identity.forms.ResetPasswordKeyForm",
+}
+# Five wrong passwords lock an account for five minutes, twenty for a day; a reset password opens it again.
+ACCOUNT_RATE_LIMITS = {
+    "login_failed": "30/m/ip,5/5m/key,20/d/key",
+    "signup": "30/m/ip",
+    "reset_password": "20/m/ip,3/m/key",
+}
 ACCOUNT_SESSION_REMEMBER = True
+SOCIALACCOUNT_ADAPTER = "headwater.control.identity.social.SocialAccountAdapter"
+# The provider's own page is the confirmation: a form of ours that led there would be stopped by our own policy.
+SOCIALACCOUNT_LOGIN_ON_GET = True
+SOCIALACCOUNT_PROVIDERS = {
+    "openid_connect": {
+        "provider_class": "headwater.control.sso.provider.OrganizationProvider",
+        "OAUTH_PKCE_ENABLED": True,
+    }
+}
+MFA_ADAPTER = "headwater.control.identity.factors.MFAAdapter"
+MFA_TOTP_ISSUER = "Headwater"
+MFA_TOTP_TOLERANCE = 1
+MFA_RECOVERY_CODES_SHOW_ONCE = True
 ACCOUNT_LOGOUT_ON_GET = False
 LOGIN_URL = "/accounts/login/"
 LOGIN_REDIRECT_URL = "/"
@@ -130,7 +172,7 @@ X_FRAME_OPTIONS = "DENY"
 STATIC_URL = "/static/"
 
 # Mail
-DEFAULT_FROM_EMAIL = SERVER_EMAIL = "Headwater <headwater@localhost>"
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = _settings.control.email_from
 globals().update(email_settings(_settings.control.email_url))
 
 # Time, language, logs

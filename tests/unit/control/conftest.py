@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tests.builders.control import (
-    _nobody_is_throttled,
     _sealed_again,
     committed,
     control_home,
@@ -13,7 +12,6 @@ from tests.builders.control import (
 )
 
 __all__ = [
-    "_nobody_is_throttled",
     "_sealed_again",
     "committed",
     "control_home",

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.usersessions.models import UserSession
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 
@@ -16,7 +21,10 @@ from headwater.core.errors import HeadwaterError
 def create_user(
     *, actor: Actor, email: str, password: str | None = None, name: str = "", is_admin: bool = False
 ) -> User:
-    """Make a user; an administrator operates the whole platform. Without a password nobody can log in as them."""
+    """Make a user; an administrator operates the whole platform. Without a password nobody can log in as them.
+
+    Whoever asks for this vouches for the address: an operator, the link in an invitation, an identity provider.
+    """
     user = User(email=email.strip().lower(), name=name, is_staff=is_admin, is_superuser=is_admin)
     user.set_password(_checked(password, user))
     try:
@@ -29,7 +37,84 @@ def create_user(
             extra={"errors": listed_errors(error)},
         ) from error
     user.save()
+    EmailAddress.objects.create(user=user, email=user.email, primary=True, verified=True)
     return user
+
+
+@action("identity.user.registered", permission=None)
+def sign_up(*, actor: Actor, user: User) -> User:
+    """Keep somebody who made an account by themselves; they come in once they have proved their address."""
+    user.save()
+    return user
+
+
+@action("identity.user.email_verified", permission=None, anybody=True)
+def record_verified(*, actor: Actor, user: User, email: str) -> None:
+    """Note that somebody has proved their address."""
+    note(user, email_verified=email)
+
+
+@action("identity.account.locked", permission=None)
+def record_lock_out(*, actor: Actor, user: User) -> None:
+    """Note that an account takes no passwords for a while, because too many were wrong."""
+    note(user, locked_out=True)
+
+
+@action("identity.provider.bypassed", permission=None, anybody=True)
+def record_recovery(*, actor: Actor, user: User, around: Any) -> None:
+    """Note that an owner kept for recovery came in around the enforced identity provider."""
+    note(around, recovered_by=user.email)
+
+
+@action("identity.second_factor.added", permission=None, anybody=True)
+def record_factor_added(*, actor: Actor, user: User, kind: str) -> None:
+    """Note that somebody has another authenticator."""
+    note(user, second_factor_added=kind)
+
+
+@action("identity.second_factor.removed", permission=None, anybody=True)
+def record_factor_removed(*, actor: Actor, user: User, kind: str) -> None:
+    """Note that somebody has an authenticator less, or made new recovery codes in place of the old."""
+    note(user, second_factor_removed=kind)
+
+
+@action("identity.second_factor.cleared", permission=None)
+def reset_second_factor(*, actor: Actor, user: User, reason: str) -> int:
+    """Take all authenticators and sessions from somebody who lost their phone; return how many authenticators.
+
+    Raises:
+        HeadwaterError: ``conflict`` when they have none.
+    """
+    theirs = Authenticator.objects.filter(user=user)
+    found: int = theirs.count()
+    if not found:
+        raise HeadwaterError("conflict", f"{user.email} has no second factor")
+    theirs.delete()
+    for session in UserSession.objects.filter(user=user):
+        session.end()
+    note(user, second_factors_removed=found)
+    return found
+
+
+@action("identity.session.ended", permission=None, anybody=True)
+def end_sessions(*, actor: Actor, user: User, sessions: list[UserSession], reason: str = "") -> None:
+    """Sign a user out elsewhere; which browsers is kept in the log."""
+    for session in sessions:
+        session.end()
+    if sessions:
+        note(user, ended=[f"{session.ip} {session.user_agent[:100]}" for session in sessions][:50])
+
+
+@action("identity.account.linked", permission=None)
+def record_linked(*, actor: Actor, user: User, provider: Any, subject: str) -> None:
+    """Note that an identity provider's account opens a user's."""
+    note(user, provider=str(provider), subject=subject)
+
+
+@action("identity.account.unlinked", permission=None, anybody=True)
+def record_unlinked(*, actor: Actor, user: User, provider: str) -> None:
+    """Note that an identity provider's account opens a user's no more."""
+    note(user, provider=provider, unlinked=True)
 
 
 @action("identity.user.password_set", permission=None)

@@ -1,9 +1,10 @@
-"""Users: an e-mail address and a password, no user name."""
+"""Users, who have an e-mail address and a password but no user name, and invitations to become one."""
 
 from __future__ import annotations
 
 import uuid
-from typing import Any, ClassVar
+from datetime import timedelta
+from typing import Any, ClassVar, Final
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
@@ -11,8 +12,13 @@ from django.db import models
 from django.db.models.functions import Lower
 from django.utils import timezone
 
+from headwater.control.access.models import Role
 from headwater.control.kit.context import current_action
+from headwater.control.kit.fields import SecretField
+from headwater.control.kit.tenancy import TenantEntity
 from headwater.core.ids import format_id, new_uuid
+
+INVITATION_LIFETIME: Final = timedelta(days=7)
 
 
 class UserManager(BaseUserManager["User"]):
@@ -99,3 +105,61 @@ class FailedLogins(models.Model):
     def tenant_id(self) -> None:
         """Return None: users belong to the platform."""
         return
+
+
+class Invitation(TenantEntity):
+    """An offer to somebody's address of a place in an organisation; the link in the mail takes it up once."""
+
+    prefix: ClassVar[str] = "inv"
+
+    class Status(models.TextChoices):
+        """What became of it. A pending one may have expired."""
+
+        PENDING = "pending"
+        ACCEPTED = "accepted"
+        REVOKED = "revoked"
+
+    email = models.EmailField(max_length=254)
+    role = models.ForeignKey(Role, on_delete=models.PROTECT, related_name="+")
+    status = models.CharField(max_length=10, choices=Status, default=Status.PENDING, editable=False)
+    token_sha256 = SecretField(max_length=64, unique=True, editable=False)
+    expires_at = models.DateTimeField()
+    invited_by = models.CharField(max_length=254)
+    sent_at = models.DateTimeField(null=True, blank=True, editable=False)
+    accepted_at = models.DateTimeField(null=True, blank=True, editable=False)
+    accepted_by = models.ForeignKey(
+        User, on_delete=models.PROTECT, null=True, blank=True, related_name="+", editable=False
+    )
+
+    class Meta:
+        """An address is invited once at a time."""
+
+        ordering = ("-created_at",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=["org", "email"],
+                condition=models.Q(status="pending"),
+                name="invitation_pending_once",
+                violation_error_code="unique",
+                violation_error_message="this address is invited already; send that invitation again instead",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.email} to {self.org}"
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether it can be taken up now."""
+        return self.status == self.Status.PENDING and timezone.now() < self.expires_at
+
+
+class CacheEntry(models.Model):
+    """What Django's database cache keeps: above all how often somebody tried to sign in."""
+
+    cache_key = models.CharField(primary_key=True, max_length=255)
+    value = models.TextField()
+    expires = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return self.cache_key

@@ -79,6 +79,11 @@ def email_settings(url: str) -> dict[str, Any]:
     parts = urlsplit(url)
     if parts.scheme == "console":
         return {"EMAIL_BACKEND": "django.core.mail.backends.console.EmailBackend"}
+    if parts.scheme == "file":
+        return {
+            "EMAIL_BACKEND": "django.core.mail.backends.filebased.EmailBackend",
+            "EMAIL_FILE_PATH": unquote(parts.path),
+        }
     if parts.scheme in ("smtp", "smtps"):
         return {
             "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
@@ -88,9 +93,11 @@ def email_settings(url: str) -> dict[str, Any]:
             "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
             "EMAIL_USE_SSL": parts.scheme == "smtps",
             "EMAIL_USE_TLS": parts.scheme == "smtp" and bool(parts.username),
+            # A page that sends a mail waits for the server: not for ever.
+            "EMAIL_TIMEOUT": 10,
         }
     raise HeadwaterError(
         "setting_invalid",
         f"'control.email_url': the scheme {parts.scheme!r} is not supported",
-        hint="use console://, smtp://user:password@host:port or smtps://…",
+        hint="use console://, smtp://user:password@host:port, smtps://… or file:///folder",
     )

@@ -24,8 +24,8 @@ _log = get_logger(__name__)
 _MACHINES: Final = ("/livez", "/readyz", "/metrics", "/internal/", "/static/")
 _WORTH_A_LINE: Final = 400
 _DATA_POLICY: Final = "default-src 'none'; frame-ancestors 'none'"
-_RESET_KEY: Final = re.compile(r"(?<=/password/reset/key/)[^/]+")
-"""What the link in a mail carries: whoever reads it may set the password."""
+_RESET_KEY: Final = re.compile(r"(?<=/password/reset/key/)[^/]+|(?<=/invitations/)[^/]+|(?<=/confirm-email/)[^/]+")
+"""What the link in a mail carries: whoever reads it may set the password, or take the invitation up."""
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_.:-]{8,100}")
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]

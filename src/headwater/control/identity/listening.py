@@ -1,0 +1,64 @@
+"""What allauth does to accounts by itself, written down: its signals become actions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from allauth.account.signals import email_confirmed
+from allauth.mfa.signals import (
+    authentication_failed,
+    authenticator_added,
+    authenticator_removed,
+    authenticator_reset,
+)
+from allauth.socialaccount.signals import social_account_removed
+from django.contrib.auth.signals import user_login_failed
+
+from headwater.control.access.queries import actor_for_user
+from headwater.control.identity.actions import (
+    record_factor_added,
+    record_factor_removed,
+    record_unlinked,
+    record_verified,
+)
+from headwater.control.identity.failures import note_failure, on_login_failed
+from headwater.control.identity.joining import join_by_domain
+from headwater.control.identity.models import User
+
+
+def connect() -> None:
+    """Listen."""
+    for signal, receiver in (
+        (user_login_failed, on_login_failed),
+        (email_confirmed, _on_email_confirmed),
+        (authenticator_added, _on_factor_added),
+        (authenticator_removed, _on_factor_removed),
+        (authenticator_reset, _on_factor_removed),
+        (authentication_failed, _on_factor_failed),
+        (social_account_removed, _on_account_removed),
+    ):
+        signal.connect(receiver, dispatch_uid=f"headwater.identity.{receiver.__name__}.{id(signal)}")
+
+
+def _on_email_confirmed(email_address: Any, **_: Any) -> None:
+    user = User.objects.get(pk=email_address.user_id)
+    record_verified(actor=actor_for_user(user), user=user, email=email_address.email)
+    if user.email == email_address.email:
+        join_by_domain(user)
+
+
+def _on_factor_added(user: User, authenticator: Any, **_: Any) -> None:
+    record_factor_added(actor=actor_for_user(user), user=user, kind=str(authenticator.type))
+
+
+def _on_factor_removed(user: User, authenticator: Any, **_: Any) -> None:
+    record_factor_removed(actor=actor_for_user(user), user=user, kind=str(authenticator.type))
+
+
+def _on_factor_failed(user: User, **_: Any) -> None:
+    note_failure(user)
+
+
+def _on_account_removed(socialaccount: Any, **_: Any) -> None:
+    user = User.objects.get(pk=socialaccount.user_id)
+    record_unlinked(actor=actor_for_user(user), user=user, provider=socialaccount.provider)

@@ -1,0 +1,12 @@
+"""Single sign-on as a Django app."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class SsoConfig(AppConfig):
+    """Domains, identity providers and the rules of signing in."""
+
+    name = "headwater.control.sso"
+    label = "sso"
