@@ -205,6 +205,7 @@ class Settings(Section):
     control: ControlSettings = ControlSettings()
     identity: IdentitySettings = IdentitySettings()
     identity: IdentitySettings = IdentitySettings()
+    identity: IdentitySettings = IdentitySettings()
     services: ServicesSettings = ServicesSettings()
     database: DatabaseSettings = DatabaseSettings()
     journal: JournalSettings = JournalSettings()
