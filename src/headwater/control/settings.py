@@ -111,15 +111,6 @@ CACHES = {
         "OPTIONS": {"MAX_ENTRIES": 200_000},
     }
 }
-# What limits sign-ins is counted where the accounts are: every process and machine sees the same count, and no
-# further server must run for people to come in. Large, so that made-up addresses do not push real counts out.
-CACHES = {
-    "default": {
-        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
-        "LOCATION": "identity_cacheentry",
-        "OPTIONS": {"MAX_ENTRIES": 200_000},
-    }
-}
 
 # People
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]

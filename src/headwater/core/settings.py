@@ -204,8 +204,6 @@ class Settings(Section):
     project: Path | None = None
     control: ControlSettings = ControlSettings()
     identity: IdentitySettings = IdentitySettings()
-    identity: IdentitySettings = IdentitySettings()
-    identity: IdentitySettings = IdentitySettings()
     services: ServicesSettings = ServicesSettings()
     database: DatabaseSettings = DatabaseSettings()
     journal: JournalSettings = JournalSettings()

@@ -84,11 +84,6 @@ def email_settings(url: str) -> dict[str, Any]:
             "EMAIL_BACKEND": "django.core.mail.backends.filebased.EmailBackend",
             "EMAIL_FILE_PATH": unquote(parts.path),
         }
-    if parts.scheme == "file":
-        return {
-            "EMAIL_BACKEND": "django.core.mail.backends.filebased.EmailBackend",
-            "EMAIL_FILE_PATH": unquote(parts.path),
-        }
     if parts.scheme in ("smtp", "smtps"):
         return {
             "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
@@ -98,8 +93,6 @@ def email_settings(url: str) -> dict[str, Any]:
             "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
             "EMAIL_USE_SSL": parts.scheme == "smtps",
             "EMAIL_USE_TLS": parts.scheme == "smtp" and bool(parts.username),
-            # A page that sends a mail waits for the server: not for ever.
-            "EMAIL_TIMEOUT": 10,
             # A page that sends a mail waits for the server: not for ever.
             "EMAIL_TIMEOUT": 10,
         }

@@ -101,8 +101,6 @@ class Membership(TenantEntity):
         INVITE = "invite"
         DOMAIN = "domain"
         JIT = "jit"
-        DOMAIN = "domain"
-        JIT = "jit"
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="memberships")
     status = models.CharField(max_length=10, choices=Status, default=Status.INVITED)
