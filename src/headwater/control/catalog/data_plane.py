@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from headwater.control import configuration
 from headwater.core.errors import PROBLEMS, HeadwaterError
+from headwater.core.snapshot import KeySpec
 
 READ_SECONDS: Final = 3.0
 RESOLVE_SECONDS: Final = 120.0
@@ -25,6 +26,8 @@ REPORT_SECONDS: Final = 20.0
 """Outcomes and shadows are joined when asked for, from tables that may be large."""
 DISPOSITIONS: Final = ("received", "accepted", "duplicate", "stale", "quarantined", "rejected")
 Verdict = Literal["replay", "discard"]
+VIEW_SECONDS: Final = 15.0
+"""How long a person waits for an answer on a page; a query may take that long."""
 T = TypeVar("T")
 
 
@@ -197,6 +200,29 @@ class DataPlane:
         body = _json(self._ask("GET", path, params=params, timeout=REPORT_SECONDS))
         if not isinstance(body, dict):
             raise _away("the services' answer is no report")
+        return body
+
+    def view(self, environment_id: str, path: str, viewer: KeySpec, parameters: Mapping[str, str]) -> dict[str, Any]:
+        """Return what a reader of the console gets from a path of the data plane, under the reader's own policies.
+
+        Args:
+            environment_id: where.
+            path: ``datasets/<name>/rows`` or ``endpoints/<name>``.
+            viewer: the reader as the data plane knows callers.
+            parameters: as text, as in a query string.
+
+        Raises:
+            HeadwaterError: ``services_unavailable``, ``payload_too_large``, or what the services answered.
+        """
+        reply = self._ask(
+            "POST",
+            f"{self._path('viewing', environment_id)}/{quote(path)}",
+            json={"viewer": viewer.model_dump(mode="json"), "parameters": dict(parameters)},
+            timeout=VIEW_SECONDS,
+        )
+        body = _json(reply)
+        if not isinstance(body, dict):
+            raise _away("the services' answer is no result")
         return body
 
     def resolve(

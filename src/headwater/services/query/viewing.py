@@ -1,0 +1,105 @@
+"""Answers for readers of the console: control says who reads, and the reader's own grants and policies decide.
+
+The kit guards these routes with the node token, so only control can ask as somebody; what it hands over of the reader
+is what a key of theirs would hold. Everything else is as for any caller: the same handlers, limits and policies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
+
+from headwater.core.errors import HeadwaterError
+from headwater.core.snapshot import KeySpec
+from headwater.services.kit.asgi import HandlerResponse
+from headwater.services.kit.request import read_document
+from headwater.services.kit.service import ASGIScope, Caller, HotHandler, Runtime
+
+_MAX_BYTES: Final = 2 << 20
+"""A page shows a few rows; what is longer is for programs."""
+
+
+class Viewing(BaseModel):
+    """Who reads, and the parameters as a query string would hold them."""
+
+    viewer: KeySpec
+    parameters: dict[str, str] = {}
+
+
+class ViewerRuntime:
+    """The runtime as one reader meets it: every request is theirs."""
+
+    def __init__(self, runtime: Runtime, caller: Caller) -> None:
+        """Stand before ``runtime``."""
+        self._runtime = runtime
+        self._caller = caller
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._runtime, name)
+
+    def authenticate(self, *_: Any) -> Caller:
+        """Return the reader, whatever the request says of itself."""
+        return self._caller
+
+
+MakeHandler = Callable[[Runtime], HotHandler]
+
+
+def viewing_router(runtime: Runtime, endpoint: MakeHandler, rows: MakeHandler) -> APIRouter:
+    """Return the routes below ``/internal/v1``; the makers give handlers that answer for a given runtime."""
+    router = APIRouter()
+
+    @router.post("/viewing/{environment_id}/datasets/{dataset}/rows")
+    async def view_rows(request: Request, environment_id: str, dataset: str) -> Response:
+        viewing = await read_document(request, Viewing)
+        handler = rows(_as_viewer(runtime, environment_id, viewing))
+        return HandlerResponse(_asked(handler, {"dataset": dataset}, viewing.parameters))
+
+    @router.post("/viewing/{environment_id}/endpoints/{endpoint_name}")
+    async def view_endpoint(request: Request, environment_id: str, endpoint_name: str) -> Response:
+        viewing = await read_document(request, Viewing)
+        handler = endpoint(_as_viewer(runtime, environment_id, viewing))
+        return HandlerResponse(_asked(handler, {"endpoint": endpoint_name}, viewing.parameters))
+
+    return router
+
+
+def _as_viewer(runtime: Runtime, environment_id: str, viewing: Viewing) -> Runtime:
+    environment = runtime.environments.get(environment_id)
+    if environment is None:
+        raise HeadwaterError("not_found", f"this node serves no environment {environment_id[:64]!r}")
+    return ViewerRuntime(runtime, Caller(viewing.viewer, environment))  # type: ignore[return-value]  # by __getattr__
+
+
+def _asked(handler: HotHandler, names: Mapping[str, str], parameters: Mapping[str, str]) -> HotHandler:
+    """Return a handler that asks ``handler`` by a GET of its own and stops an answer that is too long for a page."""
+
+    async def answer(scope: ASGIScope, receive: Any, send: Any) -> None:
+        question = {
+            **scope,
+            "method": "GET",
+            "path_params": dict(names),
+            "query_string": urlencode(parameters).encode(),
+            "headers": [(b"accept", b"application/json")],
+        }
+        held: list[dict[str, Any]] = []
+        size = 0
+
+        async def hold(message: dict[str, Any]) -> None:
+            nonlocal size
+            size += len(message.get("body", b""))
+            if size > _MAX_BYTES:
+                raise HeadwaterError(
+                    "payload_too_large", "the answer is too long for a page", hint="ask for fewer rows"
+                )
+            held.append(message)
+
+        await handler(question, receive, hold)
+        for message in held:
+            await send(message)
+
+    return answer
