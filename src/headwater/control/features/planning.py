@@ -20,7 +20,16 @@ from headwater.core.snapshot import FeatureViewSpec
 from headwater.engines.features.definition import ViewFile, parse_view
 from headwater.engines.features.layout import layout_of
 
-_PLAIN: Final = ("dataset", "entities", "event_time", "freshness_seconds", "delay_seconds", "as_received", "online")
+_PLAIN: Final = (
+    "dataset",
+    "entities",
+    "event_time",
+    "freshness_seconds",
+    "delay_seconds",
+    "as_received",
+    "online",
+    "on_unavailable",
+)
 
 
 def plan_views(plan: Plan, environment: Environment, project: Project) -> None:
@@ -87,7 +96,7 @@ def _plan_view(
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Return what changed, and what that means for the state kept online."""
-    found = [f"{name}: {old.get(name)} → {new[name]}" for name in _PLAIN if old.get(name) != new[name]]
+    found = [f"{name}: {old.get(name)} → {new.get(name)}" for name in _PLAIN if old.get(name) != new.get(name)]
     before = {feature["name"]: feature for feature in old["features"]}
     after = {feature["name"]: feature for feature in new["features"]}
     found += [f"feature {name} added" for name in after if name not in before]

@@ -80,6 +80,7 @@ class _View(BaseModel):
     delay: str | None = None
     as_received: bool = False
     online: bool = True
+    on_unavailable: Literal["error", "default"] = "error"
 
 
 class Faults:
@@ -159,6 +160,9 @@ class ViewFile:
             "as_received": view.as_received,
             "online": view.online,
         }
+        # A member that says nothing is left out, or what was published before would differ.
+        if view.on_unavailable != "error":
+            spec["on_unavailable"] = view.on_unavailable
         faults.raise_if_any()
         places = {feature.name: f"features[{index}].expression" for index, feature in enumerate(view.features)}
         for name, message, hint in check_computed(spec):

@@ -13,8 +13,9 @@ from headwater.core.errors import HeadwaterError
 from headwater.services.inference import arrow
 from headwater.services.inference.asking import Answer, Asked, Reader
 from headwater.services.inference.bodies import Body, ClientGone
+from headwater.services.inference.fetching import Fetching
 from headwater.services.inference.pipeline import Pipeline, find_model
-from headwater.services.inference.readers import EntityReader, Fetching, JsonReader, has_entities
+from headwater.services.inference.readers import EntityReader, JsonReader, has_entities
 from headwater.services.kit.service import ASGIScope
 
 __all__ = ["PredictHandler", "find_model"]
@@ -74,7 +75,9 @@ class PredictHandler:
         if is_arrow:
             return arrow.ArrowReader(asked.body)
         if asked.model.takes_entities and has_entities(asked.body):
-            return EntityReader(asked.body, self._fetcher, asked.caller.environment, partly=partly)
+            keys = asked.compiled.keys.get(asked.model.spec.name)
+            environment, deadline = asked.caller.environment, asked.deadline
+            return EntityReader(asked.body, self._fetcher, environment, partly=partly, keys=keys, deadline=deadline)
         return JsonReader(asked.body, partly=partly)
 
 

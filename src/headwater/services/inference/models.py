@@ -12,6 +12,7 @@ from headwater.core.settings import InferenceSettings
 from headwater.core.snapshot import ModelSpec, ModelVersionSpec, Snapshot
 from headwater.engines.blobs.protocol import BlobStore
 from headwater.services.inference.health import Live
+from headwater.services.inference.keys import LoggedKeys, logged_keys
 from headwater.services.inference.metrics import InferenceMetrics
 from headwater.services.inference.overriding import Overriding, overriding_of
 from headwater.services.inference.routing import ROUTE_NAMES, Route, Table
@@ -118,11 +119,13 @@ class ServedModel:
 class CompiledModels:
     """The models of an environment by name. An entry is replaced as a whole when a version loads after all.
 
-    ``users`` counts the requests that began with it: what a newer configuration dropped is let go after the last.
+    ``keys`` says what is logged of entities. ``users`` counts the requests that began with it: what a newer
+    configuration dropped is let go after the last.
     """
 
     models: dict[str, ServedModel] = field(default_factory=dict)
     users: int = 0
+    keys: Mapping[str, LoggedKeys] = field(default_factory=dict)
     on_idle: Callable[[CompiledModels], None] | None = None
 
     def enter(self) -> None:
@@ -177,6 +180,7 @@ class Loader:
         for name, overriding in overriding_of(snapshot).items():
             if name in compiled.models:
                 compiled.models[name].overriding = overriding
+        compiled.keys = logged_keys(snapshot)
         with self._lock:
             self._held.append(compiled)
         return compiled

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from headwater.contracts.rows import FieldError
 from headwater.core.errors import HeadwaterError
-from headwater.core.snapshot import FeatureRefSpec, FeatureViewSpec
+from headwater.core.snapshot import FeatureRefSpec
 from headwater.services.inference.batch import Inputs, Row
 from headwater.services.inference.faults import find_constants, input_invalid, pointer
+from headwater.services.inference.fetching import Fetching, fetch_in_time
+from headwater.services.inference.keys import LoggedKeys
 from headwater.services.inference.signature import MAX_ROWS, UNREADABLE
 from headwater.services.inference.version import ServedVersion
 from headwater.services.kit.service import Environment
@@ -26,22 +28,6 @@ _SHAPE: Final = 'send {"entities": [{key: value}]} or {"entities": [{key: value}
 T = TypeVar("T")
 
 _Object = dict[str, Any]
-
-
-class Fetching(Protocol):
-    """What fetches features: ``engines.features.fetch.FeatureFetcher``."""
-
-    async def fetch(
-        self,
-        environment_id: str,
-        views: Mapping[str, FeatureViewSpec],
-        needs: Sequence[FeatureRefSpec],
-        entities: Sequence[Mapping[str, Any]],
-        *,
-        now_us: int,
-    ) -> Any:
-        """Return values, provenance and errors by row."""
-        ...
 
 
 class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
@@ -106,8 +92,20 @@ def _read_partly(version: ServedVersion, body: bytes) -> Inputs:
 class EntityReader:
     """Reads ``{"entities": …}``: features are fetched for each entity, and what a row gives itself wins over them."""
 
-    def __init__(self, body: bytes, fetcher: Fetching, environment: Environment, *, partly: bool = False) -> None:
+    def __init__(
+        self,
+        body: bytes,
+        fetcher: Fetching,
+        environment: Environment,
+        *,
+        partly: bool = False,
+        keys: LoggedKeys | None = None,
+        deadline: float | None = None,
+    ) -> None:
         """Read ``body`` in ``environment``.
+
+        What features were fetched by is logged as ``keys`` says. Nobody waits after ``deadline``, an instant of
+        ``time.monotonic``.
 
         Raises:
             HeadwaterError: ``malformed_body`` or ``input_invalid``.
@@ -115,6 +113,8 @@ class EntityReader:
         self._fetcher = fetcher
         self._environment = environment
         self._partly = partly
+        self._keys = keys
+        self._deadline = deadline
         self.entities, self._rows = _read_entities(body)
 
     async def read(self, version: ServedVersion) -> Inputs:
@@ -180,14 +180,18 @@ class EntityReader:
         entities = [{**self._rows[number], **self.entities[number]} for number in numbers]
         views = self._environment.snapshot.features
         now_us = time.time_ns() // 1_000
-        fetched = await self._fetcher.fetch(self._environment.id, views, needs, entities, now_us=now_us)
+        fetched = await fetch_in_time(
+            self._fetcher, self._environment.id, views, needs, entities, now_us=now_us, deadline=self._deadline
+        )
         for place, number in enumerate(numbers):
             errors = list(fetched.errors.get(place, ()))
             errors += [_unreal(name, value) for name, value in fetched.values[place].items() if _is_unreal(value)]
             if errors:
                 faults[number] = errors
             merged[number] = {**fetched.values[place], **merged[number]}
-            provenance[number] = fetched.provenance[place]
+            provenance[number] = found = fetched.provenance[place]
+            if found and self._keys is not None:
+                found.update(self._keys.of(needs, entities[place], now_us))
 
     def _by_given(self, version: ServedVersion) -> dict[frozenset[str], list[int]]:
         """Return the rows by which features they give themselves."""

@@ -14,6 +14,7 @@ from headwater.core.snapshot import Snapshot
 from headwater.engines.blobs import open_blobs
 from headwater.services.inference.batch_routes import BatchDesk
 from headwater.services.inference.features import LazyFetcher
+from headwater.services.inference.fetching import Fetching
 from headwater.services.inference.handler import PredictHandler
 from headwater.services.inference.health import forget_unrouted
 from headwater.services.inference.internal import internal_router, report_router
@@ -24,7 +25,6 @@ from headwater.services.inference.oip import OipHandler
 from headwater.services.inference.oip_routes import oip_router
 from headwater.services.inference.outcome_routes import outcome_router
 from headwater.services.inference.pipeline import Pipeline
-from headwater.services.inference.readers import Fetching
 from headwater.services.inference.reports import Reporter
 from headwater.services.inference.routes import model_paths, model_router
 from headwater.services.inference.version import ServedVersion

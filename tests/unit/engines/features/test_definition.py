@@ -60,6 +60,14 @@ def test_a_file_becomes_a_spec() -> None:
     assert view.features[1].default == 0.0
 
 
+def test_what_stands_in_while_nothing_can_be_read_is_declared() -> None:
+    assert "on_unavailable" not in resolve(WHOLE), "a view that says nothing of it is what it was before"
+    declared = resolve(WHOLE + "on_unavailable: default\n")
+    assert FeatureViewSpec.model_validate({**declared, "id": "fv_1", "revision": 1}).on_unavailable == "default"
+    with pytest.raises(HeadwaterError):
+        resolve(WHOLE + "on_unavailable: guess\n")
+
+
 def feature(text: str) -> str:
     return f"dataset: flights\nentities: [origin]\nfeatures:\n  - {{name: x, {text}}}\n"
 
