@@ -56,6 +56,7 @@ INSTALLED_APPS = [
     "headwater.control.identity",
     "headwater.control.catalog",
     "headwater.control.features",
+    "headwater.control.flags",
     "headwater.control.registry",
     "headwater.control.monitoring",
     "headwater.control.snapshots",

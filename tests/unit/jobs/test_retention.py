@@ -84,7 +84,7 @@ def test_the_newest_configuration_that_verifies_says_what_is_kept(tmp_path: Path
     (retention,) = read_retentions(home)
     assert retention.quarantine_stream == STREAM
     assert retention.quarantine == {"dst_orders": 8 * DAY, "dst_events": None}
-    assert retention.keys == {"env_1/events": DAY}
+    assert retention.keys == {"env_1/events": DAY, "env_1/flag_exposures": DAY}
 
 
 def test_refused_rows_go_when_their_time_is_over_and_the_ledger_stays(

@@ -12,6 +12,7 @@ from headwater.control.catalog.payload import Change, Outcome, Resources
 from headwater.control.catalog.planning import Plan, plan_datasets
 from headwater.control.catalog.project import Project, read_project
 from headwater.control.features.planning import plan_views
+from headwater.control.flags.planning import plan_flags
 from headwater.control.kit.actions import Actor, action
 from headwater.control.orgs.models import Environment
 from headwater.core.errors import HeadwaterError
@@ -65,6 +66,7 @@ def make_plan(environment: Environment, project: Project) -> Plan:
     plan_datasets(plan, environment, project.datasets)
     plan_endpoints(plan, environment, project)
     plan_views(plan, environment, project)
+    plan_flags(plan, environment, project)
     plan_models(plan, environment, project)
     if plan.errors:
         count = len(plan.errors)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from headwater.core.settings import SLUG
 
 MAX_FILES: Final = 2_000
-Kind = Literal["dataset", "endpoint", "features", "model"]
+Kind = Literal["dataset", "endpoint", "features", "flag", "model"]
 Verb = Literal["create", "update", "unchanged"]
 
 
@@ -41,6 +41,7 @@ class Resources(BaseModel):
     datasets: tuple[ResourceFile, ...] = Field((), max_length=MAX_FILES)
     endpoints: tuple[ResourceFile, ...] = Field((), max_length=MAX_FILES)
     features: tuple[ResourceFile, ...] = Field((), max_length=MAX_FILES)
+    flags: tuple[ResourceFile, ...] = Field((), max_length=MAX_FILES)
     models: tuple[ModelFile, ...] = Field((), max_length=MAX_FILES)
 
 

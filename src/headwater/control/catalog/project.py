@@ -11,8 +11,9 @@ from headwater.contracts.odcs import parse_contract
 from headwater.contracts.spec import contract_to_spec
 from headwater.control.catalog.digest import sha256_of
 from headwater.control.catalog.payload import ModelFile, ResourceFile, Resources
+from headwater.control.flags.document import FlagFile, parse_flag
 from headwater.core.errors import HeadwaterError
-from headwater.core.streams import OUTCOMES, batch_log, prediction_log
+from headwater.core.streams import EXPOSURES, OUTCOMES, batch_log, prediction_log
 from headwater.engines.features.definition import ViewFile, parse_view
 from headwater.engines.query.endpoint_file import EndpointFile, parse_endpoint
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from headwater.engines.models.manifest import ModelManifest
 
 T = TypeVar("T")
-RESERVED_PREFIXES: Final = ("_hw", prediction_log(""), batch_log(""), OUTCOMES)
+RESERVED_PREFIXES: Final = ("_hw", prediction_log(""), batch_log(""), OUTCOMES, EXPOSURES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,14 @@ class DeclaredView:
 
 
 @dataclass(frozen=True, slots=True)
+class DeclaredFlag:
+    """A flag file that could be read."""
+
+    file: ResourceFile
+    flag: FlagFile
+
+
+@dataclass(frozen=True, slots=True)
 class DeclaredModel:
     """A model manifest that could be read."""
 
@@ -78,6 +87,7 @@ class Project:
     datasets: dict[str, DeclaredDataset] = field(default_factory=dict)
     endpoints: dict[str, DeclaredEndpoint] = field(default_factory=dict)
     views: dict[str, DeclaredView] = field(default_factory=dict)
+    flags: dict[str, DeclaredFlag] = field(default_factory=dict)
     models: dict[str, DeclaredModel] = field(default_factory=dict)
     inspections: dict[str, ArtifactReport] = field(default_factory=dict)
     errors: list[FileError] = field(default_factory=list)
@@ -89,6 +99,7 @@ def read_project(resources: Resources) -> Project:
     _read_all(resources.datasets, _read_dataset, project.datasets, project.errors)
     _read_all(resources.endpoints, _read_endpoint, project.endpoints, project.errors)
     _read_all(resources.features, _read_view, project.views, project.errors)
+    _read_all(resources.flags, _read_flag, project.flags, project.errors)
     _read_all(resources.models, _read_model, project.models, project.errors)
     return project
 
@@ -150,6 +161,11 @@ def _read_endpoint(file: ResourceFile) -> tuple[str, DeclaredEndpoint]:
 def _read_view(file: ResourceFile) -> tuple[str, DeclaredView]:
     view = parse_view(file.text, source=file.source)
     return view.name, DeclaredView(file, view)
+
+
+def _read_flag(file: ResourceFile) -> tuple[str, DeclaredFlag]:
+    flag = parse_flag(file.text, source=file.source)
+    return flag.key, DeclaredFlag(file, flag)
 
 
 def _read_model(file: ModelFile) -> tuple[str, DeclaredModel]:

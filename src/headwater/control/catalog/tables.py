@@ -15,10 +15,12 @@ from headwater.contracts.spec import contract_from_spec
 from headwater.contracts.tabulation import accepted_schema
 from headwater.control.catalog.models import Activation
 from headwater.control.catalog.project import Project
+from headwater.control.flags.models import Flag
 from headwater.control.orgs.models import Environment
 from headwater.control.registry.models import Deployment
 from headwater.core.snapshot import OutputSpec
-from headwater.core.streams import OUTCOMES, batch_log, prediction_log
+from headwater.core.streams import EXPOSURES, OUTCOMES, batch_log, prediction_log
+from headwater.engines.flags.exposures import EXPOSURE_SCHEMA
 from headwater.engines.query.tables import SYSTEM_COLUMNS
 
 
@@ -31,6 +33,8 @@ def table_schemas(environment: Environment, project: Project) -> Mapping[str, pa
             contracts[activation.dataset.name] = contract_from_spec(activation.contract.spec)
     contracts |= {name: item.contract for name, item in project.datasets.items()}
     schemas = {name: _with_system(accepted_schema(contract)) for name, contract in contracts.items()}
+    if project.flags or Flag.objects.for_org(environment.org_id).filter(project_id=environment.project_id).exists():
+        schemas[EXPOSURES] = _with_system(EXPOSURE_SCHEMA)
     return schemas | _prediction_logs(environment, project)
 
 
