@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -11,6 +12,7 @@ import numpy as np
 _DECADE: Final = (1.0, 1.25, 1.6, 2.0, 2.5, 3.2, 4.0, 5.0, 6.4, 8.0)
 BOUNDS_US: Final = tuple(step * 10.0**power for power in range(1, 8) for step in _DECADE)
 """Upper bounds of the buckets of latencies in microseconds: 10 µs to 80 s, and one bucket for what is slower."""
+_BOUNDS: Final = np.array(BOUNDS_US)
 
 
 class Traffic(msgspec.Struct, array_like=True):
@@ -31,10 +33,10 @@ class Traffic(msgspec.Struct, array_like=True):
         """Count answered requests: route and latency of each, and all their rows."""
         self.requests += len(routes)
         self.rows += rows
-        places = np.searchsorted(BOUNDS_US, latencies_us)
+        places = _BOUNDS.searchsorted(latencies_us)
         self.latencies = _sum(self.latencies, np.bincount(places, minlength=len(BOUNDS_US) + 1).tolist())
-        for route in set(routes):
-            self.by_route[route] = self.by_route.get(route, 0) + sum(one == route for one in routes)
+        for route, count in Counter(routes).items():
+            self.by_route[route] = self.by_route.get(route, 0) + count
 
     def fail(self, code: str, requests: int = 1) -> None:
         """Count requests that were not answered."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,12 +14,13 @@ from numpy.typing import NDArray
 from headwater.contracts.spec import contract_from_spec
 from headwater.core.snapshot import OutputSpec
 from headwater.core.streams import prediction_log, stream_name
+from headwater.engines.journal.narrowing import narrowed
 from headwater.engines.journal.protocol import Block, Counts, JournalTransaction, Receipt, Span
-from headwater.engines.models.log_schema import OWN_FIELDS, log_schema
-from headwater.services.inference.sidecar.wire import Described, Group, Output
+from headwater.engines.models.log_schema import INPUT_PREFIX, OWN_FIELDS, input_type, log_schema, output_type
+from headwater.services.inference.rows import WHOLE, Rows
+from headwater.services.inference.sidecar.wire import Described
 
 PRINCIPAL: Final = "headwater:inference"
-WHOLE: Final = 10_000
 
 
 class LoggedVersion:
@@ -36,6 +35,11 @@ class LoggedVersion:
         self.fields = contract_from_spec(described.inputs).fields
         self.outputs = tuple(OutputSpec.model_validate(output) for output in described.outputs)
         self.schema: pa.Schema = log_schema(self.fields, self.outputs)
+        self.narrow_schema = narrowed(
+            self.schema, frozenset(field.name for field in self.schema if _is_input_number(field))
+        )
+        self.input_types = [input_type(field) for field in self.fields]
+        self.output_types = [output_type(output) for output in self.outputs]
         self.stream = stream_name(described.environment_id, prediction_log(described.model))
         private = {field.name for field in self.fields if field.classification != "public"}
         self.redacted = private | set(described.redact)
@@ -73,59 +77,6 @@ class LogBatch:
         transaction.put_receipts([receipt])
 
 
-class Rows:
-    """Groups of one version as one: values by request with ``counts``, or by row."""
-
-    def __init__(self, groups: Sequence[Group], fields: int) -> None:
-        """Join ``groups`` of a version with as many inputs as ``fields`` says."""
-        self.counts = np.array([count for group in groups for count in group.counts])
-        self.ids = _joined([group.ids for group in groups])
-        self.routes = _joined([group.routes for group in groups])
-        self.principals = _joined([group.principals for group in groups])
-        self.requests = _joined([group.requests for group in groups])
-        self.predicted_at_us = np.array(_joined([group.predicted_at_us for group in groups]), np.int64)
-        self.latency_us = np.array(_joined([group.latency_us for group in groups]), np.int64)
-        self.features = _by_row(groups, [group.features for group in groups])
-        self.shadow_of = _by_row(groups, [group.shadow_of for group in groups])
-        self.overrides = _by_row(groups, [group.overrides for group in groups])
-        self.matrix, self.columns = _inputs(groups, fields)
-        self.outputs = [_output(list(parts)) for parts in zip(*(group.outputs for group in groups), strict=True)]
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def take(self, kept: NDArray[np.intp]) -> Rows:
-        """Return some of the rows, in their order."""
-        taken = copy(self)
-        requests = np.repeat(np.arange(len(self.counts)), self.counts)[kept]
-        taken.counts = np.bincount(requests, minlength=len(self.counts))
-        taken.ids = [self.ids[at] for at in kept]
-        for name in ("features", "shadow_of", "overrides"):
-            values = getattr(self, name)
-            setattr(taken, name, None if values is None else [values[at] for at in kept])
-        if self.matrix is not None:
-            taken.matrix = self.matrix[kept]
-        elif self.columns is not None:
-            taken.columns = [[column[at] for at in kept] for column in self.columns]
-        taken.outputs = [
-            values[kept] if isinstance(values, np.ndarray) else [values[at] for at in kept] for values in self.outputs
-        ]
-        return taken
-
-    def sampled(self, share_bps: int) -> NDArray[np.intp] | None:
-        """Return which rows a log of this share has, by hash: None for all, the same for a shadow's rows.
-
-        A prediction is in every sample of a larger share too.
-        """
-        if share_bps >= WHOLE:
-            return None
-        names = self.ids
-        if self.shadow_of is not None:
-            names = [served or own for served, own in zip(self.shadow_of, self.ids, strict=True)]
-        points = np.fromiter((zlib.crc32(name.encode()) % WHOLE for name in names), np.int64, len(names))
-        return np.flatnonzero(points < share_bps)
-
-
 def encode_rows(version: LoggedVersion, rows: Rows, receipt_id: str) -> LogBatch | None:
     """Return the block of those rows that are logged; None when the sample has none of them."""
     last_us = int(rows.predicted_at_us[-1])
@@ -134,12 +85,9 @@ def encode_rows(version: LoggedVersion, rows: Rows, receipt_id: str) -> LogBatch
         if not len(kept):
             return None
         rows = rows.take(kept)
-    arrays = [*_own_columns(version, rows), *_input_columns(version, rows), *_output_columns(rows)]
-    columns = [
-        array if isinstance(array, pa.Array) else pa.array(array, field.type, from_pandas=True)
-        for array, field in zip(arrays, version.schema, strict=True)
-    ]
-    batch = pa.RecordBatch.from_arrays(columns, schema=version.schema)
+    columns = [*_own_columns(version, rows), *_input_columns(version, rows), *_output_columns(version, rows)]
+    schema = version.narrow_schema if _is_narrow(rows) else version.schema
+    batch = pa.RecordBatch.from_arrays(columns, schema=schema)
     sink = pa.BufferOutputStream()
     options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
     with pa.ipc.new_stream(sink, batch.schema, options=options) as writer:
@@ -153,14 +101,14 @@ def _own_columns(version: LoggedVersion, rows: Rows) -> list[Any]:
     """Return the columns every log has, in the order of ``OWN_FIELDS``: one value a request, repeated over its rows."""
     described, total = version.described, len(rows)
     columns = [
-        rows.ids,
+        pa.array(rows.ids, pa.string()),
         pa.repeat(pa.scalar(described.model, pa.string()), total),
         pa.repeat(pa.scalar(described.number, pa.int64()), total),
-        _repeat(rows.routes, rows.counts),
-        _repeat(rows.principals, rows.counts),
-        _repeat(rows.requests, rows.counts),
-        pa.array(np.repeat(rows.predicted_at_us, rows.counts)).cast(pa.timestamp("us", "UTC")),
-        np.repeat(rows.latency_us, rows.counts),
+        _repeat(rows.routes, rows.counts, total),
+        _repeat(rows.principals, rows.counts, total),
+        _repeat(rows.requests, rows.counts, total),
+        pa.array(np.repeat(rows.predicted_at_us, rows.counts)).view(pa.timestamp("us", "UTC")),
+        pa.array(np.repeat(rows.latency_us, rows.counts)),
         _feature_texts(version, rows),
         pa.nulls(total, pa.string()) if rows.shadow_of is None else pa.array(rows.shadow_of, pa.string()),
         pa.repeat(pa.scalar(described.sample_bps / WHOLE, pa.float64()), total),
@@ -189,75 +137,39 @@ def _override_texts(rows: Rows) -> pa.Array:
     return pa.array([None if row is None else orjson.dumps(row).decode() for row in rows.overrides], pa.string())
 
 
-def _repeat(texts: Sequence[str], counts: NDArray[Any]) -> pa.Array:
+def _repeat(texts: Sequence[str], counts: NDArray[Any], total: int) -> pa.Array:
+    if texts.count(texts[0]) == len(texts):
+        return pa.repeat(pa.scalar(texts[0], pa.string()), total)
     values = pa.array(texts, pa.string())
     return values if (counts == 1).all() else values.take(pa.array(np.repeat(np.arange(len(texts)), counts)))
 
 
-def _input_columns(version: LoggedVersion, rows: Rows) -> list[Any]:
-    types = [version.schema.field(len(OWN_FIELDS) + index).type for index in range(len(version.fields))]
-    hidden = [field.name in version.redacted for field in version.fields]
-    total = len(rows)
-    if rows.matrix is not None:
-        # Column by column in memory, so that Arrow takes each as it lies. What was absent is NaN here, null there.
-        values = np.asfortranarray(rows.matrix)
-        absent = np.isnan(values)
-        mask = absent if absent.any() else None
-        return [
-            pa.nulls(total, kind)
-            if hidden[index]
-            else pa.array(values[:, index], pa.float64(), mask=None if mask is None else mask[:, index]).cast(kind)
-            for index, kind in enumerate(types)
-        ]
-    assert rows.columns is not None
+def _input_columns(version: LoggedVersion, rows: Rows) -> list[pa.Array]:
+    types = version.input_types
+    if _is_narrow(rows):
+        types = [pa.float32() if kind == pa.float64() else kind for kind in types]
     return [
-        pa.nulls(total, kind) if is_hidden else list(column)
-        for column, kind, is_hidden in zip(rows.columns, types, hidden, strict=True)
+        pa.nulls(len(rows), kind) if field.name in version.redacted else rows.column(index, kind)
+        for index, (field, kind) in enumerate(zip(version.fields, types, strict=True))
     ]
 
 
-def _output_columns(rows: Rows) -> list[Any]:
-    # Arrow makes lists out of nested sequences, not out of arrays of more than one axis.
-    return [
-        values.tolist() if isinstance(values, np.ndarray) and values.ndim > 1 else values for values in rows.outputs
-    ]
+def _is_narrow(rows: Rows) -> bool:
+    return rows.block is not None and rows.block.dtype.name == "float32"
 
 
-def _joined(parts: Sequence[list[Any]]) -> list[Any]:
-    return parts[0] if len(parts) == 1 else [value for part in parts for value in part]
+def _is_input_number(field: pa.Field) -> bool:
+    return field.name.startswith(INPUT_PREFIX) and field.type == pa.float64()
 
 
-def _by_row(groups: Sequence[Group], parts: Sequence[list[Any] | None]) -> list[Any] | None:
-    """Return one value a row, None for the rows of groups that have none; None when no group has any."""
-    if all(part is None for part in parts):
-        return None
-    filled = [[None] * len(group.ids) if part is None else part for group, part in zip(groups, parts, strict=True)]
-    return _joined(filled)
+def _output_columns(version: LoggedVersion, rows: Rows) -> list[pa.Array]:
+    return [_nested(values, kind) for values, kind in zip(rows.outputs, version.output_types, strict=True)]
 
 
-def _inputs(groups: Sequence[Group], fields: int) -> tuple[NDArray[np.float64] | None, list[Any] | None]:
-    if all(group.matrix is not None for group in groups):
-        data = groups[0].matrix if len(groups) == 1 else b"".join([group.matrix or b"" for group in groups])
-        return np.frombuffer(data or b"", np.float64).reshape(-1, fields), None
-    rows: list[Any] = []
-    for group in groups:
-        if group.matrix is None:
-            rows.extend(group.rows or ())
-        else:
-            rows.extend(np.frombuffer(group.matrix, np.float64).reshape(-1, fields).tolist())
-    return None, list(zip(*rows, strict=True))
-
-
-def _output(parts: Sequence[Output]) -> NDArray[Any] | list[Any]:
-    """Return an output of all groups: an array, or a list of values where these are objects."""
-    if any(part.data is None for part in parts):
-        return [value for part in parts for value in _values(part)]
-    arrays = [np.frombuffer(part.data or b"", part.dtype).reshape(part.shape) for part in parts]
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-
-
-def _values(part: Output) -> list[Any]:
-    if part.data is None:
-        return part.values or []
-    values: list[Any] = np.frombuffer(part.data, part.dtype).reshape(part.shape).tolist()
-    return values
+def _nested(values: Any, kind: pa.DataType) -> pa.Array:
+    """Return an output as an Arrow array: a list for each axis after the first."""
+    if not isinstance(values, np.ndarray) or values.ndim == 1:
+        return pa.array(values, kind, from_pandas=True)
+    count, length = values.shape[:2]
+    inner = _nested(values.reshape(count * length, *values.shape[2:]), kind.value_type)
+    return pa.ListArray.from_arrays(np.arange(count + 1, dtype=np.int32) * length, inner, kind)

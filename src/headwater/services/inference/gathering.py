@@ -17,6 +17,8 @@ from headwater.services.inference.version import ServedVersion
 from headwater.services.kit.service import Environment
 
 SERVICE: Final = "inference"
+_WIDE: Final = np.dtype("<f8")
+_DTYPES: Final = (_WIDE, np.dtype("<f4"))
 
 
 class Descriptions:
@@ -85,12 +87,13 @@ def gather(entries: Sequence[Entry], version: int) -> Group:
         requests=[entry.request_id for entry in entries],
         predicted_at_us=[entry.predicted_at_us for entry in entries],
         latency_us=[entry.latency_us for entry in entries],
-        matrix=matrix,
+        matrix=None if matrix is None else matrix.tobytes(),
         rows=rows,
         outputs=outputs,
         features=_by_row(entries, "features"),
         shadow_of=_by_row(entries, "shadow_of"),
         overrides=_by_row(entries, "overrides"),
+        matrix_dtype=_WIDE.str if matrix is None else matrix.dtype.str,
     )
 
 
@@ -117,14 +120,17 @@ def _runs(entries: Sequence[Entry]) -> list[tuple[Batch, int, int]]:
     return runs
 
 
-def _values(runs: Sequence[tuple[Batch, int, int]]) -> tuple[bytes | None, list[Any] | None, list[Output]]:
+def _values(
+    runs: Sequence[tuple[Batch, int, int]],
+) -> tuple[NDArray[Any] | None, list[Any] | None, list[Output]]:
     outputs = [
         _output(_stacked([batch.outputs[index][start:stop] for batch, start, stop in runs]))
         for index in range(len(runs[0][0].outputs))
     ]
     matrices = [batch.matrix[start:stop] for batch, start, stop in runs if batch.matrix is not None]
     if len(matrices) == len(runs):
-        return np.ascontiguousarray(_stacked(matrices), np.float64).tobytes(), None, outputs
+        matrix = _stacked(matrices)
+        return matrix if matrix.dtype in _DTYPES else matrix.astype(_WIDE), None, outputs
     rows = [row for batch, start, stop in runs for row in _rows(batch, start, stop)]
     return None, rows, outputs
 

@@ -17,9 +17,10 @@ from prometheus_client.registry import Collector
 from headwater.core.errors import HeadwaterError
 from headwater.core.ids import new_id
 from headwater.core.logging import get_logger
-from headwater.services.inference.encoding import LogBatch, LoggedVersion, Rows, encode_rows
+from headwater.services.inference.encoding import LogBatch, LoggedVersion, encode_rows
 from headwater.services.inference.gathering import describe, gather
 from headwater.services.inference.observations import Entry, Failure, Observer
+from headwater.services.inference.rows import Rows
 from headwater.services.inference.sidecar.link import SidecarLog
 from headwater.services.kit.metrics import Tally
 from headwater.services.kit.service import Committer, Runtime

@@ -11,9 +11,10 @@ from tests.builders.entries import Told
 
 from headwater.contracts.model import Field, LogicalType
 from headwater.core.snapshot import FeatureRefSpec, LogSpec, OutputSpec
-from headwater.services.inference.encoding import LogBatch, LoggedVersion, Rows, encode_rows
+from headwater.services.inference.encoding import LogBatch, LoggedVersion, encode_rows
 from headwater.services.inference.gathering import describe, gather
 from headwater.services.inference.observations import Entry
+from headwater.services.inference.rows import Rows
 from headwater.services.inference.sidecar.wire import Group
 
 

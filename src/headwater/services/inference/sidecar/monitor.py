@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,9 @@ from headwater.engines.monitoring.merging import hour_of
 from headwater.engines.monitoring.profile import Profile, build_profile, extended, without
 from headwater.engines.monitoring.store import FirstRows, MonitoringStore, Span
 from headwater.engines.monitoring.traffic import Traffic
-from headwater.services.inference.encoding import LoggedVersion, Rows
+from headwater.services.inference.encoding import LoggedVersion
+from headwater.services.inference.rows import Rows
+from headwater.services.inference.sidecar.profiled import Columns, rows_table
 from headwater.services.inference.sidecar.wire import Failed
 
 FIRST_ROWS: Final = 1_000
@@ -49,6 +51,7 @@ class _Watched:
 
     reference: Profile | None = None
     training: Profile | None = None
+    columns: Columns | None = None
     is_gathering: bool = False
     look_at: float = 0.0
 
@@ -74,12 +77,11 @@ class Monitor:
         minute.is_dirty = True
         if len(rows) > PROFILED_ROWS:
             rows = rows.take(np.linspace(0, len(rows) - 1, PROFILED_ROWS).astype(np.intp))
-        table = rows_table(version, rows)
         watched = self._watch(version)
         if watched.reference is None and watched.is_gathering:
-            self._gather(version, watched, table, minute_number, epoch)
+            self._gather(version, watched, rows, minute_number, epoch)
         elif watched.reference is not None:
-            self._profile_of(minute, watched.reference).add_table(table)
+            self._profile(version, watched, watched.reference, minute, rows)
 
     def fail(self, version: LoggedVersion, failures: Sequence[Failed], epoch: int) -> None:
         """Count requests of an epoch that were not answered, once."""
@@ -182,8 +184,16 @@ class Monitor:
             watched.reference = watched.training
         watched.is_gathering = watched.reference is None
 
-    def _gather(self, version: LoggedVersion, watched: _Watched, table: pa.Table, minute: int, epoch: int) -> None:
+    def _profile(
+        self, version: LoggedVersion, watched: _Watched, reference: Profile, minute: _Minute, rows: Rows
+    ) -> None:
+        if watched.columns is None or watched.columns.layout is not reference.layout:
+            watched.columns = Columns(version, reference.layout)
+        self._profile_of(minute, reference).update(*watched.columns.of(rows))
+
+    def _gather(self, version: LoggedVersion, watched: _Watched, rows: Rows, minute: int, epoch: int) -> None:
         described = version.described
+        table = rows_table(version, rows)
         place = described.environment_id, described.version_id
         found = FirstRows(*place, self._writer, epoch, minute, table.num_rows, _to_bytes(table))
         count = self._store.add_first_rows(found)
@@ -193,25 +203,7 @@ class Monitor:
             self._find_reference(version, watched)
         if count is None and watched.reference is not None:
             # Another worker was quicker: these rows were not among its first ones.
-            profile = self._profile_of(self._minute(version, minute), watched.reference)
-            profile.add_table(table)
-
-
-def rows_table(version: LoggedVersion, rows: Rows) -> pa.Table:
-    """Return rows as the columns of a reference: inputs and outputs by name, without what is redacted."""
-    columns: dict[str, pa.Array] = {}
-    names = {field.name for field in version.fields}
-    for index, field in enumerate(version.fields):
-        if field.name in version.redacted:
-            continue
-        if rows.matrix is not None:
-            columns[field.name] = pa.array(rows.matrix[:, index])
-        elif rows.columns is not None:
-            columns[field.name] = pa.array(rows.columns[index])
-    for output, values in zip(version.outputs, rows.outputs, strict=True):
-        name = f"output_{output.name}" if output.name in names else output.name
-        columns[name] = _output_array(values)
-    return pa.table(columns)
+            self._profile(version, watched, watched.reference, self._minute(version, minute), rows)
 
 
 def _settle(
@@ -239,12 +231,6 @@ def _lacks(version: LoggedVersion, training: Profile) -> bool:
     hidden = {("input", name) for name in version.redacted}
     wanted = {subject.key for subject in subjects_of(version.fields, version.outputs)}
     return not wanted - hidden <= {field.subject.key for field in training.layout.fields}
-
-
-def _output_array(values: Any) -> pa.Array:
-    if isinstance(values, np.ndarray) and values.ndim == 2:  # noqa: PLR2004 - rows and one axis
-        return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
-    return pa.array(values.tolist() if isinstance(values, np.ndarray) and values.ndim > 1 else values)
 
 
 def _to_bytes(table: pa.Table) -> bytes:

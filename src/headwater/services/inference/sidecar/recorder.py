@@ -14,7 +14,8 @@ from headwater.core.errors import HeadwaterError
 from headwater.core.ids import format_id
 from headwater.core.logging import get_logger
 from headwater.engines.journal.protocol import Journal, JournalTransaction
-from headwater.services.inference.encoding import LogBatch, LoggedVersion, Rows, encode_rows
+from headwater.services.inference.encoding import LogBatch, LoggedVersion, encode_rows
+from headwater.services.inference.rows import Rows
 from headwater.services.inference.sidecar.monitor import Monitor
 from headwater.services.inference.sidecar.wire import Ack, Failed, Frame, Group, Hello, read_version
 

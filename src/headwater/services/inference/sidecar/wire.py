@@ -62,11 +62,12 @@ class Group(msgspec.Struct, array_like=True, gc=False):
         version: the place of the version among those that the epoch described so far.
         counts: rows of each request.
         ids: prediction ids, by row.
-        matrix: float64 inputs, rows by fields, where the model takes numbers alone.
+        matrix: inputs, rows by fields, where the model takes numbers alone.
         rows: values in signature order otherwise, by row.
         features: what was fetched, by row.
         shadow_of: the prediction that was served, by row.
         overrides: what was served in place of outputs, by row.
+        matrix_dtype: how the matrix has its numbers, as float32 or as float64.
     """
 
     version: int
@@ -83,6 +84,7 @@ class Group(msgspec.Struct, array_like=True, gc=False):
     features: list[Any] | None = None
     shadow_of: list[str | None] | None = None
     overrides: list[Any] | None = None
+    matrix_dtype: str = "<f8"
 
 
 class Failed(msgspec.Struct, array_like=True, gc=False):
