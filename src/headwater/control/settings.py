@@ -54,6 +54,7 @@ INSTALLED_APPS = [
     "headwater.control.access",
     "headwater.control.sso",
     "headwater.control.identity",
+    "headwater.control.policies",
     "headwater.control.catalog",
     "headwater.control.features",
     "headwater.control.flags",

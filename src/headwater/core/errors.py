@@ -67,6 +67,7 @@ _REQUEST: Final[dict[str, Problem]] = {
     "sql_failed": Problem(422, "The SQL could not be run."),
     "input_invalid": Problem(422, "The model's input does not fit its signature."),
     "contract_invalid": Problem(422, "The contract is not valid."),
+    "policy_invalid": Problem(422, "The policy is not valid."),
     "project_invalid": Problem(422, "The project directory is not valid."),
     "flag_invalid": Problem(422, "The flag is not valid."),
     "setting_invalid": Problem(422, "A setting is not valid."),

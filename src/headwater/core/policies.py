@@ -11,10 +11,11 @@ anything but a typed literal. A caller without one of the attributes that a filt
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from headwater.core.expressions.check import check
 from headwater.core.expressions.expression import Expression
@@ -27,6 +28,9 @@ Mask = Literal["hide", "null", "hash", "last4"]
 AttributeType = Literal["string", "integer", "number", "boolean", "timestamp", "strings", "integers"]
 Value = str | int | float | bool | tuple[str, ...] | tuple[int, ...]
 
+ATTRIBUTE_TYPES: Final[tuple[AttributeType, ...]] = get_args(AttributeType)
+MASKS: Final[tuple[Mask, ...]] = get_args(Mask)
+ATTRIBUTE_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 EVERYONE: Final = "everyone"
 PRINCIPAL_KINDS: Final = ("role", "group", "service_account", "user")
 MAX_LIST: Final = 1_000

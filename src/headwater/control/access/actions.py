@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from django.db.models import Q
 from django.utils import timezone
 
 from headwater.control.access.authority import has_permission
-from headwater.control.access.models import ApiKey, Grant, Role, ServiceAccount
+from headwater.control.access.models import ApiKey, Grant, Group, GroupMember, Role, ServiceAccount
 from headwater.control.access.owners import keeping_an_owner
 from headwater.control.access.secrets import new_secret
 from headwater.control.kit.actions import Actor, action
@@ -19,6 +20,8 @@ from headwater.core.permissions import BUILT_IN_ROLES
 
 KEY_LIFETIME: Final = timedelta(days=365)
 LONGEST_LIFETIME: Final = timedelta(days=3 * 365)
+OVERLAP: Final = timedelta(days=1)
+LONGEST_OVERLAP: Final = timedelta(days=90)
 
 
 @action("access.role.built_in_synchronised", permission=None)
@@ -68,11 +71,14 @@ def grant(
     role: Role,
     membership: Membership | None = None,
     service_account: ServiceAccount | None = None,
+    group: Group | None = None,
     resource: str = "",
     expires_at: datetime | None = None,
     reason: str = "",
 ) -> Grant:
-    """Give a role to one member or service account on ``scope``, or on one ``resource`` in it (``dataset:flights``).
+    """Give a role to one member, group or service account on ``scope``, or on one ``resource`` in it.
+
+    A resource is named by kind and name: ``dataset:flights``.
 
     Raises:
         HeadwaterError: ``forbidden`` when the role holds more than the grantor does there, ``conflict`` when it is
@@ -80,7 +86,7 @@ def grant(
     """
     require_holding(actor, role.permissions, scope)
     org = scope if isinstance(scope, Organization) else scope.org
-    for principal in (membership, service_account):
+    for principal in (membership, service_account, group):
         if principal is not None and principal.org_id != org.id:
             raise HeadwaterError("invalid_parameter", f"{principal} belongs to another organisation")
     if role.org_id not in (None, org.id):
@@ -90,6 +96,7 @@ def grant(
         role=role,
         membership=membership,
         service_account=service_account,
+        group=group,
         project=scope if isinstance(scope, Project) else None,
         environment=scope if isinstance(scope, Environment) else None,
         resource=resource,
@@ -121,11 +128,15 @@ def create_key(
     user: Any = None,
     scopes: Sequence[str] = (),
     expires_at: datetime | None = None,
+    cidrs: Sequence[str] = (),
+    attributes: Mapping[str, Any] | None = None,
+    rotated_from: ApiKey | None = None,
 ) -> tuple[ApiKey, str]:
     """Make a key for a service account or a user; return it with its text, which is never to be had again.
 
     Raises:
-        HeadwaterError: ``forbidden`` when the actor holds less than the key would, ``invalid_parameter``.
+        HeadwaterError: ``forbidden`` when the actor holds less than the key would, or gives it attributes, which decide
+            what policies show, without ``policy.write``; ``invalid_parameter``.
     """
     now = timezone.now()
     expires_at = expires_at or now + KEY_LIFETIME
@@ -137,6 +148,8 @@ def create_key(
         _require_no_less(actor, service_account, environment)
     elif actor.kind != "system" and actor.subject != user:
         raise HeadwaterError("forbidden", "people make keys for themselves or for service accounts")
+    if attributes and not (rotated_from is not None and rotated_from.attributes == attributes):
+        require_holding(actor, ["policy.write"], environment)
     secret = new_secret()
     key = ApiKey(
         org=environment.org,
@@ -147,6 +160,9 @@ def create_key(
         service_account=service_account,
         user=user,
         scopes=sorted(set(scopes)),
+        cidrs=list(cidrs),
+        attributes=dict(attributes or {}),
+        rotated_from=rotated_from,
         expires_at=expires_at,
     )
     key.save()
@@ -161,9 +177,48 @@ def revoke_key(*, actor: Actor, key: ApiKey, reason: str = "") -> ApiKey:
     return key
 
 
+@action("access.key.rotated", permission="key.write", on="key")
+def rotate_key(
+    *, actor: Actor, key: ApiKey, overlap: timedelta = OVERLAP, expires_at: datetime | None = None, reason: str = ""
+) -> tuple[ApiKey, str]:
+    """Make the key that follows ``key``, alike in all but its text; both open until ``overlap`` has passed.
+
+    Args:
+        actor: who rotates.
+        key: a live key.
+        overlap: how long the old key stays open, if it does not expire before.
+        expires_at: of the new key; default: as long a life as the old one was given.
+        reason: why.
+
+    Raises:
+        HeadwaterError: ``conflict`` for a key that is over or has a successor, ``invalid_parameter``, ``forbidden``.
+    """
+    now = timezone.now()
+    if not key.is_live(now):
+        raise HeadwaterError("conflict", f"{key} opens nothing any more", hint="create a new key")
+    if not timedelta(0) <= overlap <= LONGEST_OVERLAP:
+        raise HeadwaterError("invalid_parameter", f"an overlap lasts up to {LONGEST_OVERLAP.days} days")
+    made = create_key(
+        actor=actor,
+        environment=key.environment,
+        name=key.name,
+        service_account=key.service_account,
+        user=key.user,
+        scopes=key.scopes,
+        expires_at=expires_at or now + (key.expires_at - key.created_at),
+        cidrs=key.cidrs,
+        attributes=key.attributes,
+        rotated_from=key,
+    )
+    key.change(expires_at=min(key.expires_at, now + overlap))
+    return made
+
+
 def _require_no_less(actor: Actor, account: ServiceAccount, environment: Environment) -> None:
     """A key must not lend its maker more than they have."""
-    for given in Grant.objects.for_org(account.org_id).filter(service_account=account, revoked_at=None):
+    groups = GroupMember.objects.for_org(account.org_id).filter(service_account=account).values("group")
+    held = Grant.objects.for_org(account.org_id).filter(Q(service_account=account) | Q(group__in=groups))
+    for given in held.filter(revoked_at=None).select_related("role"):
         require_holding(actor, given.role.permissions, given.environment or given.project or environment)
 
 

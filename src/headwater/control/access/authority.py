@@ -10,9 +10,10 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.db import models
+from django.db.models import Q
 from django.utils import timezone
 
-from headwater.control.access.models import ApiKey, Grant, ServiceAccount
+from headwater.control.access.models import ApiKey, Grant, GroupMember, ServiceAccount
 from headwater.control.kit.context import Actor
 from headwater.control.orgs.models import Environment, Membership, Organization, Project
 from headwater.core.errors import HeadwaterError
@@ -35,6 +36,14 @@ class Allowances:
 
     allowed: frozenset[str] = frozenset()
     roles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """What a principal may do from an instant on, because a grant ends then."""
+
+    starts_at: datetime
+    allowances: Allowances
 
 
 def scope_of(target: Any) -> Scope:
@@ -84,6 +93,12 @@ def has_permission(subject: Any, permission: str, target: Any) -> bool:
     return _covers(_grants_of(subject, scope.org_id), permission, scope, timezone.now())
 
 
+def groups_of(principal: Any, org_id: uuid.UUID) -> tuple[str, ...]:
+    """Return the names of the groups of an organisation that a service account or user is in now."""
+    rows = GroupMember.objects.for_org(org_id).filter(_member_condition(principal)).select_related("group")
+    return tuple(sorted(row.group.name for row in rows))
+
+
 def allowances_for(principal: Any, environment: Environment) -> Allowances:
     """Return what a service account, user or API key may do in ``environment`` now.
 
@@ -115,6 +130,20 @@ def compile_allowances(grants: Iterable[Grant], environment: Any, at: datetime) 
     return Allowances(frozenset(allowed), tuple(sorted(roles)))
 
 
+def compile_phases(grants: Iterable[Grant], environment: Any, at: datetime) -> tuple[Allowances, tuple[Phase, ...]]:
+    """Return what ``grants`` amount to at ``at``, and what becomes of that as they end one after another."""
+    listed = list(grants)
+    ends = sorted({grant.expires_at for grant in listed if grant.expires_at is not None and grant.expires_at > at})
+    phases: list[Phase] = []
+    held = now = compile_allowances(listed, environment, at)
+    for end in ends:
+        then = compile_allowances(listed, environment, end)
+        if then != held:
+            phases.append(Phase(end, then))
+            held = then
+    return now, tuple(phases)
+
+
 def limit(held: Allowances, scopes: Iterable[str]) -> Allowances:
     """Return what is left of ``held`` when only ``scopes`` count; no scopes: everything."""
     wanted = list(scopes)
@@ -141,15 +170,20 @@ def _key_may(key: ApiKey, permission: str, scope: Scope) -> bool:
 def _grants_of(principal: Any, org_id: uuid.UUID) -> models.QuerySet[Grant]:
     """Return the unrevoked grants of a principal that may act in an organisation that is served."""
     grants = Grant.objects.for_org(org_id).filter(revoked_at=None, org__status=Organization.Status.ACTIVE)
+    condition = _member_condition(principal)
+    groups = GroupMember.objects.for_org(org_id).filter(condition).values("group")
+    return grants.filter(condition | Q(group__in=groups)).select_related("role", "group")
+
+
+def _member_condition(principal: Any) -> Q:
+    """Return what a grant or a place in a group must say to be a principal's, who may act."""
     if isinstance(principal, ServiceAccount):
-        grants = grants.filter(service_account=principal, service_account__disabled_at=None)
-    elif isinstance(principal, get_user_model()):
-        grants = grants.filter(
+        return Q(service_account=principal, service_account__disabled_at=None)
+    if isinstance(principal, get_user_model()):
+        return Q(
             membership__user=principal, membership__status=Membership.Status.ACTIVE, membership__user__is_active=True
         )
-    else:
-        grants = grants.none()
-    return grants.select_related("role")
+    return Q(pk__in=())
 
 
 def _covers(grants: Iterable[Grant], permission: str, scope: Scope, at: datetime) -> bool:

@@ -15,7 +15,13 @@ from django.db.models.functions import Coalesce
 from headwater.control.kit.fields import SecretField
 from headwater.control.kit.tenancy import Entity, TenantEntity
 from headwater.control.orgs.models import Environment, Membership, Organization, Project, slug_validator
+from headwater.core.addresses import read_network
+from headwater.core.errors import HeadwaterError
 from headwater.core.permissions import PERMISSIONS
+from headwater.core.policies import ATTRIBUTE_NAME, ATTRIBUTE_TYPES, BUILT_IN_ATTRIBUTES, MAX_LIST, attribute_value
+
+MAX_NETWORKS: Final = 50
+MAX_ATTRIBUTES: Final = 30
 
 NOBODY: Final = models.Value(uuid.UUID(int=0), output_field=models.UUIDField())
 """Stands for an absent reference where SQL would hold two absent ones to differ."""
@@ -31,6 +37,30 @@ def check_permissions(value: Any) -> None:
 def check_allowances(value: Any) -> None:
     """Refuse what is not a list of permissions, each with an optional resource: ``dataset.ingest:flights``."""
     check_permissions([str(item).partition(":")[0] for item in value] if isinstance(value, list) else value)
+
+
+def check_networks(value: Any) -> None:
+    """Refuse what is not a list of networks."""
+    if not isinstance(value, list) or len(value) > MAX_NETWORKS:
+        raise ValidationError(f"give a list of at most {MAX_NETWORKS} networks")
+    for item in value:
+        try:
+            read_network(str(item))
+        except HeadwaterError as error:
+            raise ValidationError(f"{error.detail}; {error.hint}") from error
+
+
+def check_attributes(value: Any) -> None:
+    """Refuse what row filters cannot use: other than plain values and lists of texts or whole numbers, by name."""
+    if not isinstance(value, dict) or len(value) > MAX_ATTRIBUTES:
+        raise ValidationError(f"give at most {MAX_ATTRIBUTES} values by name")
+    for name, item in value.items():
+        if not ATTRIBUTE_NAME.fullmatch(name) or name in BUILT_IN_ATTRIBUTES:
+            raise ValidationError(f"{name[:64]!r} cannot name an attribute; use lower-case letters, digits and _")
+        if all(attribute_value(item, kind) is None for kind in ATTRIBUTE_TYPES):
+            raise ValidationError(
+                f"{name}: give a text, a number, true or false, or a list of up to {MAX_LIST} texts or whole numbers"
+            )
 
 
 class Role(Entity):
@@ -82,8 +112,71 @@ class ServiceAccount(TenantEntity):
         return self.name
 
 
+class Group(TenantEntity):
+    """People and programs of an organisation who are given roles, and named by policies, together."""
+
+    prefix: ClassVar[str] = "gro"
+
+    name = models.CharField(max_length=63, validators=[slug_validator])
+    description = models.CharField(max_length=500, blank=True)
+
+    class Meta:
+        """A name is unique within its organisation, and stays: policies know groups by it."""
+
+        ordering = ("name",)
+        constraints = (models.UniqueConstraint(fields=["org", "name"], name="group_name_in_org"),)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class GroupMember(TenantEntity):
+    """One member or service account in a group. Whoever manages the row alone removes it."""
+
+    class Manager(models.TextChoices):
+        """Who put it there: a person, a directory, or a claim at sign-in."""
+
+        MANUAL = "manual"
+        SCIM = "scim"
+        CLAIM = "claim"
+
+    prefix: ClassVar[str] = "gm"
+
+    group = models.ForeignKey(Group, on_delete=models.PROTECT, related_name="members")
+    membership = models.ForeignKey(
+        Membership, on_delete=models.PROTECT, null=True, blank=True, related_name="group_memberships"
+    )
+    service_account = models.ForeignKey(
+        ServiceAccount, on_delete=models.PROTECT, null=True, blank=True, related_name="group_memberships"
+    )
+    managed_by = models.CharField(max_length=6, choices=Manager.choices, default=Manager.MANUAL)
+
+    class Meta:
+        """One principal, once in a group."""
+
+        ordering = ("group", "created_at")
+        constraints = (
+            models.CheckConstraint(
+                name="group_member_has_one_principal",
+                condition=Q(membership__isnull=False, service_account__isnull=True)
+                | Q(membership__isnull=True, service_account__isnull=False),
+            ),
+            models.UniqueConstraint(
+                "group",
+                Coalesce("membership", NOBODY),
+                Coalesce("service_account", NOBODY),
+                name="group_member_once",
+                violation_error_code="unique",
+                violation_error_message="it is in this group already",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.membership or self.service_account} in {self.group}"
+
+
 class Grant(TenantEntity):
-    """A role given to one member or service account, on the organisation or a part of it."""
+    """A role given to one member, group or service account, on the organisation or a part of it."""
 
     prefix: ClassVar[str] = "grt"
 
@@ -97,6 +190,7 @@ class Grant(TenantEntity):
     resource = models.CharField(
         max_length=200, blank=True, help_text="Kind and name, such as dataset:flights; empty: everything in the scope."
     )
+    group = models.ForeignKey(Group, on_delete=models.PROTECT, null=True, blank=True, related_name="grants")
     granted_by = models.CharField(max_length=200)
     reason = models.CharField(max_length=500, blank=True)
     expires_at = models.DateTimeField(null=True, blank=True)
@@ -108,8 +202,9 @@ class Grant(TenantEntity):
         constraints = (
             models.CheckConstraint(
                 name="grant_has_one_principal",
-                condition=Q(membership__isnull=False, service_account__isnull=True)
-                | Q(membership__isnull=True, service_account__isnull=False),
+                condition=Q(membership__isnull=False, service_account__isnull=True, group__isnull=True)
+                | Q(membership__isnull=True, service_account__isnull=False, group__isnull=True)
+                | Q(membership__isnull=True, service_account__isnull=True, group__isnull=False),
             ),
             models.CheckConstraint(
                 name="grant_has_one_scope", condition=Q(project__isnull=True) | Q(environment__isnull=True)
@@ -122,6 +217,7 @@ class Grant(TenantEntity):
                 "role",
                 Coalesce("membership", NOBODY),
                 Coalesce("service_account", NOBODY),
+                Coalesce("group", NOBODY),
                 Coalesce("project", NOBODY),
                 Coalesce("environment", NOBODY),
                 "resource",
@@ -133,7 +229,12 @@ class Grant(TenantEntity):
         )
 
     def __str__(self) -> str:
-        return f"{self.role} for {self.membership or self.service_account} on {self.scope}"
+        return f"{self.role} for {self.principal} on {self.scope}"
+
+    @property
+    def principal(self) -> str:
+        """Return who holds it, in words."""
+        return f"group {self.group}" if self.group else str(self.membership or self.service_account)
 
     @property
     def scope(self) -> str:
@@ -167,11 +268,24 @@ class ApiKey(TenantEntity):
         validators=[check_allowances],
         help_text="Permissions the key is limited to, such as dataset.ingest:flights; empty: all its principal has.",
     )
+    cidrs = models.JSONField(
+        default=list,
+        blank=True,
+        validators=[check_networks],
+        help_text="Networks that the key may be used from, such as 10.1.0.0/16; empty: anywhere.",
+    )
+    attributes = models.JSONField(
+        default=dict,
+        blank=True,
+        validators=[check_attributes],
+        help_text="What row filters of policies know of the key as caller.<name>.",
+    )
+    rotated_from = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="successors")
     expires_at = models.DateTimeField()
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:
-        """One principal."""
+        """One principal; at most one live successor."""
 
         verbose_name = "API key"
         ordering = ("-created_at",)
@@ -181,6 +295,13 @@ class ApiKey(TenantEntity):
                 condition=Q(user__isnull=False, service_account__isnull=True)
                 | Q(user__isnull=True, service_account__isnull=False),
             ),
+            models.UniqueConstraint(
+                fields=["rotated_from"],
+                condition=Q(revoked_at__isnull=True),
+                name="key_has_one_successor",
+                violation_error_code="unique",
+                violation_error_message="the key was rotated already; rotate the one that follows it",
+            ),
         )
 
     def __str__(self) -> str:
@@ -189,3 +310,13 @@ class ApiKey(TenantEntity):
     def is_live(self, at: datetime) -> bool:
         """Return whether the key opens anything at ``at``."""
         return self.revoked_at is None and at < self.expires_at
+
+
+class KeyUse(models.Model):
+    """When a key was last used, as services and control tell now and then; no part of the key's own history."""
+
+    key = models.OneToOneField(ApiKey, on_delete=models.CASCADE, primary_key=True, related_name="use")
+    last_used_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.key_id} at {self.last_used_at:%Y-%m-%d %H:%M}"

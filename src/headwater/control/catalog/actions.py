@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyarrow as pa
 from django.db.models import Max
 from django.utils import timezone
 
 from headwater.contracts.model import Contract
 from headwater.contracts.spec import contract_from_spec, contract_to_spec
+from headwater.contracts.tabulation import accepted_schema
 from headwater.control.catalog.compat import check_storable, compare_contracts, major
 from headwater.control.catalog.digest import sha256_of
 from headwater.control.catalog.models import Activation, ContractVersion, Dataset, Endpoint, EndpointRevision
 from headwater.control.kit.actions import Actor, action
 from headwater.control.orgs.models import Environment, Project
+from headwater.control.policies.fit import require_fit
 from headwater.core.errors import HeadwaterError
+from headwater.engines.query.tables import SYSTEM_COLUMNS, duckdb_columns
 
 State = ContractVersion.State
 
@@ -84,7 +88,8 @@ def activate_contract(
 
     Raises:
         HeadwaterError: ``contract_invalid`` when it breaks the active version of the same major or its columns do not
-            fit the table, ``conflict`` when it is retired, ``not_found`` when the environment is of another project.
+            fit the table, ``conflict`` when it is retired or policies on the dataset do not fit its columns,
+            ``not_found`` when the environment is of another project.
     """
     dataset = contract.dataset
     if environment.project_id != dataset.project_id:
@@ -94,6 +99,8 @@ def activate_contract(
     first_time = contract.state in (State.DRAFT, State.IN_REVIEW)
     if first_time:
         check_storable(stored_contracts(dataset), contract_from_spec(contract.spec))
+    columns = duckdb_columns(pa.schema([*accepted_schema(contract_from_spec(contract.spec)), *SYSTEM_COLUMNS]))
+    require_fit(environment, f"dataset:{dataset.name}", columns)
     contract.change(state=State.ACTIVE)
     current: Activation | None = (
         Activation.objects.for_org(dataset.org_id).filter(environment=environment, dataset=dataset).first()

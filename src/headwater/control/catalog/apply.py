@@ -15,6 +15,7 @@ from headwater.control.features.planning import plan_views
 from headwater.control.flags.planning import plan_flags
 from headwater.control.kit.actions import Actor, action
 from headwater.control.orgs.models import Environment
+from headwater.control.policies.planning import plan_policies
 from headwater.core.errors import HeadwaterError
 
 LISTED_ERRORS: Final = 500
@@ -68,6 +69,7 @@ def make_plan(environment: Environment, project: Project) -> Plan:
     plan_views(plan, environment, project)
     plan_flags(plan, environment, project)
     plan_models(plan, environment, project)
+    plan_policies(plan, environment, project)
     if plan.errors:
         count = len(plan.errors)
         listed = [error.to_plain() for error in plan.errors[:LISTED_ERRORS]]

@@ -9,6 +9,7 @@ from typing import Any
 
 from headwater.control.catalog.models import Activation, ContractVersion, Dataset, Endpoint, EndpointRevision
 from headwater.control.kit.contributions import EnvironmentRef, contribute
+from headwater.control.policies.models import AccessPolicy
 from headwater.core.snapshot import DatasetSpec
 
 _TAKES_ROWS = (ContractVersion.State.ACTIVE, ContractVersion.State.DEPRECATED)
@@ -27,6 +28,10 @@ def contribute_datasets(environment: EnvironmentRef) -> Mapping[str, Any]:
     )
     for version in versions:
         contracts[version.dataset_id][version.version] = version.spec
+    policies = AccessPolicy.objects.for_org(environment.org_id).filter(
+        environment_id=environment.id, archived_at=None, resource__startswith="dataset:"
+    )
+    policed = {resource.removeprefix("dataset:") for resource in policies.values_list("resource", flat=True)}
     return {
         activation.dataset.name: DatasetSpec(
             id=activation.dataset.public_id,
@@ -35,7 +40,8 @@ def contribute_datasets(environment: EnvironmentRef) -> Mapping[str, Any]:
             contracts=contracts[activation.dataset_id] | {activation.contract.version: activation.contract.spec},
             description=activation.dataset.description,
             archived=activation.dataset.archived_at is not None,
-            protected=bool(activation.contract.spec.get("protected", False)),
+            # A dataset with policies is closed to whom none of them matches, also in services that know no policies.
+            protected=bool(activation.contract.spec.get("protected", False)) or activation.dataset.name in policed,
         )
         for activation in activations
     }
@@ -56,5 +62,5 @@ def contribute_endpoints(environment: EnvironmentRef) -> Mapping[str, Any]:
     }
 
 
-contribute("datasets", contribute_datasets, models=(Dataset, ContractVersion, Activation))
+contribute("datasets", contribute_datasets, models=(Dataset, ContractVersion, Activation, AccessPolicy))
 contribute("endpoints", contribute_endpoints, models=(Endpoint, EndpointRevision))

@@ -12,6 +12,7 @@ from headwater.contracts.spec import contract_to_spec
 from headwater.control.catalog.digest import sha256_of
 from headwater.control.catalog.payload import ModelFile, ResourceFile, Resources
 from headwater.control.flags.document import FlagFile, parse_flag
+from headwater.control.policies.document import PolicyFile, parse_policy
 from headwater.core.errors import HeadwaterError
 from headwater.core.streams import EXPOSURES, OUTCOMES, batch_log, prediction_log
 from headwater.engines.features.definition import ViewFile, parse_view
@@ -80,6 +81,14 @@ class DeclaredModel:
     manifest: ModelManifest
 
 
+@dataclass(frozen=True, slots=True)
+class DeclaredPolicy:
+    """A policy file that could be read."""
+
+    file: ResourceFile
+    policy: PolicyFile
+
+
 @dataclass(slots=True)
 class Project:
     """What could be read, by name, and what could not; of models that are new also what loading them showed."""
@@ -89,6 +98,7 @@ class Project:
     views: dict[str, DeclaredView] = field(default_factory=dict)
     flags: dict[str, DeclaredFlag] = field(default_factory=dict)
     models: dict[str, DeclaredModel] = field(default_factory=dict)
+    policies: dict[str, DeclaredPolicy] = field(default_factory=dict)
     inspections: dict[str, ArtifactReport] = field(default_factory=dict)
     errors: list[FileError] = field(default_factory=list)
 
@@ -101,6 +111,7 @@ def read_project(resources: Resources) -> Project:
     _read_all(resources.features, _read_view, project.views, project.errors)
     _read_all(resources.flags, _read_flag, project.flags, project.errors)
     _read_all(resources.models, _read_model, project.models, project.errors)
+    _read_all(resources.policies, _read_policy, project.policies, project.errors)
     return project
 
 
@@ -166,6 +177,11 @@ def _read_view(file: ResourceFile) -> tuple[str, DeclaredView]:
 def _read_flag(file: ResourceFile) -> tuple[str, DeclaredFlag]:
     flag = parse_flag(file.text, source=file.source)
     return flag.key, DeclaredFlag(file, flag)
+
+
+def _read_policy(file: ResourceFile) -> tuple[str, DeclaredPolicy]:
+    policy = parse_policy(file.text, source=file.source)
+    return policy.name, DeclaredPolicy(file, policy)
 
 
 def _read_model(file: ModelFile) -> tuple[str, DeclaredModel]:

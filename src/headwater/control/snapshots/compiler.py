@@ -13,10 +13,12 @@ from pydantic import BaseModel, ValidationError
 from headwater.control.kit.contributions import CONTRIBUTIONS, Contribution, EnvironmentRef, Section
 from headwater.control.kit.plain import canonical
 from headwater.control.orgs.models import Environment
+from headwater.control.snapshots.signing import mask_key
 from headwater.core import snapshot as core
 from headwater.core.errors import HeadwaterError
 from headwater.core.flags import FlagSpec
 from headwater.core.logging import get_logger
+from headwater.core.policies import PolicySpec
 
 _log = get_logger(__name__)
 _SPECS: Final[Mapping[Section, type[BaseModel]]] = {
@@ -26,7 +28,11 @@ _SPECS: Final[Mapping[Section, type[BaseModel]]] = {
     "features": core.FeatureViewSpec,
     "flags": FlagSpec,
     "keys": core.KeySpec,
+    "policies": PolicySpec,
 }
+
+_NEVER_OLD: Final = frozenset({"keys", "policies"})
+"""What it was before is never a safe stand-in for these."""
 
 
 @dataclass(slots=True)
@@ -60,6 +66,7 @@ def compile_environment(environment: Environment, previous: core.Snapshot | None
             project=environment.project.slug,
             organization=environment.org.slug,
             protected=environment.protected,
+            mask_key=mask_key(environment.public_id),
         )
     )
     reference = EnvironmentRef(environment.id, environment.project_id, environment.org_id, environment.protected)
@@ -81,8 +88,7 @@ def _compile_section(
         with transaction.atomic():
             entries = contribution.contribute(environment)
     except Exception as error:
-        if section == "keys":
-            # Old keys are never a safe stand-in for unknown ones.
+        if section in _NEVER_OLD:
             raise
         _report(problems, section, "", error)
         return dict(last)
@@ -92,7 +98,9 @@ def _compile_section(
             made[name] = _to_spec(section, entry)
         except (HeadwaterError, ValidationError) as error:
             _report(problems, section, name, error)
-            if name in last and section != "keys":
+            if section == "policies":
+                raise  # without it the rows that it hides would be shown
+            if name in last and section not in _NEVER_OLD:
                 made[name] = last[name]
     return made
 

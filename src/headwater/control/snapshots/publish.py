@@ -6,15 +6,11 @@ either both exist or neither. Contents that did not change get no new number.
 
 from __future__ import annotations
 
-import base64
 import re
 import uuid
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, Final
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.contrib.auth import get_user_model
 from django.db import models, transaction
 from django.utils import timezone
@@ -26,8 +22,8 @@ from headwater.control.kit.contributions import CONTRIBUTIONS
 from headwater.control.orgs.models import Environment, Membership, Organization, Project
 from headwater.control.snapshots.compiler import Compiled, compile_environment
 from headwater.control.snapshots.models import Snapshot
+from headwater.control.snapshots.signing import signing_key
 from headwater.core import snapshot as core
-from headwater.core.errors import HeadwaterError
 from headwater.core.logging import get_logger
 
 _log = get_logger(__name__)
@@ -141,22 +137,3 @@ def _store(environment: Environment, number: int, compiled: Compiled, content: s
     with bookkeeping():
         Snapshot.unscoped.filter(environment=environment, number__lte=number - KEPT).delete()
     return snapshot
-
-
-def signing_key() -> Ed25519PrivateKey:
-    """Return the key of this home; raises ``snapshot_invalid`` when there is none."""
-    path = configuration.home().snapshot_private_key
-    try:
-        return _load_key(path, path.stat().st_mtime_ns)
-    except FileNotFoundError as error:
-        raise HeadwaterError(
-            "snapshot_invalid", f"there is no signing key at {path}", hint="`headwater up` makes one on its first start"
-        ) from error
-
-
-@lru_cache(maxsize=4)
-def _load_key(path: Path, _mtime: int) -> Ed25519PrivateKey:
-    try:
-        return Ed25519PrivateKey.from_private_bytes(base64.b64decode(path.read_bytes().strip(), validate=True))
-    except ValueError as error:
-        raise HeadwaterError("snapshot_invalid", f"{path} is not a signing key") from error

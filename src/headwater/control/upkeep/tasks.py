@@ -17,7 +17,8 @@ from headwater.control.kit import outbox
 from headwater.control.kit.actions import SYSTEM
 from headwater.control.kit.models import Outbox
 from headwater.control.orgs.models import Environment
-from headwater.control.snapshots.publish import publish_all, signing_key
+from headwater.control.snapshots.publish import publish_all
+from headwater.control.snapshots.signing import signing_key
 from headwater.control.upkeep.actions import record_chain, record_ledger
 from headwater.control.upkeep.ledger import check_ledger as ask_ledger
 from headwater.core.logging import get_logger

@@ -1,0 +1,1 @@
+"""Who sees which rows and columns of datasets and endpoints."""

@@ -1,0 +1,121 @@
+"""Whether policies fit what they are about: its columns, and the principals that they name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from headwater.control.access.models import Group, Role, ServiceAccount
+from headwater.control.orgs.models import Environment, Membership
+from headwater.control.policies.models import AccessPolicy
+from headwater.core.errors import HeadwaterError
+from headwater.core.policies import EVERYONE
+from headwater.engines.query.policies import PolicyProblem, find_problems
+from headwater.engines.query.rules import Columns
+
+
+def live_policies(environment: Environment) -> list[AccessPolicy]:
+    """Return the policies of an environment that are in force or will be asked again, by resource and priority."""
+    rows = AccessPolicy.objects.for_org(environment.org_id).filter(environment=environment, archived_at=None)
+    return list(rows.select_related("environment").order_by("resource", "priority"))
+
+
+def problems_of(content: Mapping[str, Any], columns: Columns) -> list[PolicyProblem]:
+    """Return what is wrong with a policy's fields over ``columns``."""
+    return find_problems(
+        columns,
+        row_filter=content["row_filter"],
+        attributes=content["attributes"],
+        masks=content["columns"],
+    )
+
+
+def content_of(policy: AccessPolicy) -> dict[str, Any]:
+    """Return the fields of a policy but its name, as ``publish_policy`` takes them."""
+    names = ("resource", "priority", "principals", "row_filter", "attributes", "columns", "purpose", "expires_at")
+    return {name: getattr(policy, name) for name in names}
+
+
+def require_fit(environment: Environment, resource: str, columns: Columns) -> None:
+    """Raise ``conflict`` when ``resource`` cannot have these columns while the policies on it are as they are."""
+    found = [
+        {"path": problem.path, "message": f"policy {policy.name}: {problem.message}"}
+        for policy in live_policies(environment)
+        if policy.resource == resource
+        for problem in problems_of(content_of(policy), columns)
+    ]
+    if found:
+        raise HeadwaterError(
+            "conflict",
+            f"policies on {resource} do not fit its columns: {found[0]['message']}",
+            hint="change the policies first, or keep the columns",
+            extra={"errors": found},
+        )
+
+
+def find_principals(environment: Environment, names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return principals as snapshots name them, and what is wrong with those that cannot be found.
+
+    People and programs are kept by id: whoever takes over a name or an address takes over no policy.
+    """
+    found: list[str] = []
+    problems: list[str] = []
+    for name in names:
+        kind, _, which = name.partition(":")
+        principal = _find(environment, kind, which)
+        if principal is None:
+            known = _known(environment, kind)
+            problems.append(f"there is no {kind.replace('_', ' ')} {which!r}; there are: {', '.join(known) or 'none'}")
+        else:
+            found.append(principal)
+    return found, problems
+
+
+def show_principal(environment: Environment, principal: str) -> str:
+    """Return a principal as people write it."""
+    kind, _, which = principal.partition(":")
+    if kind == "service_account" and which.startswith("sa_"):
+        accounts = ServiceAccount.objects.for_org(environment.org_id)
+        account = accounts.filter(pk=ServiceAccount.parse_id(which)).first()
+        return f"{kind}:{account.name}" if account else principal
+    if kind == "user" and which.startswith("usr_"):
+        rows = Membership.objects.for_org(environment.org_id).select_related("user")
+        member = next((row for row in rows if row.user.public_id == which), None)
+        return f"{kind}:{member.user.email}" if member else principal
+    return principal
+
+
+def _find(environment: Environment, kind: str, which: str) -> str | None:
+    if kind == EVERYONE:
+        return EVERYONE
+    if kind == "role":
+        roles = Role.unscoped.filter(name=which)
+        return (
+            f"role:{which}"
+            if roles.filter(org=None).exists() or roles.filter(org=environment.org_id).exists()
+            else None
+        )
+    if kind == "group":
+        there = Group.objects.for_org(environment.org_id).filter(name=which).exists()
+        return f"group:{which}" if there else None
+    if kind == "service_account":
+        accounts = ServiceAccount.objects.for_org(environment.org_id).filter(project_id=environment.project_id)
+        account = next((row for row in accounts if which in (row.name, row.public_id)), None)
+        return f"service_account:{account.public_id}" if account else None
+    members = Membership.objects.for_org(environment.org_id).select_related("user")
+    member = next((row for row in members if which.lower() in (row.user.email, row.user.public_id.lower())), None)
+    return f"user:{member.user.public_id}" if member else None
+
+
+def _known(environment: Environment, kind: str) -> Sequence[str]:
+    """Return what there is of a kind; addresses of people are nobody's business here."""
+    if kind == "role":
+        return sorted(
+            {row.name for row in Role.unscoped.filter(org=None) | Role.unscoped.filter(org=environment.org_id)}
+        )
+    if kind == "group":
+        return sorted(Group.objects.for_org(environment.org_id).values_list("name", flat=True))[:20]
+    if kind == "service_account":
+        accounts = ServiceAccount.objects.for_org(environment.org_id).filter(project_id=environment.project_id)
+        return sorted(accounts.values_list("name", flat=True))[:20]
+    return ["the addresses of members"]
