@@ -23,7 +23,7 @@ from headwater.core.home import Home
 from headwater.core.logging import configure_logging, get_logger
 from headwater.core.settings import PREFIX, Settings, load_settings
 from headwater.services.app import check_services, create_app
-from headwater.services.kit.connection import BoundedConnection
+from headwater.services.kit.connection import LaneConnection
 
 # The writer needs the interpreter some twenty times a commit, briefly; by default a busy loop lends it every 5 ms.
 SWITCH_SECONDS: Final = 0.000_5
@@ -100,7 +100,7 @@ def _config(settings: Settings, factory: str | Callable[[], ASGIApp]) -> uvicorn
         port=settings.services.port,
         workers=settings.services.workers,
         loop="uvloop",
-        http=BoundedConnection,
+        http=LaneConnection,
         ws="none",
         lifespan="on",
         access_log=False,

@@ -15,7 +15,7 @@ from headwater.services.inference.models import CompiledModels, ServedModel
 from headwater.services.inference.overriding import ROUTE, Overridden
 from headwater.services.inference.routing import Route
 from headwater.services.inference.version import ServedVersion
-from headwater.services.kit.service import ASGIScope, Caller
+from headwater.services.kit.service import Caller
 
 TIMEOUT_HEADER: Final = b"hw-timeout-ms"
 STICKY_HEADER: Final = b"hw-sticky-key"
@@ -45,14 +45,14 @@ class Reader(Protocol):
 class Asked(msgspec.Struct):
     """A request: who asks which model for what. ``route`` is known from the start where the path names a version.
 
-    ``began`` is when all of it was there: how fast a client sends says nothing about a model.
+    ``began`` is when all of it was there: how fast a client sends says nothing about a model. ``receive`` is its
+    channel, None where its leaving is told otherwise.
     """
 
     caller: Caller
     compiled: CompiledModels
     model: ServedModel
-    scope: ASGIScope
-    receive: Receive
+    receive: Receive | None
     headers: Mapping[bytes, bytes]
     request_id: str
     began: float

@@ -11,7 +11,7 @@ from headwater.core.errors import HeadwaterError
 from headwater.core.snapshot import ServingSpec
 from headwater.engines.models.protocol import AsyncExecutor
 from headwater.services.inference.batch import Inputs, Share, merge, run_async
-from headwater.services.inference.queueing import SERVING, Queue, Ran, Waiting, hand_out, soon, too_late
+from headwater.services.inference.queueing import SERVING, Expected, Queue, Ran, Waiting, hand_out, soon, too_late
 
 _SINGLE_CODES: Final = frozenset({"model_failed"})
 
@@ -47,14 +47,19 @@ class AsyncBatcher(Queue):
 
     def submit(self, inputs: Inputs, *, deadline: float | None = None) -> asyncio.Future[Share]:
         """Queue rows for the next run."""
-        item = self.put(inputs, deadline)
+        item = Expected(inputs, deadline)
         if deadline is not None:
             _expire(item, deadline)
+        self.enqueue(item)
+        return item.future
+
+    def enqueue(self, item: Waiting) -> None:
+        """Queue a request for the next run."""
+        self.put(item)
         if self._pumps is None:
             self._pumps = soon(self._pump, self.serving.batch_wait_us)
         elif self._waiting_rows >= self.serving.max_batch_rows:
             self._pump()
-        return item.future
 
     def _pump(self) -> None:
         """Begin as many runs as there is room for."""
@@ -104,11 +109,11 @@ def _is_of_rows(error: Exception) -> bool:
 
 def _fail(items: Sequence[Waiting], error: BaseException) -> None:
     for item in items:
-        if not item.future.done():
-            item.future.set_exception(error)
+        if not item.is_done:
+            item.fail(error)
 
 
-def _expire(item: Waiting, deadline: float) -> None:
+def _expire(item: Expected, deadline: float) -> None:
     """Tell who waits when the deadline passes, whatever the model does meanwhile."""
 
     def expire() -> None:

@@ -15,7 +15,7 @@ from headwater.core.snapshot import ServingSpec
 from headwater.engines.models.protocol import AsyncExecutor, Executor
 from headwater.services.inference.async_batcher import AsyncBatcher
 from headwater.services.inference.batch import Batch, Doubtful, Inputs, Share, merge, run_sync
-from headwater.services.inference.queueing import SERVING, Batcher, Queue, Ran, Waiting, hand_out, soon
+from headwater.services.inference.queueing import SERVING, Batcher, Expected, Queue, Ran, Waiting, hand_out, soon
 
 __all__ = ["Batch", "Batcher", "Doubtful", "MicroBatcher", "Share", "make_batcher"]
 
@@ -61,11 +61,16 @@ class MicroBatcher(Queue):
 
     def submit(self, inputs: Inputs, *, deadline: float | None = None) -> asyncio.Future[Share]:
         """Queue rows for the next batch."""
-        item = self.put(inputs, deadline)
+        item = Expected(inputs, deadline)
+        self.enqueue(item)
+        return item.future
+
+    def enqueue(self, item: Waiting) -> None:
+        """Queue a request for the next batch."""
+        self.put(item)
         if not self._is_scheduled:
             self._is_scheduled = True
             soon(self._flush, self.serving.batch_wait_us)
-        return item.future
 
     def _end_turn(self) -> None:
         self._has_run = False
@@ -88,7 +93,7 @@ class MicroBatcher(Queue):
             batch = run_sync(self._executor, inputs, check_large=not all(item.inputs.is_exact for item in items))
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to those who wait
             if len(items) == 1:
-                items[0].future.set_exception(error)
+                items[0].fail(error)
                 return
             for item in items:
                 self._run([item])

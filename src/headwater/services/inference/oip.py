@@ -89,7 +89,7 @@ class OipHandler:
             _take_timeout(asked, request)
             reader = TensorReader(request)
             answer = await pipeline.ask(asked, reader)
-            reply, length = _reply(answer, request)
+            reply, length = infer_reply(answer, request)
             head = [_JSON if length is None else _BINARY]
             if length is not None:
                 head.append((JSON_LENGTH, b"%d" % length))
@@ -190,15 +190,20 @@ def describe(model: ServedModel, version: ServedVersion) -> dict[str, Any]:
 
 
 async def send_error(scope: ASGIScope, send: Send, error: Exception) -> None:
-    """Answer with the protocol's error: its status is ours, except that every mistake in the body is 400."""
+    """Answer with the protocol's error."""
     known = error if isinstance(error, HeadwaterError) else internal_error(scope, error)
-    status = HTTPStatus.BAD_REQUEST if known.status == HTTPStatus.UNPROCESSABLE_ENTITY else HTTPStatus(known.status)
+    await _send(send, *error_reply(known))
+
+
+def error_reply(error: HeadwaterError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Return the protocol's error: its status is ours, except that every mistake in the body is 400."""
+    status = HTTPStatus.BAD_REQUEST if error.status == HTTPStatus.UNPROCESSABLE_ENTITY else HTTPStatus(error.status)
     headers = [_JSON]
-    if known.retry_after_seconds is not None:
-        headers.append((b"retry-after", str(known.retry_after_seconds).encode()))
+    if error.retry_after_seconds is not None:
+        headers.append((b"retry-after", str(error.retry_after_seconds).encode()))
     if status == HTTPStatus.UNAUTHORIZED:
         headers.append((b"www-authenticate", b'Bearer realm="headwater"'))
-    await _send(send, status, headers, orjson.dumps({"error": _sentence(known)}))
+    return status, headers, orjson.dumps({"error": _sentence(error)})
 
 
 def _sentence(error: HeadwaterError) -> str:
@@ -215,7 +220,8 @@ def _sentence(error: HeadwaterError) -> str:
     return "; ".join(first) + (f"; {total} rows are bad" if total > 1 else "")
 
 
-def _reply(answer: Answer, request: InferRequest) -> tuple[bytes, int | None]:
+def infer_reply(answer: Answer, request: InferRequest) -> tuple[bytes, int | None]:
+    """Return the body of a reply and, where bytes follow its JSON, the length of that."""
     version = answer.route.version
     share = answer.share
     if request.outputs is None and request.id is None and not request.is_binary and answer.overridden is None:

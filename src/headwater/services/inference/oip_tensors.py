@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headwater.contracts.model import Field, LogicalType
 from headwater.core.errors import HeadwaterError
@@ -16,7 +19,7 @@ from headwater.services.inference.tabular import Column
 from headwater.services.inference.version import ServedVersion
 
 MATRIX: Final = "inputs"
-_THREAD_FROM_ROWS: Final = 256
+THREAD_FROM_ROWS: Final = 256
 _NUMBERS: Final = ("FP", "INT", "UINT")
 _ACCEPTED: Final = {
     LogicalType.NUMBER: _NUMBERS,
@@ -35,11 +38,23 @@ class TensorReader:
 
     async def read(self, version: ServedVersion) -> Inputs:
         """Return the rows; raises ``input_invalid`` naming the tensor and, where it is one row's fault, the row."""
-        self._check_outputs(version)
+        read, rows = self._prepare(version)
+        # A large table is read in a thread: what is wrong with it may take long to say.
+        return read() if rows <= THREAD_FROM_ROWS else await asyncio.to_thread(read)
+
+    def read_now(self, version: ServedVersion) -> Inputs | None:
+        """Return the rows as ``read`` does; None where there are too many to read them at once."""
+        read, rows = self._prepare(version)
+        return read() if rows <= THREAD_FROM_ROWS else None
+
+    def _prepare(self, version: ServedVersion) -> tuple[Callable[[], Inputs], int]:
+        """Return what reads the rows, and how many there are."""
+        if self._request.outputs:
+            self._check_outputs(version)
         inputs = self._request.inputs
         names = version.signature.names
         if len(inputs) == 1 and inputs[0].name == MATRIX and MATRIX not in names:
-            return await self._read_matrix(version, inputs[0])
+            return partial(version.tables.read_matrix, self._matrix(version, inputs[0])), inputs[0].shape[0]
         columns: dict[str, Column] = {}
         fields = {field.name: field for field in version.signature.contract.fields}
         for tensor in inputs:
@@ -53,7 +68,7 @@ class TensorReader:
         if len(set(counts.values())) > 1:
             shown = ", ".join(f"{name!r} {count}" for name, count in list(counts.items())[:5])
             raise HeadwaterError("input_invalid", f"the inputs have not the same number of rows: {shown}")
-        return await _read(version.tables.read_columns, columns, next(iter(counts.values())))
+        return partial(version.tables.read_columns, columns), next(iter(counts.values()))
 
     async def reread(self, version: ServedVersion) -> Inputs:
         """Return the rows, which are exact already."""
@@ -63,7 +78,8 @@ class TensorReader:
         """Return None: tensors name no entity."""
         return None
 
-    async def _read_matrix(self, version: ServedVersion, tensor: Tensor) -> Inputs:
+    @staticmethod
+    def _matrix(version: ServedVersion, tensor: Tensor) -> NDArray[Any]:
         width = len(version.signature.names)
         if not version.tables.is_numeric:
             raise HeadwaterError(
@@ -81,7 +97,7 @@ class TensorReader:
         if not isinstance(values, np.ndarray):
             row = next(at for at, value in enumerate(values) if value is None) // width
             raise HeadwaterError("input_invalid", f"input {tensor.name!r} row {row}: null is no {tensor.datatype}")
-        return await _read(version.tables.read_matrix, values.reshape(-1, width), tensor.shape[0])
+        return values.reshape(-1, width)
 
     def _check_outputs(self, version: ServedVersion) -> None:
         known = {output.name for output in version.spec.outputs}
@@ -90,12 +106,6 @@ class TensorReader:
                 raise HeadwaterError(
                     "input_invalid", f"there is no output {name[:80]!r}, only {', '.join(sorted(known))}"
                 )
-
-
-async def _read(read: Any, values: Any, rows: int) -> Inputs:
-    """Read a small table at once and a large one in a thread: what is wrong with it may take long to say."""
-    inputs: Inputs = read(values) if rows <= _THREAD_FROM_ROWS else await asyncio.to_thread(read, values)
-    return inputs
 
 
 def _column(field: Field, tensor: Tensor) -> Column:

@@ -35,9 +35,9 @@ class Pipeline:
 
     def __init__(self, runtime: Runtime, observer: Observer, service: str, metrics: InferenceMetrics) -> None:
         """Ask the models that ``service`` compiled, and tell ``observer``."""
-        self._runtime = runtime
-        self._observer = observer
-        self._service = service
+        self.runtime = runtime
+        self.observer = observer
+        self.service = service
         self._metrics = metrics
         self.budget = Budget(runtime.settings.inference.max_in_flight_bytes)
         self.stall_seconds = runtime.settings.ingest.body_stall_seconds
@@ -50,15 +50,14 @@ class Pipeline:
             HeadwaterError: ``unauthenticated``, ``forbidden``, ``model_not_found``, ``model_unavailable``,
                 ``overloaded``, ``invalid_header``.
         """
-        caller = authenticate(self._runtime, scope)
+        caller = authenticate(self.runtime, scope)
         parameters = scope["path_params"]
-        model = find_model(caller, self._service, parameters["model"], "model.invoke")
+        model = find_model(caller, self.service, parameters["model"], "model.invoke")
         headers = dict(scope["headers"])
         asked = Asked(
             caller,
-            caller.environment.compiled[self._service],
+            caller.environment.compiled[self.service],
             model,
-            scope,
             receive,
             headers,
             context_of(scope).request_id,
@@ -83,7 +82,7 @@ class Pipeline:
             ClientGone: nobody waits any more.
         """
         live = asked.model.live
-        self._check_concurrency(asked.model)
+        self.check_concurrency(asked.model)
         live.running += 1
         route: Route | None = asked.route
         inputs: Inputs | None = None
@@ -95,7 +94,7 @@ class Pipeline:
             if route is None or explain:
                 route, inputs, routing = await self._route(asked, reader, explain=explain)
             else:
-                self._check_queue(route.version, asked.deadline)
+                self.check_queue(route.version, asked.deadline)
             version = route.version
             if inputs is None:
                 inputs = await reader.read(version)
@@ -103,14 +102,9 @@ class Pipeline:
                 share = await self._run(asked, version, inputs, reader)
             else:
                 share, cache = await self._run_or_recall(asked, version, version.cache, inputs, reader)
-        except ClientGone:
-            if route is not None:
-                self._failed(asked, route, _GONE, inputs)
-            raise
         except Exception as error:
             if route is not None:
-                code = error.code if isinstance(error, HeadwaterError) else "internal"
-                self._failed(asked, route, code, inputs)
+                self.failed(asked.model, route, error, inputs, asked.began)
             raise
         finally:
             live.running -= 1
@@ -122,30 +116,45 @@ class Pipeline:
     def tell(self, asked: Asked, answer: Answer, reader: Reader) -> None:
         """Count a request that was answered, log it, and let shadows see it. Called once the reply has been sent."""
         now = time.monotonic()
-        seconds = now - asked.began
-        version = answer.route.version
-        bucket = bucket_of(seconds * 1e6)
-        version.metrics.answered(bucket, seconds, len(answer.ids))
-        if version.window.answered(now, bucket) and asked.model.spec.serving.rollback is not None:
-            judge(asked.model, version)
+        latency_us = int((now - asked.began) * 1e6)
+        self.count(asked.model, answer.route.version, now, now - asked.began, len(answer.ids))
         if not answer.ids:
             return  # every row was bad
-        self._observer.add(
+        self.observer.add(
             Entry(
-                version,
+                answer.route.version,
                 asked.caller,
                 asked.request_id,
                 answer.route.name,
                 answer.ids,
                 answer.share if answer.overridden is None else answer.overridden.own,
                 time.time_ns() // 1_000,
-                int(seconds * 1e6),
+                latency_us,
                 answer.inputs.features,
                 overrides=None if answer.overridden is None else answer.overridden.logged(),
             )
         )
         if asked.model.shadows:
             self.shadows.see(asked, answer, reader)
+
+    def count(self, model: ServedModel, version: ServedVersion, now: float, seconds: float, rows: int) -> None:
+        """Count a request that a version answered."""
+        bucket = bucket_of(seconds * 1e6)
+        version.metrics.answered(bucket, seconds, rows)
+        if version.window.answered(now, bucket) and model.spec.serving.rollback is not None:
+            judge(model, version)
+
+    def failed(self, model: ServedModel, route: Route, error: Exception, inputs: Inputs | None, began: float) -> None:
+        """Count a request that a version did not answer."""
+        version = route.version
+        code = error.code if isinstance(error, HeadwaterError) else "internal"
+        if isinstance(error, ClientGone):
+            code = _GONE
+        is_fault = code in FAULTS
+        version.window.failed(time.monotonic(), code, is_fault=is_fault)
+        self._observe_failure(version, route.name, code, inputs, began)
+        if is_fault and model.spec.serving.rollback is not None:
+            judge(model, version)
 
     async def run_shadow(self, asked: Asked, version: ServedVersion, answer: Answer, reader: Reader) -> None:
         """Ask a shadow version what was answered already; only the log learns what it says."""
@@ -159,7 +168,7 @@ class Pipeline:
             return
         latency_us = int((time.monotonic() - began) * 1e6)
         ids = new_ids("prd", share.stop - share.start)
-        self._observer.add(
+        self.observer.add(
             Entry(
                 version,
                 asked.caller,
@@ -190,7 +199,7 @@ class Pipeline:
             routing = model.table.explain(key or b"", drawn_by) | {"tripped": dict(model.live.tripped)}
         if inputs is not None and model.table.routes[0].version.signature.key != route.version.signature.key:
             inputs = None
-        self._check_queue(route.version, asked.deadline)
+        self.check_queue(route.version, asked.deadline)
         return route, inputs, routing
 
     def _draw(self, asked: Asked, reader: Reader) -> Route | None:
@@ -246,8 +255,8 @@ class Pipeline:
     def _admit(self, asked: Asked) -> None:
         """Raise ``overloaded`` where a request would wait in vain, or its log must not lose it and has no room."""
         model = asked.model
-        self._check_concurrency(model)
-        if model.spec.serving.log.on_full == "block" and self._observer.is_full:
+        self.check_concurrency(model)
+        if model.spec.serving.log.on_full == "block" and self.observer.is_full:
             raise HeadwaterError(
                 "overloaded",
                 f"the prediction log of model {model.spec.name!r} cannot keep up, and none may be left out",
@@ -255,15 +264,16 @@ class Pipeline:
                 retry_after_seconds=1,
             )
         if asked.route is not None:
-            self._check_queue(asked.route.version, asked.deadline)
+            self.check_queue(asked.route.version, asked.deadline)
             return
         routes = model.table.routes
         if not routes:
             raise model.unavailable(None)
         if len(routes) == 1:
-            self._check_queue(routes[0].version, asked.deadline)
+            self.check_queue(routes[0].version, asked.deadline)
 
-    def _check_concurrency(self, model: ServedModel) -> None:
+    def check_concurrency(self, model: ServedModel) -> None:
+        """Raise ``overloaded`` when as many requests to a model are under way as it may have."""
         if model.live.running >= model.spec.serving.max_concurrency:
             raise HeadwaterError(
                 "overloaded",
@@ -272,7 +282,7 @@ class Pipeline:
                 retry_after_seconds=1,
             )
 
-    def _check_queue(self, version: ServedVersion, deadline: float | None) -> None:
+    def check_queue(self, version: ServedVersion, deadline: float | None) -> None:
         """Raise ``overloaded`` when a version's queue is full, or longer than the caller will wait."""
         batcher = version.batcher
         if batcher.is_full:
@@ -290,21 +300,13 @@ class Pipeline:
                 retry_after_seconds=max(math.ceil(wait), 1),
             )
 
-    def _failed(self, asked: Asked, route: Route, code: str, inputs: Inputs | None) -> None:
-        version = route.version
-        is_fault = code in FAULTS
-        version.window.failed(time.monotonic(), code, is_fault=is_fault)
-        self._observe_failure(version, route.name, code, inputs, asked.began)
-        if is_fault and asked.model.spec.serving.rollback is not None:
-            judge(asked.model, version)
-
     def _observe_failure(
         self, version: ServedVersion, route: str, code: str, inputs: Inputs | None, began: float
     ) -> None:
         version.metrics.failed(code)
         latency_us = int((time.monotonic() - began) * 1e6)
         rows = 0 if inputs is None else len(inputs)
-        self._observer.failed(Failure(version, route, code, rows, time.time_ns() // 1_000, latency_us))
+        self.observer.failed(Failure(version, route, code, rows, time.time_ns() // 1_000, latency_us))
 
 
 def _override(overriding: Overriding, answer: Answer, reader: Reader) -> None:

@@ -8,8 +8,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-import msgspec
-
 from headwater.core.errors import HeadwaterError
 from headwater.core.snapshot import ServingSpec
 from headwater.services.inference.batch import Batch, Inputs, Share
@@ -21,14 +19,59 @@ Ran = Callable[[int, float, float], None]
 """Told of each run: its rows, its seconds, and the seconds that its oldest request had waited."""
 
 
-class Waiting(msgspec.Struct):
-    """A request in a queue."""
+class Waiting:
+    """A request in a queue: its rows, the instants until which and since when it waits, and how it learns what came.
 
-    inputs: Inputs
-    deadline: float | None
-    since: float
-    future: asyncio.Future[Share]
-    is_running: bool = False
+    ``settle``, where there is one, is called at the end of a run that answered it: once for all that have the same.
+    """
+
+    __slots__ = ("deadline", "inputs", "is_running", "since")
+
+    settle: Callable[[], None] | None = None
+
+    def __init__(self, inputs: Inputs, deadline: float | None, since: float) -> None:
+        """Wait for an answer to ``inputs``."""
+        self.inputs = inputs
+        self.deadline = deadline
+        self.since = since
+        self.is_running = False
+
+    @property
+    def is_done(self) -> bool:
+        """Return whether it was answered, failed, or nobody waits any more."""
+        raise NotImplementedError
+
+    def answer(self, share: Share) -> None:
+        """Take what the model said; must not raise."""
+        raise NotImplementedError
+
+    def fail(self, error: BaseException) -> None:
+        """Take what went wrong: ``Doubtful``, a ``HeadwaterError``, or something unforeseen; must not raise."""
+        raise NotImplementedError
+
+
+class Expected(Waiting):
+    """A request for which somebody awaits a future."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, inputs: Inputs, deadline: float | None) -> None:
+        """Wait from now on."""
+        super().__init__(inputs, deadline, time.monotonic())
+        self.future: asyncio.Future[Share] = asyncio.get_running_loop().create_future()
+
+    @property
+    def is_done(self) -> bool:
+        """Return whether the future is done."""
+        return self.future.done()
+
+    def answer(self, share: Share) -> None:
+        """Resolve the future."""
+        self.future.set_result(share)
+
+    def fail(self, error: BaseException) -> None:
+        """Raise in whoever awaits the future."""
+        self.future.set_exception(error)
 
 
 class Batcher(Protocol):
@@ -63,6 +106,10 @@ class Batcher(Protocol):
         """
         ...
 
+    def enqueue(self, item: Waiting) -> None:
+        """Queue a request that learns by itself what came; where ``is_async`` holds, it has no deadline."""
+        ...
+
 
 class Queue:
     """Requests in order of arrival, and how long they will wait."""
@@ -84,12 +131,10 @@ class Queue:
         """Return how long a request that came now would wait before it ran."""
         return self.pace.seconds(self._waiting_rows, self.serving.max_batch_rows)
 
-    def put(self, inputs: Inputs, deadline: float | None) -> Waiting:
-        """Queue a request; its future has the answer."""
-        item = Waiting(inputs, deadline, time.monotonic(), asyncio.get_running_loop().create_future())
+    def put(self, item: Waiting) -> None:
+        """Queue a request."""
         self._waiting.append(item)
-        self._waiting_rows += len(inputs)
-        return item
+        self._waiting_rows += len(item.inputs)
 
     def take(self) -> list[Waiting]:
         """Return the next batch: whoever waits still, up to its bound of rows."""
@@ -99,15 +144,16 @@ class Queue:
         most = self.serving.max_batch_rows
         while waiting and (not taken or count + len(waiting[0].inputs) <= most):
             item = waiting.popleft()
-            self._waiting_rows -= len(item.inputs)
-            if item.future.done():
+            rows = len(item.inputs)
+            self._waiting_rows -= rows
+            if item.is_done:
                 continue
             if item.deadline is not None and time.monotonic() > item.deadline:
-                item.future.set_exception(too_late())
+                item.fail(too_late())
                 continue
             item.is_running = True
             taken.append(item)
-            count += len(item.inputs)
+            count += rows
         return taken
 
     def observe_run(self, rows: int, began: float, since: float) -> None:
@@ -121,11 +167,15 @@ class Queue:
 def hand_out(items: Sequence[Waiting], batch: Batch) -> int:
     """Give everybody who waits still their share; return how many rows there were."""
     start = 0
+    settle = None
     for item in items:
         stop = start + len(item.inputs)
-        if not item.future.done():
-            item.future.set_result(Share(batch, start, stop))
+        if not item.is_done:
+            item.answer(Share(batch, start, stop))
+            settle = item.settle or settle
         start = stop
+    if settle is not None:
+        settle()
     return start
 
 

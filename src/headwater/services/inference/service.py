@@ -25,9 +25,12 @@ from headwater.services.inference.oip import OipHandler
 from headwater.services.inference.oip_routes import oip_router
 from headwater.services.inference.outcome_routes import outcome_router
 from headwater.services.inference.pipeline import Pipeline
+from headwater.services.inference.quick import QuickDesk
+from headwater.services.inference.quick_forms import JsonForm, TensorForm
 from headwater.services.inference.reports import Reporter
 from headwater.services.inference.routes import model_paths, model_router
 from headwater.services.inference.version import ServedVersion
+from headwater.services.kit.fast_lane import LaneHandler
 from headwater.services.kit.service import Caller, HotHandler, Runtime
 from headwater.services.kit.threads import Threads
 
@@ -50,6 +53,7 @@ class InferenceService:
         self._pipeline = Pipeline(runtime, self._log, self.name, self._metrics)
         self._handler = PredictHandler(self._pipeline, fetcher or self._own_fetcher)
         self._oip = OipHandler(runtime, self._pipeline, self.name)
+        self._desk = QuickDesk(self._pipeline)
         self._reporter = Reporter(runtime.settings, runtime.lake)
         self._reports = Threads("reports", workers=1, waiting=8)
         self._outcomes = Threads("outcomes", workers=2, waiting=16)
@@ -63,6 +67,7 @@ class InferenceService:
 
     def release(self, compiled: Any) -> None:
         """Let go of versions that only ``compiled`` has, once its last request has ended."""
+        self._desk.forget()
         for environment in self._runtime.environments.values():
             forget_unrouted(environment.compiled[self.name])
         compiled.retire(self._drain)
@@ -84,6 +89,16 @@ class InferenceService:
             ("POST", "/v1/models/{model}/versions/{version}/predict"): self._handler,
             ("POST", "/v2/models/{model}/infer"): self._oip.infer,
             ("POST", "/v2/models/{model}/versions/{version}/infer"): self._oip.infer,
+        }
+
+    def lane_routes(self) -> Mapping[tuple[str, str], LaneHandler]:
+        """Return the prediction routes as the fast lane takes them."""
+        json, tensors = self._desk.handler(JsonForm()), self._desk.handler(TensorForm())
+        return {
+            ("POST", "/v1/models/{model}/predict"): json,
+            ("POST", "/v1/models/{model}/versions/{version}/predict"): json,
+            ("POST", "/v2/models/{model}/infer"): tensors,
+            ("POST", "/v2/models/{model}/versions/{version}/infer"): tensors,
         }
 
     def internal_router(self) -> APIRouter:

@@ -9,6 +9,7 @@ from typing import Final
 from headwater.core.logging import get_logger
 from headwater.services.inference.asking import Answer, Asked, Reader
 from headwater.services.inference.metrics import InferenceMetrics
+from headwater.services.inference.models import ServedModel
 from headwater.services.inference.routing import is_sampled
 from headwater.services.inference.version import ServedVersion
 
@@ -29,6 +30,12 @@ class Shadows:
         self._metrics = metrics
         self._tasks: set[asyncio.Task[None]] = set()
         self._rows = 0
+
+    @staticmethod
+    def are_due(model: ServedModel, version: ServedVersion, identity: str) -> bool:
+        """Return whether some shadow would see the request whose first prediction this version named so."""
+        key = identity.encode()
+        return any(route.version is not version and is_sampled(key, route.weight_bps) for route in model.shadows)
 
     def see(self, asked: Asked, answer: Answer, reader: Reader) -> None:
         """Let the shadows of a model see an answered request, as far as it belongs to their share."""

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from headwater.services.kit.asgi import Door
 from headwater.services.kit.configuration import Configuration
 from headwater.services.kit.docs import docs_router
+from headwater.services.kit.fast_lane import LaneHandler, Quick
 from headwater.services.kit.health import Health, internal_status_router, public_router
 from headwater.services.kit.metrics import ConfigurationMetrics, RequestMetrics
 from headwater.services.kit.node import node_guard
@@ -68,15 +69,17 @@ def compose(
     install_problem_handlers(app)
     app.include_router(public_router(health, registry))
     hot: dict[tuple[str, str], HotHandler] = {}
+    lane: dict[tuple[str, str], LaneHandler] = {}
     for service in services:
         for collector in service.collectors() if isinstance(service, Measured) else ():
             registry.register(collector)
         app.include_router(service.router())
         hot.update(service.hot_routes())
+        lane.update(service.lane_routes() if isinstance(service, Quick) else {})
     app.include_router(_internal_router(health))
     app.include_router(openapi_router(app, runtime, services))
     app.include_router(docs_router())
-    return Door(app, hot, request_metrics)
+    return Door(app, hot, request_metrics, lane)
 
 
 @contextlib.asynccontextmanager

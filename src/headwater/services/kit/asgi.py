@@ -14,18 +14,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from headwater.core.errors import HeadwaterError
 from headwater.core.logging import get_logger
+from headwater.services.kit.fast_lane import SECURITY_HEADERS, SEEN, Call, FastLane, LaneHandler
 from headwater.services.kit.hot_routes import HotRoutes
 from headwater.services.kit.metrics import RequestMetrics
 from headwater.services.kit.problem import internal_error, send_problem
 from headwater.services.kit.request import CONTEXT, RequestContext, choose_request_id
-from headwater.services.kit.service import HotHandler
+from headwater.services.kit.service import Caller, HotHandler
 
-SECURITY_HEADERS: Final = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-    (b"cache-control", b"no-store"),
-)
 _QUIET_ROUTES: Final = frozenset({"/livez", "/readyz", "/metrics"})
 _SLOW_SECONDS: Final = 1.0
 
@@ -49,11 +44,18 @@ class HandlerResponse(Response):
 class Door:
     """The ASGI application that a server runs: ids, hot routes, problems, common headers, metrics and the log line."""
 
-    def __init__(self, app: ASGIApp, hot_routes: Mapping[tuple[str, str], HotHandler], metrics: RequestMetrics) -> None:
-        """Stand in front of ``app``."""
+    def __init__(
+        self,
+        app: ASGIApp,
+        hot_routes: Mapping[tuple[str, str], HotHandler],
+        metrics: RequestMetrics,
+        lane_routes: Mapping[tuple[str, str], LaneHandler] | None = None,
+    ) -> None:
+        """Stand in front of ``app``; connections send what is for ``lane_routes`` past it once they know how."""
         self.app = app
         self._hot = HotRoutes(hot_routes)
         self._metrics = metrics
+        self.lane = FastLane(lane_routes or {}, self._account)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -76,10 +78,24 @@ class Door:
         seconds = time.perf_counter() - began
         template = matched[0].template if matched is not None else _template(scope)
         self._metrics.observe(scope["method"], template, reply.status, seconds)
+        if SEEN in scope and reply.status == HTTPStatus.OK:
+            self.lane.remember(scope, template)
         if reply.status >= HTTPStatus.BAD_REQUEST or matched is None or seconds > _SLOW_SECONDS:
-            _log_request(scope, reply, template, seconds)
+            _log_request(scope, reply.status, reply.context, template, seconds)
         elif _stdlib_log.isEnabledFor(logging.DEBUG):
-            _log_request(scope, reply, template, seconds, level=logging.DEBUG)
+            _log_request(scope, reply.status, reply.context, template, seconds, level=logging.DEBUG)
+
+    def _account(self, call: Call, status: int, seconds: float, request_id: str, caller: Caller) -> None:
+        """Count a reply that went past this door, and write its line of the log."""
+        head = call.head
+        self._metrics.observe(head.method, head.template, status, seconds)
+        is_notable = status >= HTTPStatus.BAD_REQUEST or seconds > _SLOW_SECONDS
+        if is_notable or _stdlib_log.isEnabledFor(logging.DEBUG):
+            context = RequestContext(request_id)
+            context.caller = caller
+            scope = {"method": head.method, "path": head.path}
+            level = logging.INFO if is_notable else logging.DEBUG
+            _log_request(scope, status, context, head.template, seconds, level=level)
 
 
 def _refuse_transfer_codings(scope: Scope) -> None:
@@ -146,24 +162,26 @@ def _template(scope: Scope) -> str:
     return getattr(route, "path", None) or "unmatched"
 
 
-def _log_request(scope: Scope, reply: _Reply, template: str, seconds: float, *, level: int = logging.INFO) -> None:
+def _log_request(
+    scope: Scope, status: int, context: RequestContext, template: str, seconds: float, *, level: int = logging.INFO
+) -> None:
     if template in _QUIET_ROUTES:
         # Probes ask all the time; that something is not ready is their answer, and no failure of the request.
         level = logging.DEBUG
-    elif reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         level = logging.WARNING
-    elif reply.status < HTTPStatus.BAD_REQUEST and scope["path"].startswith("/internal/"):
+    elif status < HTTPStatus.BAD_REQUEST and scope["path"].startswith("/internal/"):
         level = logging.DEBUG
     if not _stdlib_log.isEnabledFor(level):
         return
-    caller = reply.context.caller
+    caller = context.caller
     _log.log(
         level,
         "request",
         method=scope["method"],
         path=scope["path"],
-        status=int(reply.status),
+        status=int(status),
         ms=round(seconds * 1_000, 2),
         principal=caller.key.principal_id if caller is not None else None,
-        request_id=reply.context.request_id,
+        request_id=context.request_id,
     )

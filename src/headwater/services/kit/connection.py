@@ -1,4 +1,4 @@
-"""The protocol of a connection: uvicorn's own, with bounds on what comes before a body.
+"""The protocol of a connection: uvicorn's own, with bounds on what comes before a body, and the entrance to the lane.
 
 Its parser collects headers, and trailers behind a body, without end, and waits for them without end: both before
 anything of ours hears of the request.
@@ -15,10 +15,12 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from headwater.core.errors import HeadwaterError
 from headwater.core.ids import new_id
 from headwater.services.kit.exchange import Exchange
+from headwater.services.kit.fast_lane import SEEN, Call, FastLane
 from headwater.services.kit.problem import problem_body, problem_headers
 
 MAX_HEAD_BYTES: Final = 64 << 10
 HEAD_SECONDS: Final = 30.0
+_END_OF_HEAD: Final = b"\r\n\r\n"
 
 
 class BoundedConnection(HttpToolsProtocol):
@@ -92,3 +94,128 @@ class BoundedConnection(HttpToolsProtocol):
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
+
+
+class LaneConnection(BoundedConnection):
+    """Takes requests of known heads into the fast lane; parses the others, and has their heads remembered."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        """Begin as uvicorn's protocol does."""
+        super().__init__(*arguments, **options)
+        self._lane: FastLane | None = None if self.limit_concurrency is not None else getattr(self.app, "lane", None)
+        self._call: Call | None = None  # the one under way in the lane
+        self._is_between = True  # the parser has seen the end of a message, and nothing of another
+        self._begun = 0
+        self._idle_since: float | None = None
+        self._first_lines: tuple[Any, dict[int, bytes]] = (None, {})
+
+    def data_received(self, data: bytes) -> None:
+        """Take a whole request with a known head into the lane; all else is parsed."""
+        lane = self._lane
+        before: Any = self.cycle
+        if lane is None or not self._is_between or (before is not None and not before.response_complete):
+            super().data_received(data)
+            return
+        end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
+        raw, length = data[:end], len(data) - end
+        head = lane.known.get(raw)
+        if head is not None and head.length == length and self._take(Call(self, lane.account, head, data[end:])):
+            return
+        begun = self._begun
+        super().data_received(data)
+        if head is None and self._begun == begun + 1 and self.cycle is not before:
+            self._note(raw, length)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell whoever works on an answer that nobody waits for it."""
+        super().connection_lost(exc)
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
+        call, self._call = self._call, None
+        if call is not None:
+            call.disconnected = True
+            if call.on_gone is not None:
+                call.on_gone()
+
+    def on_message_begin(self) -> None:
+        """Note that the parser is within a message."""
+        self._is_between = False
+        self._begun += 1
+        super().on_message_begin()
+
+    def on_message_complete(self) -> None:
+        """Note that it is within none, unless no other may follow."""
+        super().on_message_complete()
+        self._is_between = self.cycle.keep_alive
+
+    def first_lines(self, status: int) -> bytes:
+        """Return the status line and the headers that all replies of the server begin with."""
+        headers, lines = self._first_lines
+        if headers is not self.server_state.default_headers:
+            headers, lines = self._first_lines = (self.server_state.default_headers, {})
+        found = lines.get(status)
+        if found is None:
+            found = lines[status] = STATUS_LINE[status] + b"".join(b"%b: %b\r\n" % header for header in headers)
+        return found
+
+    def finish(self, call: Call, reply: bytes) -> None:
+        """Write the whole reply of a call and go on with what came meanwhile."""
+        self._call = None
+        call.response_complete = True
+        self.transport.write(reply)
+        if not call.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+    def on_response_complete(self) -> None:
+        """Go on with a request that waits, or wait for one: a timer for all waits, not one for each as in uvicorn."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+            return
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._wake_in(self.timeout_keep_alive)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection that was idle for too long; look again later at one that was not."""
+        self.timeout_keep_alive_task = None
+        if self._idle_since is None:
+            return  # the reply that is due sets the timer anew
+        rest = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if rest > 0:
+            self._wake_in(rest)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._idle_since = None
+
+    def _wake_in(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def _note(self, raw: bytes, length: int) -> None:
+        """Have the head of the one request that came remembered, should it turn out well: its task begins later."""
+        if self._is_between:
+            self.cycle.scope[SEEN] = (raw, length)  # type: ignore[typeddict-unknown-key]
+
+    def _take(self, call: Call) -> bool:
+        """Give a call to its handler; return whether that took it."""
+        if self.transport.is_closing() or self.flow.write_paused:
+            return False
+        before = self.cycle
+        self._unset_keepalive_if_required()
+        self.cycle = self._call = call  # type: ignore[assignment] # it has what the protocol asks of a cycle
+        if not call.head.handler(call):
+            self.cycle, self._call = before, None
+            return False
+        self._heard = call
+        self._unclaimed = 0
+        if self._patience is not None:
+            self._stop_waiting()
+        return True
