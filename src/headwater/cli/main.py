@@ -32,6 +32,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "doctor": Entry("doctor", "Run", "Examine home, ports, processes and versions; say what is wrong and the cure."),
     "backup": Entry("backup", "Run", "Copy a home, while it runs or not."),
     "restore": Entry("restore", "Run", "Make a home of a backup."),
+    "new": Entry("new", "Declare", "Make a project directory to begin with."),
     "plan": Entry("plan", "Declare", "Show what applying a project directory would change."),
     "apply": Entry("apply", "Declare", "Make the environment what a project directory says."),
     "contract": Entry("contract", "Declare", "Check and export data contracts."),
@@ -39,8 +40,10 @@ COMMANDS: Final[dict[str, Entry]] = {
     "ingest": Entry("ingest", "Data", "Send files to a dataset: resumable, with exact counts."),
     "query": Entry("query", "Data", "Call a SQL endpoint: a table in a terminal, CSV to a pipe."),
     "features": Entry("features", "Data", "Read and build features of entities."),
+    "flags": Entry("flags", "Data", "List, switch and evaluate feature flags, and find stale ones."),
     "datasets": Entry("datasets", "Data", "List the datasets with their counts."),
     "keys": Entry("keys", "Access", "Create, list and revoke API keys."),
+    "manage": Entry("manage", "Run", "Run one of Django's commands, for a project's own apps."),
     "users": Entry("users", "Access", "Create administrators."),
     "audit": Entry("audit", "Access", "Verify, sign and export the audit log."),
 }
@@ -56,7 +59,7 @@ class LazyGroup(TyperGroup):
             module = importlib.import_module(f"headwater.cli.commands.{COMMANDS[name].module}")
             command = typer.main.get_command(module.app)
             command.name = name
-            command.context_settings = HELP
+            command.context_settings = {**command.context_settings, **HELP}
             _show_flags_as_such(command)
         return name, command, rest
 

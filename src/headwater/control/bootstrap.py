@@ -24,6 +24,7 @@ from django.apps import apps
 
 from headwater.control import configuration
 from headwater.control.kit.database import embedded_database
+from headwater.control.kit.own_apps import blaming
 from headwater.core.errors import HeadwaterError
 from headwater.core.home import Home
 from headwater.core.settings import Settings
@@ -74,11 +75,16 @@ class CreatedAdmin:
 
 
 def setup(settings: Settings) -> None:
-    """Make this process a Django process with these settings; idempotent."""
+    """Make this process a Django process with these settings; idempotent.
+
+    Raises:
+        HeadwaterError: ``project_invalid`` when a Django app of the project's own cannot be loaded.
+    """
     configuration.use(settings)
     os.environ["DJANGO_SETTINGS_MODULE"] = "headwater.control.settings"
     if not apps.ready:
-        django.setup()
+        with blaming(settings.project):
+            django.setup()
 
 
 def prepare(settings: Settings) -> None:

@@ -10,9 +10,11 @@ from urllib.parse import quote
 
 from celery import Celery, signals
 from celery.schedules import crontab
+from django.conf import settings as django_settings
 
 from headwater.control import configuration
 from headwater.control.bootstrap import setup
+from headwater.control.kit.own_apps import own_tasks
 from headwater.core.home import Home
 from headwater.core.logging import configure_logging
 from headwater.core.settings import Settings
@@ -32,6 +34,7 @@ app.conf.update(
         "headwater.control.catalog.tasks",
         "headwater.control.registry.tasks",
         "headwater.control.monitoring.tasks",
+        *own_tasks(django_settings.OWN_APPS),
     ],
     task_ignore_result=True,
     task_acks_late=True,

@@ -13,6 +13,7 @@ from importlib import import_module
 import uvicorn
 
 from headwater.control.bootstrap import prepare
+from headwater.control.kit.own_apps import blaming
 from headwater.core.errors import HeadwaterError
 from headwater.core.logging import configure_logging, get_logger
 from headwater.core.settings import Settings
@@ -36,7 +37,8 @@ def serve(settings: Settings) -> None:
     """Serve the control plane until SIGTERM or SIGINT.
 
     Raises:
-        HeadwaterError: ``port_taken``, ``home_unusable``, ``home_version``, ``config_unavailable``.
+        HeadwaterError: ``port_taken``, ``home_unusable``, ``home_version``, ``config_unavailable``, ``project_invalid``
+            (a Django app of the project's own).
     """
     configure_logging(settings.log, process="control")
     listener = _listen(settings.control.host, settings.control.port)
@@ -45,7 +47,8 @@ def serve(settings: Settings) -> None:
         from headwater.control.asgi import application  # noqa: PLC0415 - models need Django to be set up
 
         # Views load here and not while the first caller waits.
-        import_module("headwater.control.urls")
+        with blaming(settings.project):
+            import_module("headwater.control.urls")
 
         config = uvicorn.Config(
             application,

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from headwater.control.configuration import current, home
 from headwater.control.console.skin import UNFOLD as UNFOLD  # noqa: PLC0414 - a setting, re-exported
 from headwater.control.kit.database import database_settings, email_settings
+from headwater.control.kit.own_apps import own_apps
 from headwater.core.settings import reachable
 
 _settings = current()
@@ -60,6 +61,8 @@ INSTALLED_APPS = [
     "headwater.control.flags",
     "headwater.control.registry",
     "headwater.control.monitoring",
+    "headwater.control.overrides",
+    "headwater.control.reviews",
     "headwater.control.snapshots",
     "headwater.control.upkeep",
     "headwater.control.api",
@@ -73,6 +76,10 @@ INSTALLED_APPS = [
     "allauth.socialaccount.providers.openid_connect",
     "allauth.usersessions",
 ]
+
+# What a project adds comes last: its templates and commands stand in for none of ours.
+OWN_APPS = own_apps(_settings.project)
+INSTALLED_APPS += OWN_APPS
 
 MIDDLEWARE = [
     "headwater.control.kit.middleware.request_context",

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from allauth.account.decorators import secure_admin_login
+from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
+
+from headwater.control.kit.own_apps import own_urls
 
 admin.autodiscover()
 # One login page for everybody; staff who are not logged in are sent there and back.
@@ -16,5 +19,6 @@ urlpatterns = [
     path("accounts/", include("headwater.control.identity.urls")),
     path("admin/", admin.site.urls),
     path("api/v1/", include("headwater.control.api.urls")),
+    path("apps/", include(own_urls(settings.OWN_APPS))),
     path("", include("headwater.control.console.urls")),
 ]

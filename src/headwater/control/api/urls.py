@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.urls import path
 from ninja import NinjaAPI
 
@@ -11,15 +12,18 @@ from headwater.control.api import (
     deployments,
     endpoints,
     features,
+    flags,
     keys,
     monitoring,
     operations,
     organizations,
     projects,
     registry,
+    sign_in,
 )
 from headwater.control.api.auth import KeyAuth, SessionAuth
 from headwater.control.api.problems import install_handlers, nothing_here, with_problems
+from headwater.control.kit.own_apps import own_routers
 
 api = NinjaAPI(
     title="Headwater control API",
@@ -34,8 +38,12 @@ api = NinjaAPI(
 install_handlers(api)
 api.add_router("", projects.router)
 api.add_router("", monitoring.own)
-for module in (organizations, keys, datasets, endpoints, features, registry, deployments, monitoring, operations):
+api.add_router("", sign_in.own)
+api.add_router("/organizations", sign_in.router)
+for module in (organizations, keys, datasets, endpoints, features, flags, registry, deployments, monitoring, operations):
     api.add_router("/organizations", module.router)
+for name, router in own_routers(settings.OWN_APPS).items():
+    api.add_router(f"/x/{name}", router, tags=[f"This project: {name}"])
 
 _patterns, _app, _namespace = api.urls
 urlpatterns = [

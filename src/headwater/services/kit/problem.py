@@ -128,7 +128,7 @@ def _from_status(error: HTTPException, request: Request) -> HeadwaterError:
     """Return the registered problem for a framework's status."""
     fallback = "internal" if error.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_parameter"
     code = _BY_STATUS.get(HTTPStatus(error.status_code), fallback)
-    if code == "not_found":
+    if code == "not_found" and error.detail == HTTPStatus.NOT_FOUND.phrase:
         return HeadwaterError(code, f"there is nothing at {request.url.path}", hint="see /docs for every address")
     if code == "method_not_allowed":
         allowed = (error.headers or {}).get("Allow", "")
