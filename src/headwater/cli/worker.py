@@ -22,6 +22,7 @@ from headwater.core.home import Home
 from headwater.core.logging import get_logger
 from headwater.core.settings import Settings
 from headwater.jobs.launcher import JobLauncher
+from headwater.jobs.skew_schedule import schedule_checks
 
 #: Short tasks mostly; two, so that a nightly one does not hold up the outbox. Threads share one Django's memory.
 _THREADS: Final = 2
@@ -82,6 +83,11 @@ def _compose(app: Celery, settings: Settings) -> JobLauncher:
     def launch() -> bool:
         return launcher.tick()
 
+    @app.task(name="jobs.check_skew")
+    def check_skew() -> int:
+        return schedule_checks(settings)
+
+    app.conf.beat_schedule["check-skew"] = {"task": "jobs.check_skew", "schedule": 3_600.0, "options": {"expires": 600}}
     entry = {"task": "jobs.launch", "schedule": _LAUNCH_SECONDS, "options": {"expires": _LAUNCH_SECONDS}}
     app.conf.beat_schedule["launch-jobs"] = entry
     return launcher

@@ -7,11 +7,13 @@ from typing import Final, Literal
 from pydantic import Field
 
 from headwater.core.expressions.terms import Type
-from headwater.core.snapshot import ModelVersionSpec
+from headwater.core.snapshot import DatasetSpec, FeatureRefSpec, FeatureViewSpec, ModelVersionSpec
 from headwater.core.spec import Spec
 
 BATCH_SCORE: Final = "batch_score"
 """The kind of job that has a model look at every row of a dataset."""
+FEATURE_SKEW: Final = "feature_skew"
+"""The kind of job that compares the features that were served with what their history says."""
 
 
 class RowChoice(Spec):
@@ -59,3 +61,26 @@ class BatchScore(Spec):
     config_version: int
     max_batch_rows: int = 1_024
     chunk_rows: int = 8_192
+
+
+class FeatureSkewCheck(Spec):
+    """A comparison of the features that predictions were made of with what their views' history says.
+
+    Attributes:
+        version_id: the version whose predictions of ``since_us`` to ``until_us`` are looked at.
+        needs: which inputs it fills from which features.
+        views: the views of these, as they are now.
+        datasets: what the views are computed from.
+        sample: how many predictions are looked at at most.
+    """
+
+    environment_id: str
+    model: str
+    version: int
+    version_id: str
+    needs: tuple[FeatureRefSpec, ...]
+    views: dict[str, FeatureViewSpec]
+    datasets: dict[str, DatasetSpec]
+    since_us: int
+    until_us: int
+    sample: int = 1_000

@@ -15,14 +15,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from headwater.core.errors import HeadwaterError
-from headwater.core.jobs import BATCH_SCORE
+from headwater.core.jobs import BATCH_SCORE, FEATURE_SKEW
 from headwater.core.logging import configure_logging, get_logger
 from headwater.core.settings import Settings, load_settings
 from headwater.engines.journal import open_journal
 from headwater.engines.journal.protocol import Journal
 from headwater.engines.queue import open_queue
 from headwater.engines.queue.protocol import Claim, Held, Job, JobStore, Progress, State
-from headwater.jobs import batch_score
+from headwater.jobs import batch_score, feature_skew
 
 #: How long a job of a worker that died waits. One that only takes longer goes on, unless another has claimed the job.
 LEASE_SECONDS: Final = 30.0
@@ -32,7 +32,7 @@ _STDIN: Final = 0
 _NICENESS: Final = 10  # requests go first
 
 Work = Callable[[Job, batch_score.Hold, Journal, Settings], None]
-WORK: Final[Mapping[str, Work]] = {BATCH_SCORE: batch_score.run}
+WORK: Final[Mapping[str, Work]] = {BATCH_SCORE: batch_score.run, FEATURE_SKEW: feature_skew.run}
 
 _log = get_logger(__name__)
 
