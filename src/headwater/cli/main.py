@@ -41,6 +41,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "query": Entry("query", "Data", "Call a SQL endpoint: a table in a terminal, CSV to a pipe."),
     "features": Entry("features", "Data", "Read and build features of entities."),
     "flags": Entry("flags", "Data", "List, switch and evaluate feature flags, and find stale ones."),
+    "flags": Entry("flags", "Data", "List, switch and evaluate feature flags, and find stale ones."),
     "datasets": Entry("datasets", "Data", "List the datasets with their counts."),
     "keys": Entry("keys", "Access", "Create, list and revoke API keys."),
     "manage": Entry("manage", "Run", "Run one of Django's commands, for a project's own apps."),

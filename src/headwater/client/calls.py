@@ -31,6 +31,7 @@ class Call(Generic[T]):
     Attributes:
         read: turns an answer into the result; raises ``ApiError`` when it is an error.
         repeatable: sending it twice has the effect of sending it once.
+        attempts: how often it is sent at most; None leaves that to the client.
     """
 
     method: str
@@ -40,6 +41,7 @@ class Call(Generic[T]):
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     repeatable: bool = True
+    attempts: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

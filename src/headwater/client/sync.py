@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, TypeVar
 
 import httpx
 
-from headwater.client import calls, features, jobs
-from headwater.client.errors import Unreachable
+from headwater.client import calls, features, flags, jobs
+from headwater.client.errors import ClientError, Unreachable
 from headwater.client.framing import BATCH_ROWS, Format
 from headwater.client.results import IngestReply, IngestSummary, PredictReply, QueryResult
 from headwater.client.retry import RetryPolicy, may_retry
@@ -223,6 +223,25 @@ class Client:
         """Return such a frame as it comes: ``csv``, ``json`` or ``arrow``."""
         return self.send(features.history(view, labels, time=time, form=form))
 
+    def flag(self, key: str, default: T, context: Mapping[str, Any] | None = None) -> T:
+        """Return a flag's value for a context, and ``default`` whenever there is none of its type: it never raises.
+
+        Args:
+            key: the flag's.
+            default: what the code does without an answer.
+            context: attributes that rules look at; ``targetingKey`` says who is asked about.
+        """
+        try:
+            answer = self.flag_details(key, context)
+        except ClientError:
+            return default
+        value: T = flags.value_of(answer, default)
+        return value
+
+    def flag_details(self, key: str, context: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return a flag's value with its variant and the reason; sent once, an error is raised at once."""
+        return self.send(flags.evaluate(key, context or {}))
+
     def send(self, call: calls.Call[T]) -> T:
         """Send a call, again where that may help, and read the answer."""
         attempt = 1
@@ -234,7 +253,7 @@ class Client:
                 )
             except httpx.TransportError as error:
                 outcome = error
-            if attempt >= self._retry.attempts or not may_retry(outcome, repeatable=call.repeatable):
+            if attempt >= (call.attempts or self._retry.attempts) or not may_retry(outcome, repeatable=call.repeatable):
                 break
             time.sleep(self._retry.wait_seconds(attempt, outcome if isinstance(outcome, httpx.Response) else None))
             attempt += 1

@@ -13,6 +13,7 @@ from headwater.control.api import (
     endpoints,
     features,
     flags,
+    flags,
     keys,
     monitoring,
     operations,
@@ -40,7 +41,7 @@ api.add_router("", projects.router)
 api.add_router("", monitoring.own)
 api.add_router("", sign_in.own)
 api.add_router("/organizations", sign_in.router)
-for module in (organizations, keys, datasets, endpoints, features, flags, registry, deployments, monitoring, operations):
+for module in (organizations, keys, datasets, endpoints, features, flags, flags, registry, deployments, monitoring, operations):
     api.add_router("/organizations", module.router)
 for name, router in own_routers(settings.OWN_APPS).items():
     api.add_router(f"/x/{name}", router, tags=[f"This project: {name}"])
