@@ -155,11 +155,11 @@ def _input_columns(version: LoggedVersion, rows: Rows) -> list[pa.Array]:
 
 
 def _is_narrow(rows: Rows) -> bool:
-    return rows.block is not None and rows.block.dtype.name == "float32"
+    return rows.block is not None and rows.block.dtype == np.float32
 
 
 def _is_input_number(field: pa.Field) -> bool:
-    return field.name.startswith(INPUT_PREFIX) and field.type == pa.float64()
+    return bool(field.name.startswith(INPUT_PREFIX) and field.type == pa.float64())
 
 
 def _output_columns(version: LoggedVersion, rows: Rows) -> list[pa.Array]:

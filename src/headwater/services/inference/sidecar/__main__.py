@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +27,7 @@ from headwater.services.inference.sidecar.monitor import Monitor
 from headwater.services.inference.sidecar.recorder import GIVE_UP_SECONDS, Recorder
 from headwater.services.inference.sidecar.wire import Ack, Frame, Hello, messages, pack
 
-_WAITING_FRAMES: Final = 64
+_WAITING: Final = 16
 _CONDENSE_SECONDS: Final = 3_600.0
 _RETRY_SECONDS: Final = 1.0
 _NICENESS: Final = 5
@@ -39,22 +40,22 @@ class _Inbox:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self._queue: queue.Queue[Hello | Frame | None] = queue.Queue(_WAITING_FRAMES)
+        self._queue: queue.Queue[list[Hello | Frame]] = queue.Queue(_WAITING)
         self.has_ended = threading.Event()
         threading.Thread(target=self._read, name="inbox", daemon=True).start()
 
-    def get(self, timeout: float) -> Hello | Frame | None:
-        """Return the next message, None after the last; raises ``queue.Empty``."""
+    def get(self, timeout: float) -> list[Hello | Frame]:
+        """Return the messages that came, none after the last; raises ``queue.Empty``."""
         return self._queue.get(timeout=timeout)
 
     def _read(self) -> None:
         try:
-            for message in messages(self._connection):
-                self._queue.put(message)
+            for found in messages(self._connection):
+                self._queue.put(found)
         except Exception:  # noqa: BLE001 - a worker that sends nonsense, or is gone, ends the connection
             _log.exception("sidecar_connection_broken")
         self.has_ended.set()
-        self._queue.put(None)
+        self._queue.put([])
 
 
 def main(descriptor: int) -> None:
@@ -70,30 +71,34 @@ def main(descriptor: int) -> None:
     with socket.socket(fileno=descriptor) as connection:
         connection.setblocking(True)
         inbox = _Inbox(connection)
-        hello = inbox.get(timeout=60)
-        if not isinstance(hello, Hello):
+        first = inbox.get(timeout=60)
+        if not first or not isinstance(first[0], Hello):
             return
         journal = _open_journal(settings, connection, inbox)
         if journal is not None:
             try:
-                _record(settings, hello, journal, connection, inbox)
+                _record(settings, first, journal, connection, inbox)
             finally:
                 journal.close()
 
 
-def _record(settings: Settings, hello: Hello, journal: Journal, connection: socket.socket, inbox: _Inbox) -> None:
+def _record(
+    settings: Settings, first: Sequence[Hello | Frame], journal: Journal, connection: socket.socket, inbox: _Inbox
+) -> None:
+    hello = first[0]
+    assert isinstance(hello, Hello)
     store = MonitoringStore(Home(settings.home).monitoring / "profiles.sqlite3")
     monitor = Monitor(store, open_blobs(settings), hello.writer)
     recorder = Recorder(hello, journal, monitor, lambda ack: _send(connection, ack), inbox.has_ended.is_set)
     _send(connection, Ack(0))  # from here on, an end is owed to what was sent
+    recorder.take(first)
     condense_at = time.monotonic() + 60.0
     while True:
         with contextlib.suppress(queue.Empty):
-            message = inbox.get(timeout=60)
-            if message is None:
+            found = inbox.get(timeout=60)
+            if not found:
                 break
-            if isinstance(message, Frame):
-                recorder.take(message)
+            recorder.take(found)
         if time.monotonic() >= condense_at:
             condense_at = time.monotonic() + _CONDENSE_SECONDS
             _condense(monitor)

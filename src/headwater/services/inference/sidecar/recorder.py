@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -58,8 +58,13 @@ class Recorder:
         self._failures: list[Failed] = []
         self._epoch = 0
 
-    def take(self, frame: Frame) -> None:
-        """Take a frame; the one that closes its epoch has it recorded."""
+    def take(self, messages: Iterable[Hello | Frame]) -> None:
+        """Take frames; each that closes its epoch has it recorded."""
+        for message in messages:
+            if isinstance(message, Frame):
+                self._take(message)
+
+    def _take(self, frame: Frame) -> None:
         if frame.epoch != self._epoch:
             self.close()
             self._epoch = frame.epoch

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -16,6 +17,8 @@ import msgspec
 HEADER: Final = struct.Struct("<I")
 MAX_FRAME_BYTES: Final = 256 << 20
 _RECEIVE_BYTES: Final = 1 << 20
+_BUSY_BYTES: Final = 1 << 17
+REST_SECONDS: Final = 0.02
 
 
 class Hello(msgspec.Struct, array_like=True, tag="hello"):
@@ -134,10 +137,24 @@ def raw_version(described: Described) -> msgspec.Raw:
     return msgspec.Raw(_encoder.encode(described))
 
 
-def messages(connection: socket.socket) -> Iterator[Hello | Frame]:
-    """Return what comes over a blocking connection until its end; what is cut off there is left out."""
-    for payload in payloads(connection):
-        yield _read_message.decode(payload)
+def messages(connection: socket.socket) -> Iterator[list[Hello | Frame]]:
+    """Return what comes over a blocking connection until its end, all that is there at once.
+
+    Between two looks it rests, if little came: a frame each few milliseconds is dear to wait for, one by one. What is
+    cut off at the end is left out.
+    """
+    pieces = Pieces()
+    buffer = bytearray(_RECEIVE_BYTES)
+    view = memoryview(buffer)
+    while size := connection.recv_into(buffer):
+        found: list[Hello | Frame] = []
+        try:
+            found.extend(map(_read_message.decode, pieces.feed(view[:size])))
+        finally:  # what came before nonsense is not to blame for it
+            if found:
+                yield found
+        if size < _BUSY_BYTES:
+            time.sleep(REST_SECONDS)
 
 
 class AckReader:
@@ -159,7 +176,7 @@ class Pieces:
         """Begin empty."""
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
+    def feed(self, data: bytes | memoryview) -> Iterator[bytes]:
         """Return the payloads that are complete now."""
         self._buffer += data
         start = 0
@@ -174,10 +191,3 @@ class Pieces:
             start = stop
         if start:
             del self._buffer[:start]
-
-
-def payloads(connection: socket.socket) -> Iterator[bytes]:
-    """Return payload after payload until the other side ends."""
-    pieces = Pieces()
-    while data := connection.recv(_RECEIVE_BYTES):
-        yield from pieces.feed(data)
