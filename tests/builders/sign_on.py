@@ -8,6 +8,8 @@ from typing import Any
 from unittest.mock import patch
 
 from allauth.usersessions.models import UserSession
+from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.backends.db import SessionStore
 
 from headwater.control.access.queries import get_role
@@ -59,6 +61,9 @@ def used(provider: IdentityProvider) -> Iterator[None]:
 def make_session(user: User) -> UserSession:
     """A session of ``user`` in some browser."""
     store = SessionStore()
+    store[SESSION_KEY] = str(user.pk)
+    store[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
+    store[HASH_SESSION_KEY] = user.get_session_auth_hash()
     store.create()
     assert store.session_key
     session: UserSession = UserSession.objects.create(

@@ -21,6 +21,7 @@ _INTERNET: Final = 1
 _TRUNCATED: Final = 0x0200
 _RESPONSE: Final = 0x8000
 _NO_SUCH_NAME: Final = 3
+PORT: Final = 53
 _TIMEOUT: Final = 3.0
 _MOST_JUMPS: Final = 64
 _POINTER: Final = 0xC0
@@ -73,13 +74,13 @@ def _over_udp(server: str, query: bytes) -> bytes:
     family = socket.AF_INET6 if ":" in server else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as asked:
         asked.settimeout(_TIMEOUT)
-        asked.connect((server, 53))
+        asked.connect((server, PORT))
         asked.send(query)
         return asked.recv(4096)
 
 
 def _over_tcp(server: str, query: bytes) -> bytes:
-    with socket.create_connection((server, 53), timeout=_TIMEOUT) as asked, asked.makefile("rb") as stream:
+    with socket.create_connection((server, PORT), timeout=_TIMEOUT) as asked, asked.makefile("rb") as stream:
         asked.sendall(struct.pack("!H", len(query)) + query)
         (length,) = struct.unpack("!H", stream.read(2))
         return stream.read(length)
@@ -104,6 +105,8 @@ def _texts(reply: bytes) -> Iterator[str]:
             at = _after_name(reply, at)
             kind, _class, _ttl, length = struct.unpack_from("!2HIH", reply, at)
             at += 10
+            if at + length > len(reply):
+                raise _Unusable("the answer is cut off")
             if kind == _TXT:
                 yield _joined(reply[at : at + length])
             at += length

@@ -21,6 +21,7 @@ from headwater.core.errors import HeadwaterError
 
 LARGEST_ANSWER: Final = 1 << 20
 TIMEOUT_SECONDS: Final = 5
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class AddressRefused(requests.ConnectionError):
@@ -45,11 +46,18 @@ def public_address(host: str, port: int) -> str:
 
 def _allowed(text: str) -> bool:
     address = ipaddress.ip_address(text.partition("%")[0])
-    mapped = getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None)
-    address = mapped or address
+    if isinstance(address, ipaddress.IPv6Address):
+        address = _within(address) or address
     if address.is_loopback:
         return configuration.current().identity.loopback_issuers
     return address.is_global and not address.is_multicast
+
+
+def _within(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """Return the IPv4 address that an IPv6 address stands for, whichever way it is wrapped."""
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+    return address.ipv4_mapped or address.sixtofour
 
 
 class _Judged:

@@ -11,14 +11,18 @@ from tests.builders.control import make_account, make_environment, make_key
 from tests.builders.http import Api, with_key, with_session
 from tests.builders.onnx_models import linear
 from tests.builders.projects import DELAY_MODEL, RECENT, WORST, flights, resources
+from tests.builders.sign_on import make_domain, make_provider
 
 from headwater.control import configuration
 from headwater.control.access.models import ApiKey
+from headwater.control.access.queries import get_role
 from headwater.control.api.urls import api as control_api
 from headwater.control.audit.models import AuditEvent
 from headwater.control.catalog.apply import apply_project
+from headwater.control.identity.invitations import invite
 from headwater.control.kit.actions import Actor
 from headwater.control.orgs.models import Environment, Membership
+from headwater.control.sso.actions import name_recovery_owner
 from headwater.engines.blobs import open_blobs
 
 BODIES: dict[str, Any] = {
@@ -26,6 +30,18 @@ BODIES: dict[str, Any] = {
     "POST /organizations/{org}/projects": {"slug": "mine"},
     "POST /organizations/{org}/projects/{project}/environments": {"key": "mine"},
     "POST /organizations/{org}/members": {"email": "x@example.com", "role": "owner"},
+    "POST /organizations/{org}/invitations": {"email": "x@example.com", "role": "owner"},
+    "POST /organizations/{org}/domains": {"name": "evil.example"},
+    "PATCH /organizations/{org}/domains/{domain}": {"auto_join": True},
+    "POST /organizations/{org}/identity-providers": {
+        "name": "mine",
+        "issuer": "https://evil.example",
+        "client_id": "mine",
+        "client_secret": "mine",
+    },
+    "PATCH /organizations/{org}/identity-providers/{provider}": {"enabled": False},
+    "POST /organizations/{org}/recovery-owners": {"member": "mem_01J0ABCDEFGHJKMNPQRSTVWXYZ", "reason": "mine"},
+    "PUT /organizations/{org}/sign-in-policy": {"mfa_required": False},
     "PATCH /organizations/{org}/members/{member}": {"role": "analyst"},
     "POST /organizations/{org}/projects/{project}/service-accounts": {"name": "mine"},
     "POST /organizations/{org}/projects/{project}/environments/{environment}/keys": {"name": "mine"},
@@ -87,6 +103,14 @@ def theirs(environment: Environment, owner: Actor) -> dict[str, str]:
         "name": "loader",
         "key": ApiKey.unscoped.get().public_id,
         "member": Membership.unscoped.all()[0].public_id,
+        "invitation": invite(
+            actor=owner, org=environment.org, email="new@example.com", role=get_role("analyst")
+        )[0].public_id,
+        "domain": make_domain(environment.org).public_id,
+        "provider": make_provider(environment.org).public_id,
+        "recovery": name_recovery_owner(
+            actor=owner, membership=Membership.unscoped.get(user=owner.subject), reason="away"
+        ).public_id,
     }
 
 
