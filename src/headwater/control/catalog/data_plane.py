@@ -128,6 +128,7 @@ class QuarantineGroup(Answer):
     open: int
     first_at: datetime
     last_at: datetime
+    principal_ids: tuple[str, ...] = ()
     samples: tuple[Sample, ...] = ()
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 from django.db import models
 
-Section = Literal["datasets", "endpoints", "models", "features", "flags", "keys", "policies"]
+Section = Literal["datasets", "endpoints", "models", "features", "overrides", "flags", "keys", "policies"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,5 +12,9 @@ else:
     Text = models.CharField
 
 
+class UnrecordedJSON(models.JSONField):
+    """A document that the audit log does not repeat: it may be large, and speak of people."""
+
+
 class SecretField(Text):
     """Text that is never written to the audit log, not even hashed."""

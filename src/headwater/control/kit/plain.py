@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from django.db import models
 
-from headwater.control.kit.fields import SecretField
+from headwater.control.kit.fields import SecretField, UnrecordedJSON
 
 REDACTED: Final = "[redacted]"
 LONGEST: Final = 4_000
@@ -27,7 +27,7 @@ def plain_fields(entity: models.Model, names: Iterable[str]) -> dict[str, Any]:
     plain: dict[str, Any] = {}
     for name in names:
         field = entity._meta.get_field(name)
-        if isinstance(field, SecretField):
+        if isinstance(field, SecretField | UnrecordedJSON):
             plain[name] = REDACTED
         elif isinstance(field, models.Field):
             plain[name] = plain_value(getattr(entity, field.attname))

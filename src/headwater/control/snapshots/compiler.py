@@ -18,6 +18,7 @@ from headwater.core import snapshot as core
 from headwater.core.errors import HeadwaterError
 from headwater.core.flags import FlagSpec
 from headwater.core.logging import get_logger
+from headwater.core.overrides import OverrideSpec
 from headwater.core.policies import PolicySpec
 
 _log = get_logger(__name__)
@@ -26,6 +27,7 @@ _SPECS: Final[Mapping[Section, type[BaseModel]]] = {
     "endpoints": core.EndpointSpec,
     "models": core.ModelSpec,
     "features": core.FeatureViewSpec,
+    "overrides": OverrideSpec,
     "flags": FlagSpec,
     "keys": core.KeySpec,
     "policies": PolicySpec,

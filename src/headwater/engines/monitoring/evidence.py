@@ -12,12 +12,12 @@ from typing import Any, Final
 import duckdb
 import pyarrow as pa
 
-from headwater.contracts.spec import contract_from_spec
 from headwater.core.settings import Settings
 from headwater.core.snapshot import ModelSpec, ModelVersionSpec
 from headwater.core.streams import OUTCOMES, prediction_log, stream_name
 from headwater.engines.lake.protocol import TableStore
-from headwater.engines.models.log_schema import INPUT_PREFIX, OUTCOME_SCHEMA, OUTPUT_PREFIX, log_schema
+from headwater.engines.models.log_schema import INPUT_PREFIX, OUTCOME_SCHEMA, OUTPUT_PREFIX
+from headwater.engines.monitoring.selection import Selection, known_schema, selection_sql
 from headwater.engines.query.duck import lake_directory
 from headwater.engines.query.failures import explain_failure
 from headwater.engines.query.instance import DuckInstance, DuckLimits
@@ -114,6 +114,23 @@ class Evidence:
         count: int = found.column("unmatched")[0].as_py()
         return count
 
+    def selected(
+        self, environment_id: str, model: ModelSpec, wanted: Selection, *, after: int, limit: int
+    ) -> tuple[list[dict[str, Any]], int]:
+        """Return logged predictions behind a sequence number, oldest first, and the number up to which all are known.
+
+        Raises:
+            HeadwaterError: ``invalid_parameter`` for an expression that does not fit the model's log.
+        """
+        log = self._log(environment_id, model)
+        sql = selection_sql(known_schema(model.versions.values()), wanted)
+        # First how far the table goes, then what lies within: a row that comes between the two is for the next time.
+        found = self._run(environment_id, "SELECT coalesce(max(_hw_seq), -1) AS newest FROM {log}", {"log": log}, {})
+        newest = max(int(found.column("newest")[0].as_py()), after)
+        values = {"after": after, "newest": newest, "limit": limit, "since_us": wanted.since_us}
+        rows = self._run(environment_id, sql, {"log": log}, values).to_pylist()
+        return rows, int(rows[-1]["_hw_seq"]) if len(rows) == limit else newest
+
     def close(self) -> None:
         """Close every instance."""
         with self._lock:
@@ -144,11 +161,7 @@ class Evidence:
 
     def _log(self, environment_id: str, model: ModelSpec) -> TableSource:
         """Return a model's log with the columns of all its versions that are known here."""
-        fields: dict[str, pa.Field] = {}
-        for version in model.versions.values():
-            for field in log_schema(contract_from_spec(version.inputs).fields, version.outputs):
-                fields.setdefault(field.name, field)
-        return self._table(environment_id, prediction_log(model.name), pa.schema(list(fields.values())))
+        return self._table(environment_id, prediction_log(model.name), known_schema(model.versions.values()))
 
     def _outcomes(self, environment_id: str) -> TableSource:
         return self._table(environment_id, OUTCOMES, OUTCOME_SCHEMA)

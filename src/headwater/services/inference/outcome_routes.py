@@ -21,7 +21,7 @@ from headwater.core.ids import new_id, parse_id
 from headwater.core.streams import OUTCOMES, stream_name
 from headwater.services.inference.outcomes import OutcomeCommit, Report, read_report
 from headwater.services.kit.request import MAX_DOCUMENT_BYTES, authenticate, find_header, read_body
-from headwater.services.kit.service import Caller, Runtime
+from headwater.services.kit.service import Caller, Environment, Runtime
 from headwater.services.kit.threads import Threads
 
 SHOWN_ROWS: Final = 100
@@ -70,7 +70,7 @@ class OutcomesOut(BaseModel):
 def outcome_router(runtime: Runtime, threads: Threads) -> APIRouter:
     """Return the routes that outcomes are reported to; they are read in ``threads``."""
     router = APIRouter(tags=["inference"])
-    desk = _Desk(runtime, threads)
+    desk = Desk(runtime, threads)
     answers: dict[int | str, dict[str, Any]] = {
         207: {"model": OutcomesOut, "description": "Some rows were refused"},
         422: {"model": OutcomesOut, "description": "Every row was refused"},
@@ -88,7 +88,7 @@ def outcome_router(runtime: Runtime, threads: Threads) -> APIRouter:
         form = _format(request)
         async with desk.place():
             body = await _body(request, runtime.settings.ingest.max_body_bytes)
-            return await desk.take(caller, body, form)
+            return await desk.take(caller.environment, caller.key.principal_id, body, form)
 
     @router.post(
         "/v1/predictions/{prediction}/outcome",
@@ -101,15 +101,17 @@ def outcome_router(runtime: Runtime, threads: Threads) -> APIRouter:
         caller = _authorise(runtime, request)
         parse_id("prd", prediction)
         async with desk.place():
-            return await desk.take(caller, _named(prediction, await _body(request, MAX_DOCUMENT_BYTES)), Format.JSON)
+            body = _named(prediction, await _body(request, MAX_DOCUMENT_BYTES))
+            return await desk.take(caller.environment, caller.key.principal_id, body, Format.JSON)
 
     return router
 
 
-class _Desk:
+class Desk:
     """Takes reports, a bounded number at once."""
 
     def __init__(self, runtime: Runtime, threads: Threads) -> None:
+        """Read reports in ``threads``."""
         self._runtime = runtime
         self._threads = threads
         self._under_way = 0
@@ -125,15 +127,14 @@ class _Desk:
         finally:
             self._under_way -= 1
 
-    async def take(self, caller: Caller, body: bytes, form: Format) -> Response:
-        """Make a report durable and return the answer."""
+    async def take(self, environment: Environment, principal_id: str, body: bytes, form: Format) -> Response:
+        """Make somebody's report durable and return the answer."""
         report = await self._threads.run(partial(read_report, body, form))
-        environment = caller.environment
         commit = OutcomeCommit(
             stream=stream_name(environment.id, OUTCOMES),
             report=report,
             receipt_id=new_id("rcp"),
-            principal_id=caller.key.principal_id,
+            principal_id=principal_id,
             reported_at_us=time.time_ns() // 1_000,
             config_version=environment.snapshot.number,
         )

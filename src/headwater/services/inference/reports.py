@@ -48,7 +48,7 @@ class Reporter:
     def __init__(self, settings: Settings, lake: TableStore) -> None:
         """Open nothing yet."""
         self._path = Home(settings.home).monitoring / FILE_NAME
-        self._evidence = Evidence(settings, lake)
+        self.evidence = Evidence(settings, lake)
 
     def report(self, wanted: Wanted) -> dict[str, Any]:
         """Return the report as JSON has it.
@@ -90,7 +90,7 @@ class Reporter:
         model, version = _find(wanted)
         now = int(time.time()) // 60 + 1
         since, until = now - wanted.minutes, now - settle_minutes
-        table = self._evidence.outcomes(
+        table = self.evidence.outcomes(
             wanted.environment.id, model, version, since_us=since * 60_000_000, until_us=until * 60_000_000
         )
         return {
@@ -100,15 +100,15 @@ class Reporter:
 
     def close(self) -> None:
         """Let go of the lake."""
-        self._evidence.close()
+        self.evidence.close()
 
     def _performance(
         self, wanted: Wanted, model: ModelSpec, version: ModelVersionSpec, since_us: int
     ) -> dict[str, Any] | None:
         environment = wanted.environment
-        table = self._evidence.outcomes(environment.id, model, version, since_us=since_us, slice_by=wanted.slice_by)
+        table = self.evidence.outcomes(environment.id, model, version, since_us=since_us, slice_by=wanted.slice_by)
         models = list(environment.snapshot.models.values())
-        unmatched = self._evidence.unmatched(environment.id, models, since_us=since_us)
+        unmatched = self.evidence.unmatched(environment.id, models, since_us=since_us)
         found = describe_performance(version, table, wanted.slice_by)
         if found is None and unmatched:
             found = {"outcomes": 0, "label_delay_seconds": None, "metrics": {}, "calibration": []}
@@ -117,7 +117,7 @@ class Reporter:
     def _shadow(
         self, wanted: Wanted, model: ModelSpec, version: ModelVersionSpec, since_us: int
     ) -> dict[str, Any] | None:
-        pairs = self._evidence.shadow_pairs(wanted.environment.id, model, version, since_us=since_us)
+        pairs = self.evidence.shadow_pairs(wanted.environment.id, model, version, since_us=since_us)
         return compare_shadow(version, pairs)
 
     def _stored(

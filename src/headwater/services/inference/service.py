@@ -28,6 +28,7 @@ from headwater.services.inference.pipeline import Pipeline
 from headwater.services.inference.quick import QuickDesk
 from headwater.services.inference.quick_forms import JsonForm, TensorForm
 from headwater.services.inference.reports import Reporter
+from headwater.services.inference.review_routes import review_router
 from headwater.services.inference.routes import model_paths, model_router
 from headwater.services.inference.version import ServedVersion
 from headwater.services.kit.fast_lane import LaneHandler
@@ -102,8 +103,10 @@ class InferenceService:
         }
 
     def internal_router(self) -> APIRouter:
-        """Return what control asks: how versions do at the moment, and their reports."""
-        return internal_router(self._runtime, self._reporter, self._reports, self.name)
+        """Return what control asks: how versions do at the moment, their reports, what is to be reviewed."""
+        router = internal_router(self._runtime, self._reporter, self._reports, self.name)
+        router.include_router(review_router(self._runtime, self._reporter.evidence, self._reports, self._outcomes))
+        return router
 
     def openapi_paths(self, caller: Caller) -> Mapping[str, Any]:
         """Return a path for each model that ``caller`` may ask."""

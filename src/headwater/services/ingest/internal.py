@@ -4,28 +4,47 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from headwater.core.errors import HeadwaterError
 from headwater.core.streams import split_stream
 from headwater.engines.journal.protocol import LedgerRow
 from headwater.services.ingest import overview
 from headwater.services.ingest.catalog import SERVICE, Catalog, Dataset
-from headwater.services.ingest.kept import KeptRows
+from headwater.services.ingest.kept import Filter, KeptRows
 from headwater.services.ingest.reply import counts_of, to_json
 from headwater.services.ingest.resolve import Requester, Resolver
 from headwater.services.kit.request import context_of, read_document
 from headwater.services.kit.service import Runtime
 from headwater.services.kit.threads import Threads
 
+_ROW_ID: Final = "^q_[0-7][0-9A-HJKMNP-TV-Z]{25}$"
+
 
 class Ruling(BaseModel):
-    """A verdict on a quarantine group, given in the console."""
+    """A verdict on a quarantine group, or on some of its rows, given in the console."""
 
-    fingerprint: str = Field(pattern="^[0-9a-f]{16}$")
+    fingerprint: str | None = Field(None, pattern="^[0-9a-f]{16}$")
+    quarantine_ids: list[Annotated[str, Field(pattern=_ROW_ID)]] | None = Field(None, min_length=1, max_length=1_000)
+    requested_by: str = Field(min_length=1, max_length=200)
+
+    @model_validator(mode="after")
+    def _names_something(self) -> Self:
+        """Refuse a verdict on everything there is: it would have been a mistake."""
+        if self.fingerprint is None and self.quarantine_ids is None:
+            raise ValueError("name a fingerprint or quarantine_ids")
+        return self
+
+
+class Correction(BaseModel):
+    """A refused row as somebody thinks that it was meant."""
+
+    quarantine_id: str = Field(pattern=_ROW_ID)
+    changes: dict[str, Any] = Field({}, max_length=1_000)
+    removed: list[str] = Field([], max_length=1_000)
     requested_by: str = Field(min_length=1, max_length=200)
 
 
@@ -61,17 +80,45 @@ def _add_quarantine(router: APIRouter, runtime: Runtime, looking: Threads, verdi
         found = await looking.run(partial(kept.groups, [dataset.spec.id for dataset in wanted]))
         return _json({"groups": [overview.describe_group(group, catalog) for group in found]})
 
+    @router.get("/quarantine/{environment_id}/{dataset}/rows")
+    async def rows(
+        environment_id: str,
+        dataset: str,
+        after: Annotated[str | None, Query(max_length=64)] = None,
+        limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
+    ) -> Response:
+        found = _dataset(runtime, environment_id, dataset)
+        kept = KeptRows(runtime.journal, runtime.lake, found.quarantine_stream)
+
+        def read() -> dict[str, Any]:
+            page = kept.page(Filter(found.spec.id, after=after), limit=limit, newest_first=False)
+            settled = kept.settled(row["quarantine_id"] for row in page.rows)
+            return {
+                "rows": [overview.describe_kept(row, found, settled) for row in page.rows],
+                "is_last": page.is_last,
+            }
+
+        return _json(await looking.run(read))
+
+    @router.post("/quarantine/{environment_id}/{dataset}/correct")
+    async def correct(request: Request, environment_id: str, dataset: str) -> Response:
+        correction = await read_document(request, Correction)
+        requester = _requester(request, runtime, environment_id, correction.requested_by)
+        resolver = Resolver(runtime, _dataset(runtime, environment_id, dataset))
+        work = partial(resolver.correct, requester, correction.quarantine_id, correction.changes, correction.removed)
+        resolution = await verdicts.run(work)
+        return _json(resolution.to_dict())
+
     @router.post("/quarantine/{environment_id}/{dataset}/{verdict}")
     async def resolve(
         request: Request, environment_id: str, dataset: str, verdict: Literal["replay", "discard"]
     ) -> Response:
         ruling = await read_document(request, Ruling)
-        found = _dataset(runtime, environment_id, dataset)
-        number = runtime.environments[environment_id].snapshot.number
-        requester = Requester(ruling.requested_by, context_of(request.scope).request_id, number)
-        resolver = Resolver(runtime, found)
+        requester = _requester(request, runtime, environment_id, ruling.requested_by)
+        resolver = Resolver(runtime, _dataset(runtime, environment_id, dataset))
         work = resolver.replay if verdict == "replay" else resolver.discard
-        resolution = await verdicts.run(partial(work, requester, fingerprint=ruling.fingerprint))
+        ids = ruling.quarantine_ids
+        resolution = await verdicts.run(partial(work, requester, fingerprint=ruling.fingerprint, ids=ids))
         return _json(resolution.to_dict())
 
 
@@ -108,6 +155,12 @@ def _ledger_row(row: LedgerRow) -> dict[str, Any]:
         "minute": row.minute,
         "counts": counts_of(row.counts),
     }
+
+
+def _requester(request: Request, runtime: Runtime, environment_id: str, principal_id: str) -> Requester:
+    _catalog(runtime, environment_id)
+    number = runtime.environments[environment_id].snapshot.number
+    return Requester(principal_id, context_of(request.scope).request_id, number)
 
 
 def _catalog(runtime: Runtime, environment_id: str) -> Catalog:

@@ -41,10 +41,11 @@ _VALUES[list(ALPHABET.encode())] = range(len(ALPHABET))
 _COLUMNS: Final = ", ".join(f'"{name}"' for name in SCHEMA.names)
 _GROUPS: Final = """
     SELECT fingerprint, dataset_id, arg_max(contract_version, quarantine_id), arg_max(first_code, quarantine_id),
-        arg_max(first_path, quarantine_id), count(*), min(received_at), max(received_at)
+        arg_max(first_path, quarantine_id), count(*), min(received_at), max(received_at),
+        list_slice(list_sort(list(DISTINCT principal_id)), 1, 100)
     FROM (
         SELECT DISTINCT ON (quarantine_id)
-            quarantine_id, dataset_id, contract_version, fingerprint, first_code, first_path, received_at
+            quarantine_id, dataset_id, contract_version, fingerprint, first_code, first_path, received_at, principal_id
         FROM copies WHERE list_contains(?::VARCHAR[], dataset_id)
     )
     GROUP BY fingerprint, dataset_id ORDER BY max(received_at) DESC
@@ -68,6 +69,7 @@ class Group:
     first_at: datetime
     last_at: datetime
     samples: Sequence[Mapping[str, Any]] = ()
+    principal_ids: Sequence[str] = ()
 
 
 @dataclass(slots=True)
@@ -80,16 +82,21 @@ class _Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which refused rows: of a dataset, perhaps of one group, with identifiers between two bounds (both exclusive)."""
+    """Which refused rows: of a dataset, perhaps of one group or named, between two identifiers (both exclusive)."""
 
     dataset_id: str
     fingerprint: str | None = None
     after: str | None = None
     before: str | None = None
+    ids: tuple[str, ...] | None = None
 
-    def condition(self) -> tuple[str, list[str]]:
+    def condition(self) -> tuple[str, list[Any]]:
         """Return the SQL condition and its bindings."""
-        parts, bindings = ["dataset_id = ?"], [self.dataset_id]
+        parts: list[str] = ["dataset_id = ?"]
+        bindings: list[Any] = [self.dataset_id]
+        if self.ids is not None:
+            parts.append("list_contains(?::VARCHAR[], quarantine_id)")
+            bindings.append(list(self.ids))
         for part, value in (
             ("fingerprint = ?", self.fingerprint),
             ("quarantine_id > ?", self.after),
@@ -126,12 +133,22 @@ class KeptRows:
             wanted = [identity for group in waiting.values() for identity in group.newest]
             rows = {row["quarantine_id"]: row for row in self._rows(connection, wanted)}
         groups: list[Group] = []
-        for fingerprint, dataset_id, contract_version, code, path, count, first_at, last_at in found:
+        for fingerprint, dataset_id, contract_version, code, path, count, first_at, last_at, principals in found:
             open_ = waiting[fingerprint, dataset_id]
             shown = [rows[identity] for identity in open_.newest]
             groups.append(
                 Group(
-                    fingerprint, dataset_id, contract_version, code, path, count, open_.count, first_at, last_at, shown
+                    fingerprint,
+                    dataset_id,
+                    contract_version,
+                    code,
+                    path,
+                    count,
+                    open_.count,
+                    first_at,
+                    last_at,
+                    shown,
+                    principals,
                 )
             )
         return groups

@@ -73,6 +73,7 @@ def describe_group(group: Group, catalog: Catalog, *, shows_values: bool = True)
         "open": group.open,
         "first_at": group.first_at,
         "last_at": group.last_at,
+        "principal_ids": list(group.principal_ids),
         "samples": [
             {
                 "quarantine_id": row["quarantine_id"],

@@ -21,6 +21,7 @@ from headwater.core.ids import new_id, parse_id
 from headwater.core.logging import get_logger
 from headwater.engines.journal.protocol import JournalTransaction
 from headwater.services.ingest.catalog import Dataset
+from headwater.services.ingest.correction import corrected
 from headwater.services.ingest.dedup import DISCARDED
 from headwater.services.ingest.kept import Filter, KeptRows
 from headwater.services.ingest.reply import counts_of
@@ -73,14 +74,14 @@ class Resolver:
                 hint=f"GET /v1/datasets/{self._dataset.name}/quarantine/groups lists the groups",
             )
 
-    def replay(self, requester: Requester, *, fingerprint: str | None) -> Resolution:
-        """Send the open rows of a group, or of the dataset, through the active contract version.
+    def replay(self, requester: Requester, *, fingerprint: str | None, ids: Sequence[str] | None = None) -> Resolution:
+        """Send the open rows of a group, those named, or all of the dataset through the active contract version.
 
         Returns:
             The counts. ``skipped`` rows were not kept whole and cannot be replayed; they stay open.
         """
         resolution = Resolution()
-        for rows in self._open_rows(fingerprint):
+        for rows in self._open_rows(fingerprint, ids):
             whole = [row for row in rows if _is_whole(row)]
             resolution.counts["skipped"] += len(rows) - len(whole)
             # Rows that fail again are kept with the dialect of their batch: it must be the one they came with.
@@ -89,13 +90,34 @@ class Resolver:
                 self._replay_batch(alike, Format(form), requester, resolution)
         return resolution
 
-    def discard(self, requester: Requester, *, fingerprint: str | None) -> Resolution:
-        """Close the open rows of a group, or of the dataset; they stay in the table as evidence."""
+    def correct(
+        self, requester: Requester, quarantine_id: str, changes: Mapping[str, Any], removed: Sequence[str]
+    ) -> Resolution:
+        """Send one row through the active contract version with some of its fields changed; its identity stays.
+
+        What is still wrong with it is kept as a new refused row that says which one it was. A row that had its verdict
+        is left as it is and counts as a duplicate.
+
+        Raises:
+            HeadwaterError: ``not_found``, or ``invalid_parameter`` for a row that was not kept whole.
+        """
+        rows = self._kept.page(Filter(self._dataset.spec.id, ids=(quarantine_id,)), limit=1, newest_first=True).rows
+        if not rows:
+            raise HeadwaterError(
+                "not_found", f"no refused row of {self._dataset.name} is called {quarantine_id[:64]!r}"
+            )
+        row = corrected(rows[0], changes, removed)
+        resolution = Resolution()
+        self._replay_batch([row], Format(row["format"]), requester, resolution)
+        return resolution
+
+    def discard(self, requester: Requester, *, fingerprint: str | None, ids: Sequence[str] | None = None) -> Resolution:
+        """Close the open rows of a group, those named, or all of the dataset; they stay in the table as evidence."""
         resolution = Resolution()
         at_us = epoch_micros(self._runtime.clock.now())
-        for rows in self._open_rows(fingerprint):
-            ids = [parse_id(QUARANTINE_PREFIX, row["quarantine_id"]).bytes for row in rows]
-            discard = _Discard(self._dataset.quarantine_stream, ids, at_us)
+        for rows in self._open_rows(fingerprint, ids):
+            keys = [parse_id(QUARANTINE_PREFIX, row["quarantine_id"]).bytes for row in rows]
+            discard = _Discard(self._dataset.quarantine_stream, keys, at_us)
             self._runtime.committer.submit(discard).result()
             resolution.counts["received"] += len(rows)
             resolution.counts["discarded"] += discard.discarded
@@ -110,9 +132,10 @@ class Resolver:
         )
         return resolution
 
-    def _open_rows(self, fingerprint: str | None) -> Iterator[list[dict[str, Any]]]:
+    def _open_rows(self, fingerprint: str | None, ids: Sequence[str] | None = None) -> Iterator[list[dict[str, Any]]]:
         """Yield batches of open rows; those refused while this runs are left for another time."""
-        where = Filter(self._dataset.spec.id, fingerprint, before=new_id(QUARANTINE_PREFIX))
+        named = None if ids is None else tuple(ids)
+        where = Filter(self._dataset.spec.id, fingerprint, before=new_id(QUARANTINE_PREFIX), ids=named)
         is_last = False
         while not is_last:
             page = self._kept.page(where, limit=BATCH_ROWS, newest_first=False)
