@@ -120,6 +120,15 @@ BUILT_IN_ROLES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
 )
 
 
+_KINDS: Final[Mapping[str, str]] = MappingProxyType({"quarantine": "dataset"})
+
+
+def resource_kind(permission: str) -> str:
+    """Return the kind of resource that a permission is held on: refused rows are their dataset's."""
+    kind = permission.partition(".")[0]
+    return _KINDS.get(kind, kind)
+
+
 def allowance(permission: str, resource: str = "*") -> str:
     """Return the allowance for ``permission`` on ``resource`` (``*``: every resource of its kind)."""
     if permission not in PERMISSIONS:

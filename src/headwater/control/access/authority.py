@@ -17,7 +17,7 @@ from headwater.control.access.models import ApiKey, Grant, GroupMember, ServiceA
 from headwater.control.kit.context import Actor
 from headwater.control.orgs.models import Environment, Membership, Organization, Project
 from headwater.core.errors import HeadwaterError
-from headwater.core.permissions import is_allowed
+from headwater.core.permissions import is_allowed, resource_kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +80,17 @@ def authorize(actor: Actor, permission: str, target: Any) -> None:
 
 
 def has_permission(subject: Any, permission: str, target: Any) -> bool:
-    """Return whether a user or API key holds ``permission`` on ``target`` now."""
+    """Return whether a user, service account or API key holds ``permission`` on ``target`` now."""
     if subject is None or target is None:
         return False
     scope = scope_of(target)
     if isinstance(subject, ApiKey):
         return _key_may(subject, permission, scope)
-    if not subject.is_active:
-        return False
-    if subject.is_superuser:
-        return True
+    if not isinstance(subject, ServiceAccount):
+        if not subject.is_active:
+            return False
+        if subject.is_superuser:
+            return True
     return _covers(_grants_of(subject, scope.org_id), permission, scope, timezone.now())
 
 
@@ -125,7 +126,7 @@ def compile_allowances(grants: Iterable[Grant], environment: Any, at: datetime) 
         for permission in grant.role.permissions:
             if not kind:
                 allowed.add(f"{permission}:*")
-            elif permission.startswith(f"{kind}."):
+            elif resource_kind(permission) == kind:
                 allowed.add(f"{permission}:{name}")
     return Allowances(frozenset(allowed), tuple(sorted(roles)))
 
@@ -187,13 +188,22 @@ def _member_condition(principal: Any) -> Q:
 
 
 def _covers(grants: Iterable[Grant], permission: str, scope: Scope, at: datetime) -> bool:
-    return any(
+    return any(covers(grant, permission, scope, at) for grant in grants)
+
+
+def covers(grant: Grant, permission: str, scope: Scope, at: datetime) -> bool:
+    """Return whether a grant gives ``permission`` in ``scope`` at ``at``."""
+    return (
         grant.is_live(at)
         and permission in grant.role.permissions
         and _reaches(grant, scope.project_id, scope.environment_id)
         and grant.resource in ("", scope.resource)
-        for grant in grants
     )
+
+
+def reaches(grant: Grant, scope: Scope) -> bool:
+    """Return whether ``scope`` lies where a grant was given, whatever resource that names."""
+    return _reaches(grant, scope.project_id, scope.environment_id)
 
 
 def _reaches(grant: Grant, project_id: uuid.UUID | None, environment_id: uuid.UUID | None) -> bool:

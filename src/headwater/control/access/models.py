@@ -307,6 +307,12 @@ class ApiKey(TenantEntity):
     def __str__(self) -> str:
         return f"{self.name} (hw_{self.key_prefix}_…)"
 
+    @property
+    def last_used_at(self) -> datetime | None:
+        """Return when it was last used, as far as that was told."""
+        use = getattr(self, "use", None)
+        return use.last_used_at if use is not None else None
+
     def is_live(self, at: datetime) -> bool:
         """Return whether the key opens anything at ``at``."""
         return self.revoked_at is None and at < self.expires_at

@@ -40,9 +40,9 @@ def get_environment(organization: str, project: str, environment: str) -> Enviro
 
 
 def find_live_key(text: str) -> ApiKey | None:
-    """Return the key behind a secret if it opens anything now."""
+    """Return the key behind a secret if it opens anything now, from whichever network."""
     key: ApiKey | None = (
-        ApiKey.unscoped.select_related("service_account", "user", "environment__project", "org")
+        ApiKey.unscoped.select_related("service_account", "user", "environment__project", "org", "use")
         .filter(secret_sha256=digest(text))
         .first()
     )

@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from ninja.security import APIKeyCookie, HttpBearer
 from ninja.utils import check_csrf
 
+from headwater.control.access.places import note_use, require_place
 from headwater.control.access.queries import find_live_key
 from headwater.control.api.caller import Caller
 from headwater.core.errors import HeadwaterError
@@ -26,6 +27,8 @@ class KeyAuth(HttpBearer):
             raise HeadwaterError(
                 "unauthenticated", "the API key is unknown, expired or revoked", hint="create a new key"
             )
+        require_place(key, request)
+        note_use(key)
         return _remember(request, Caller.with_key(key))
 
 

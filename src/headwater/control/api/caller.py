@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from headwater.control.access.authority import authorize
+from headwater.control.access.authority import authorize, has_permission
 from headwater.control.access.models import ApiKey
 from headwater.control.access.queries import actor_for_key, actor_for_user
 from headwater.control.catalog.models import Dataset, Endpoint
@@ -38,6 +38,10 @@ class Caller:
     def need(self, permission: str, target: Any) -> None:
         """Raise ``forbidden`` unless the caller holds ``permission`` on ``target``."""
         authorize(self.actor, permission, target)
+
+    def may(self, permission: str, target: Any) -> bool:
+        """Return whether the caller holds ``permission`` on ``target``."""
+        return has_permission(self.actor.subject, permission, target)
 
     def organizations(self) -> QuerySet[Organization]:
         """Return the organisations that exist for the caller."""

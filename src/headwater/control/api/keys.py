@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated
 
 from django.db import transaction
@@ -16,18 +17,28 @@ from headwater.control.access.actions import (
     disable_service_account,
     grant,
     revoke_key,
+    rotate_key,
 )
 from headwater.control.access.models import ApiKey, ServiceAccount
 from headwater.control.access.queries import get_role
 from headwater.control.api.auth import caller_of
 from headwater.control.api.pages import Page, PageQuery, take_page
-from headwater.control.api.schemas import KeyIn, KeyOut, NewKeyOut, ReasonIn, ServiceAccountIn, ServiceAccountOut
-from headwater.control.orgs.models import Project
+from headwater.control.api.schemas import (
+    KeyIn,
+    KeyOut,
+    NewKeyOut,
+    ReasonIn,
+    RotateIn,
+    ServiceAccountIn,
+    ServiceAccountOut,
+)
+from headwater.control.orgs.models import Environment, Project
 from headwater.core.errors import HeadwaterError
 
 router = Router(tags=["Keys"])
 Paging = Annotated[PageQuery, Query(...)]
 ACCOUNTS = "/{org}/projects/{project}/service-accounts"
+_SHOWN = ("service_account", "user", "use", "rotated_from")
 KEYS = "/{org}/projects/{project}/environments/{environment}/keys"
 
 
@@ -68,7 +79,7 @@ def list_keys(request: HttpRequest, org: str, project: str, environment: str, pa
     caller = caller_of(request)
     home = caller.environment(org, project, environment)
     caller.need("key.read", home)
-    rows = ApiKey.objects.for_org(home.org_id).filter(environment=home).select_related("service_account", "user")
+    rows = ApiKey.objects.for_org(home.org_id).filter(environment=home).select_related(*_SHOWN)
     return take_page(rows, page, KeyOut.show)
 
 
@@ -90,8 +101,27 @@ def post_key(request: HttpRequest, org: str, project: str, environment: str, bod
         user=None if account else caller.actor.subject,
         scopes=body.scopes,
         expires_at=body.expires_at,
+        cidrs=body.cidrs,
+        attributes=body.attributes,
     )
     return Status(201, NewKeyOut(**KeyOut.show(row).model_dump(), key=text))
+
+
+@router.post(KEYS + "/{key}/rotate", response={201: NewKeyOut})
+def post_rotate(
+    request: HttpRequest, org: str, project: str, environment: str, key: str, body: RotateIn
+) -> Status[NewKeyOut]:
+    """Make the key that follows another. Both open until the overlap has passed; its text is here and never again."""
+    caller = caller_of(request)
+    row = _key(caller.environment(org, project, environment), key)
+    made, text = rotate_key(
+        actor=caller.actor,
+        key=row,
+        overlap=timedelta(hours=body.overlap_hours),
+        expires_at=body.expires_at,
+        reason=body.reason,
+    )
+    return Status(201, NewKeyOut(**KeyOut.show(made).model_dump(), key=text))
 
 
 @router.post(KEYS + "/{key}/revoke", response=KeyOut)
@@ -99,11 +129,15 @@ def post_revoke(request: HttpRequest, org: str, project: str, environment: str, 
     """Close a key for good."""
     caller = caller_of(request)
     home = caller.environment(org, project, environment)
-    rows = ApiKey.objects.for_org(home.org_id).filter(environment=home, pk=ApiKey.parse_id(key))
-    row = rows.select_related("service_account", "user", "environment").first()
+    return KeyOut.show(revoke_key(actor=caller.actor, key=_key(home, key), reason=body.reason))
+
+
+def _key(environment: Environment, key: str) -> ApiKey:
+    rows = ApiKey.objects.for_org(environment.org_id).filter(environment=environment, pk=ApiKey.parse_id(key))
+    row: ApiKey | None = rows.select_related(*_SHOWN, "environment").first()
     if row is None:
-        raise HeadwaterError("not_found", f"there is no key {key!r}")
-    return KeyOut.show(revoke_key(actor=caller.actor, key=row, reason=body.reason))
+        raise HeadwaterError("not_found", f"there is no key {key[:100]!r}")
+    return row
 
 
 def _account(project: Project, name: str) -> ServiceAccount:

@@ -154,9 +154,13 @@ class KeyOut(Schema):
     prefix: str
     principal: str
     scopes: list[str]
+    cidrs: list[str]
+    attributes: dict[str, Any]
     created_at: datetime
     expires_at: datetime
     revoked_at: datetime | None
+    last_used_at: datetime | None = Field(description="As services told, up to half a minute late")
+    rotated_from: str | None
     revision: int
 
     @classmethod
@@ -168,9 +172,13 @@ class KeyOut(Schema):
             prefix=f"hw_{row.key_prefix}",
             principal=str(row.service_account or row.user),
             scopes=row.scopes,
+            cidrs=row.cidrs,
+            attributes=row.attributes,
             created_at=row.created_at,
             expires_at=row.expires_at,
             revoked_at=row.revoked_at,
+            last_used_at=row.last_used_at,
+            rotated_from=row.rotated_from.public_id if row.rotated_from else None,
             revision=row.revision,
         )
 
@@ -190,6 +198,22 @@ class KeyIn(Schema):
         [], max_length=200, examples=[["dataset.ingest:flights"]]
     )
     expires_at: AwareDatetime | None = None
+    cidrs: list[Annotated[str, Field(max_length=64)]] = Field(
+        [], max_length=50, description="Networks it may be used from; none: anywhere", examples=[["10.1.0.0/16"]]
+    )
+    attributes: dict[str, Any] = Field(
+        {},
+        description="What row filters know of it as caller.<name>; takes policy.write",
+        examples=[{"carriers": ["AA"]}],
+    )
+
+
+class RotateIn(Schema):
+    """How a key is followed by another."""
+
+    overlap_hours: float = Field(24, ge=0, le=90 * 24, description="How long the old key stays open")
+    expires_at: AwareDatetime | None = Field(None, description="Of the new key; default: as long a life as the old one")
+    reason: str = Field("", max_length=500)
 
 
 class ReasonIn(Schema):

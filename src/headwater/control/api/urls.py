@@ -8,16 +8,17 @@ from ninja import NinjaAPI
 
 from headwater import __version__
 from headwater.control.api import (
+    access,
     datasets,
     deployments,
     endpoints,
     features,
     flags,
-    flags,
     keys,
     monitoring,
     operations,
     organizations,
+    policies,
     projects,
     registry,
     sign_in,
@@ -39,9 +40,23 @@ api = NinjaAPI(
 install_handlers(api)
 api.add_router("", projects.router)
 api.add_router("", monitoring.own)
+api.add_router("", access.own)
 api.add_router("", sign_in.own)
 api.add_router("/organizations", sign_in.router)
-for module in (organizations, keys, datasets, endpoints, features, flags, flags, registry, deployments, monitoring, operations):
+for module in (
+    organizations,
+    access,
+    policies,
+    keys,
+    datasets,
+    endpoints,
+    features,
+    flags,
+    registry,
+    deployments,
+    monitoring,
+    operations,
+):
     api.add_router("/organizations", module.router)
 for name, router in own_routers(settings.OWN_APPS).items():
     api.add_router(f"/x/{name}", router, tags=[f"This project: {name}"])

@@ -10,5 +10,6 @@ urlpatterns = [
     path("snapshots", views.list_snapshots),
     path("snapshots/<str:environment_id>", views.get_snapshot),
     path("acks", views.acknowledge),
+    path("key-uses", views.note_key_uses),
     path("flags/usage", reports.report_usage),
 ]

@@ -7,7 +7,7 @@ import hmac
 import json
 import uuid
 from collections.abc import Callable, Coroutine
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from asgiref.sync import sync_to_async
@@ -18,6 +18,8 @@ from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 
 from headwater.control import configuration
+from headwater.control.access.models import ApiKey
+from headwater.control.access.places import note_uses
 from headwater.control.kit.problems import problem_response
 from headwater.control.orgs.models import Environment
 from headwater.control.snapshots.models import Snapshot, SnapshotAck
@@ -26,6 +28,8 @@ from headwater.core.errors import HeadwaterError
 from headwater.core.snapshot import SignedSnapshot
 
 LONGEST_WAIT_SECONDS: Final = 25.0
+_MOST_USES: Final = 10_000
+_CLOCKS_APART: Final = timedelta(minutes=1)
 View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 
 
@@ -101,6 +105,21 @@ async def acknowledge(request: HttpRequest) -> HttpResponse:
             "heard_at": timezone.now(),
         },
     )
+    return HttpResponse(status=204)
+
+
+@for_nodes("POST")
+async def note_key_uses(request: HttpRequest) -> HttpResponse:
+    """Note when keys were last used on a node. Keys that are gone are left out."""
+    try:
+        body = json.loads(request.body)
+        listed = [(ApiKey.parse_id(str(item["key"])), _aware(item["at"])) for item in body["uses"][:_MOST_USES]]
+    except (ValueError, TypeError, KeyError, HeadwaterError) as error:
+        raise HeadwaterError(
+            "malformed_body", f"not a list of uses: {error}", hint='send {"uses": [{"key", "at"}]}'
+        ) from error
+    latest = timezone.now() + _CLOCKS_APART
+    await sync_to_async(note_uses)({key: min(at, latest) for key, at in listed})
     return HttpResponse(status=204)
 
 

@@ -1,0 +1,140 @@
+"""Policies on rows and columns."""
+
+# ruff: noqa: PLR0917 - ninja passes the parts of the path by name
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from django.http import HttpRequest
+from ninja import Query, Router, Schema
+
+from headwater.control.api.auth import caller_of
+from headwater.control.api.caller import Caller, check_revision
+from headwater.control.api.pages import Page, PageQuery, take_page
+from headwater.control.api.schemas import ReasonIn
+from headwater.control.orgs.models import Environment
+from headwater.control.policies.actions import archive_policy, publish_policy
+from headwater.control.policies.document import PolicyDocument
+from headwater.control.policies.fit import find_principals, show_principal
+from headwater.control.policies.models import AccessPolicy
+from headwater.control.policies.resources import Resources
+from headwater.core.errors import HeadwaterError
+
+router = Router(tags=["Policies"])
+Paging = Annotated[PageQuery, Query(...)]
+POLICIES = "/{org}/projects/{project}/environments/{environment}/policies"
+POLICY = POLICIES + "/{policy}"
+
+
+class PolicyOut(Schema):
+    """A policy in force. ``expires_at`` in the past: it matches nobody any more, and still closes its resource."""
+
+    id: str
+    name: str
+    resource: str
+    priority: int
+    principals: list[str]
+    rows: str
+    attributes: dict[str, str]
+    columns: dict[str, str]
+    purpose: str
+    expires_at: datetime | None
+    archived_at: datetime | None
+    revision: int
+
+    @classmethod
+    def show(cls, row: AccessPolicy) -> PolicyOut:
+        """Return what the API says about ``row``."""
+        return cls(
+            id=row.public_id,
+            name=row.name,
+            resource=row.resource,
+            priority=row.priority,
+            principals=[show_principal(row.environment, one) for one in row.principals],
+            rows=row.row_filter,
+            attributes=row.attributes,
+            columns=row.columns,
+            purpose=row.purpose,
+            expires_at=row.expires_at,
+            archived_at=row.archived_at,
+            revision=row.revision,
+        )
+
+
+class PolicyIn(PolicyDocument):
+    """A policy to be put in force, as ``policies/<name>.yaml`` has it."""
+
+    revision: int | None = None
+    reason: str = ""
+
+
+@router.get(POLICIES, response=Page[PolicyOut])
+def list_policies(request: HttpRequest, org: str, project: str, environment: str, page: Paging) -> Page[PolicyOut]:
+    """List an environment's policies."""
+    caller = caller_of(request)
+    home = caller.environment(org, project, environment)
+    caller.need("policy.read", home)
+    rows = AccessPolicy.objects.for_org(home.org_id).filter(environment=home, archived_at=None)
+    return take_page(rows.select_related("environment"), page, PolicyOut.show)
+
+
+@router.get(POLICY, response=PolicyOut)
+def get_policy(request: HttpRequest, org: str, project: str, environment: str, policy: str) -> PolicyOut:
+    """Show one policy."""
+    caller = caller_of(request)
+    return PolicyOut.show(_policy(caller, caller.environment(org, project, environment), policy))
+
+
+@router.put(POLICY, response=PolicyOut)
+def put_policy(
+    request: HttpRequest, org: str, project: str, environment: str, policy: str, body: PolicyIn
+) -> PolicyOut:
+    """Put a policy in force, in place of one of that name; it is held against the columns first."""
+    caller = caller_of(request)
+    home = caller.environment(org, project, environment)
+    caller.need("policy.write", home)
+    existing = _find(home, policy)
+    if existing is not None:
+        check_revision(existing, body.revision)
+    columns = Resources(home).columns(body.resource)
+    if columns is None:
+        raise HeadwaterError("not_found", f"there is no {body.resource.replace(':', ' ')} here")
+    principals, problems = find_principals(home, body.principals)
+    if problems:
+        errors = [{"path": "principals", "message": problem} for problem in problems]
+        raise HeadwaterError("policy_invalid", problems[0], extra={"errors": errors})
+    row = publish_policy(
+        actor=caller.actor,
+        environment=home,
+        name=policy,
+        content=body.content(principals),
+        columns=columns,
+        reason=body.reason,
+    )
+    return PolicyOut.show(row)
+
+
+@router.post(POLICY + "/archive", response=PolicyOut)
+def post_archive_policy(
+    request: HttpRequest, org: str, project: str, environment: str, policy: str, body: ReasonIn
+) -> PolicyOut:
+    """Take a policy out of force."""
+    caller = caller_of(request)
+    row = _policy(caller, caller.environment(org, project, environment), policy)
+    return PolicyOut.show(archive_policy(actor=caller.actor, policy=row, reason=body.reason))
+
+
+def _policy(caller: Caller, environment: Environment, name: str) -> AccessPolicy:
+    caller.need("policy.read", environment)
+    found = _find(environment, name)
+    if found is None:
+        raise HeadwaterError("not_found", f"there is no policy {name[:100]!r}")
+    return found
+
+
+def _find(environment: Environment, name: str) -> AccessPolicy | None:
+    rows = AccessPolicy.objects.for_org(environment.org_id).filter(environment=environment, name=name)
+    found: AccessPolicy | None = rows.filter(archived_at=None).select_related("environment").first()
+    return found
