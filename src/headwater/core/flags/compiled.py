@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from hashlib import sha256
+from typing import Any, Final
 
 from headwater.core.clock import epoch_micros
 from headwater.core.expressions import ExpressionFault
@@ -18,13 +18,15 @@ from headwater.core.flags.checking import check_flag, check_prerequisites, compi
 from headwater.core.flags.outcomes import Outcome, Reason, Subject, draw, encode, read_subject
 from headwater.core.flags.spec import WHOLE_BPS, FlagSpec, RuleSpec
 
-_FOREVER = 1 << 62
+_FOREVER: Final = 1 << 62
+Decide = Callable[[Subject, int], Outcome | None]
+Answer = Callable[[Subject, int], Outcome]
 
 
 class Rule:
-    """A rule made ready. Called for a subject it answers, or None where it does not reach."""
+    """A rule made ready. ``decide`` answers for a subject, or None where the rule does not reach."""
 
-    __slots__ = ("_bounds", "_frame", "_missing", "_outcomes", "_seed", "_shares", "_steps", "condition")
+    __slots__ = ("_bounds", "_frame", "_missing", "_outcomes", "_seed", "_shares", "_steps", "condition", "decide")
 
     def __init__(self, flag: FlagSpec, number: int, missing: Outcome, frames: list[Frame]) -> None:
         """Make rule ``number`` of a checked flag; ``missing`` is what it answers where a targeting key is needed."""
@@ -43,6 +45,8 @@ class Rule:
         names = [weight.variant for weight in spec.split] or [spec.variant or ""]
         self._outcomes = [Outcome(flag.key, reason, value_of(flag, name), name, number) for name in names]
         self._bounds = _bounds(spec)
+        choose = self._drawing() if is_drawn else None
+        self.decide: Decide = self._deciding(choose)
 
     @property
     def outcomes(self) -> Sequence[Outcome]:
@@ -55,27 +59,48 @@ class Rule:
 
     def share_at(self, now_us: int) -> int:
         """Return the share in force at an instant, in basis points."""
-        return self._shares[bisect_right(self._steps, now_us)] if self._steps else self._shares[0]
-
-    def __call__(self, subject: Subject, now_us: int) -> Outcome | None:
-        """Answer for ``subject``, or None."""
-        if self.condition is not None and self.condition(subject.rows[self._frame]) is not True:
-            return None
-        share = self._shares[bisect_right(self._steps, now_us)] if self._steps else self._shares[0]
-        if share == WHOLE_BPS and not self._bounds:
-            return self._outcomes[0]
-        if not share:
-            return None
-        if subject.key is None:
-            return self._missing
-        position, place = draw(self._seed, subject.key)
-        if position >= share:
-            return None
-        return self._outcomes[bisect_right(self._bounds, place)] if self._bounds else self._outcomes[0]
+        return self._shares[bisect_right(self._steps, now_us)]
 
     def draw(self, key: bytes) -> tuple[int, int]:
         """Return position and place of a targeting key."""
         return draw(self._seed, key)
+
+    def _deciding(self, choose: Decide | None) -> Decide:
+        condition, frame, only = self.condition, self._frame, self._outcomes[0]
+        if condition is None:
+            return choose or (lambda _subject, _now_us: only)
+        if choose is None:
+            return lambda subject, _now_us: only if condition(subject.rows[frame]) is True else None
+        return lambda subject, now_us: choose(subject, now_us) if condition(subject.rows[frame]) is True else None
+
+    def _drawing(self) -> Decide:
+        """Return what draws by the targeting key.
+
+        It compares the digest's bytes with where shares and weights end, which is what ``draw`` says in numbers.
+        """
+        steps, ends, seed, missing = self._steps, [_end(share) for share in self._shares], self._seed, self._missing
+        bounds, outcomes = [_end(bound) for bound in self._bounds], self._outcomes
+        nobody, everybody = _end(0), _end(WHOLE_BPS)
+
+        def choose(subject: Subject, now_us: int) -> Outcome | None:
+            end = ends[bisect_right(steps, now_us)] if steps else ends[0]
+            if end == nobody:
+                return None
+            if end == everybody and not bounds:
+                return outcomes[0]
+            if subject.key is None:
+                return missing
+            digest = sha256(seed + subject.key).digest()
+            if digest >= end:
+                return None
+            return outcomes[bisect_right(bounds, digest[8:16])] if bounds else outcomes[0]
+
+        return choose
+
+
+def _end(bps: int) -> bytes:
+    """Return the least eight bytes whose number is no longer below ``bps``; beyond any for the whole."""
+    return b"\xff" * 33 if bps >= WHOLE_BPS else (-(-(bps << 64) // WHOLE_BPS)).to_bytes(8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +115,7 @@ class Prerequisite:
 class Flag:
     """A flag made ready."""
 
-    __slots__ = ("_default", "_from", "_missing", "_off", "_until", "is_static", "prerequisites", "rules", "spec")
+    __slots__ = ("_default", "_from", "_missing", "_off", "_until", "decide", "fixed", "prerequisites", "rules", "spec")
 
     def __init__(self, spec: FlagSpec, built: Mapping[str, Flag], frames: list[Frame]) -> None:
         """Make a checked flag ready; those that it builds on are in ``built``."""
@@ -105,13 +130,20 @@ class Flag:
             for item in spec.prerequisites
         ]
         self._off = self._answer(spec.off_variant, Reason.DISABLED)
-        self.is_static = not self.rules and not self.prerequisites
-        self._default = self._answer(spec.default_variant, Reason.STATIC if self.is_static else Reason.DEFAULT)
+        is_static = not self.rules and not self.prerequisites
+        self._default = self._answer(spec.default_variant, Reason.STATIC if is_static else Reason.DEFAULT)
         begin, end = spec.enabled_from, spec.enabled_until
         self._from = -_FOREVER if begin is None else epoch_micros(begin)
         self._until = _FOREVER if end is None else epoch_micros(end)
         if not spec.enabled:
             self._until = -_FOREVER
+        # What it answers whatever is asked, and whenever; None where that depends.
+        self.fixed: Outcome | None = None
+        if not spec.enabled:
+            self.fixed = self._off
+        elif is_static and begin is None and end is None:
+            self.fixed = self._default
+        self.decide = self._deciding()
 
     def _answer(self, variant: str, reason: Reason) -> Outcome:
         return Outcome(self.spec.key, reason, value_of(self.spec, variant), variant)
@@ -120,19 +152,26 @@ class Flag:
         """Return whether it is enabled at an instant, whatever it builds on."""
         return self._from <= now_us < self._until
 
-    def __call__(self, subject: Subject, now_us: int) -> Outcome:
-        """Answer for ``subject`` at an instant in microseconds since 1970."""
-        if not self._from <= now_us < self._until:
-            return self._off
-        for item in self.prerequisites:
-            other = item.flag(subject, now_us)
-            if other.variant not in item.variants:
-                return item.blocked if other.error_code is None else self._missing
-        for rule in self.rules:
-            outcome = rule(subject, now_us)
-            if outcome is not None:
-                return outcome
-        return self._default
+    def _deciding(self) -> Answer:
+        """Return what answers for a subject at an instant in microseconds since 1970."""
+        begin, end, off, default, missing = self._from, self._until, self._off, self._default, self._missing
+        prerequisites = [(item.flag.decide, item.variants, item.blocked) for item in self.prerequisites]
+        rules = [rule.decide for rule in self.rules]
+
+        def decide(subject: Subject, now_us: int) -> Outcome:
+            if not begin <= now_us < end:
+                return off
+            for ask, variants, blocked in prerequisites:
+                other = ask(subject, now_us)
+                if other.variant not in variants:
+                    return blocked if other.error_code is None else missing
+            for rule in rules:
+                outcome = rule(subject, now_us)
+                if outcome is not None:
+                    return outcome
+            return default
+
+        return decide
 
     @property
     def instants(self) -> list[int]:
@@ -152,22 +191,21 @@ class Flag:
 class Fault:
     """A flag that cannot be made ready: it answers an error that says why, and others are not disturbed."""
 
-    __slots__ = ("_outcome",)
-    is_static = True
+    __slots__ = ("fixed",)
     instants: Sequence[int] = ()
 
     def __init__(self, key: str, why: str) -> None:
         """Keep the reason."""
-        self._outcome = Outcome(key, Reason.ERROR, error_code="GENERAL", detail=f"flag {key!r} cannot be used: {why}")
+        self.fixed = Outcome(key, Reason.ERROR, error_code="GENERAL", detail=f"flag {key!r} cannot be used: {why}")
 
-    def __call__(self, _subject: Subject, _now_us: int) -> Outcome:
+    def decide(self, _subject: Subject, _now_us: int) -> Outcome:
         """Answer the error."""
-        return self._outcome
+        return self.fixed
 
     @property
     def outcomes(self) -> list[Outcome]:
         """Return everything it can answer."""
-        return [self._outcome]
+        return [self.fixed]
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +241,7 @@ class CompiledFlags:
             subject = self.subject(context)
         except ValueError as error:
             return Outcome(key, Reason.ERROR, error_code="INVALID_CONTEXT", detail=str(error))
-        return flag(subject, epoch_micros(now))
+        return flag.decide(subject, epoch_micros(now))
 
 
 def compile_flags(specs: Mapping[str, FlagSpec]) -> CompiledFlags:
@@ -269,4 +307,4 @@ def _bounds(spec: RuleSpec) -> list[int]:
 
 def _digest(specs: Mapping[str, FlagSpec]) -> str:
     plain = {key: spec.model_dump(mode="json") for key, spec in specs.items()}
-    return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -39,7 +39,7 @@ def _walk(flag: Flag, subject: Subject, now_us: int) -> list[Passage]:
         return [Passage("the flag", "decided", f"{why}: {spec.off_variant}")]
     passages = [Passage("the flag", "passed", "it is switched on")]
     for item in flag.prerequisites:
-        other = item.flag(subject, now_us)
+        other = item.flag.decide(subject, now_us)
         wanted = " or ".join(sorted(item.variants))
         what = f"prerequisite {item.flag.spec.key}"
         if other.variant not in item.variants:
@@ -47,7 +47,7 @@ def _walk(flag: Flag, subject: Subject, now_us: int) -> list[Passage]:
             return [*passages, Passage(what, "decided", f"{answer}: {spec.off_variant}")]
         passages.append(Passage(what, "passed", f"it answers {other.variant}"))
     for number, rule in enumerate(flag.rules):
-        outcome = rule(subject, now_us)
+        outcome = rule.decide(subject, now_us)
         what = f"rule {number + 1}"
         why = _why(rule, spec.rules[number], subject, now_us)
         if outcome is not None:

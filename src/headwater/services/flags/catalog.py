@@ -11,7 +11,7 @@ import orjson
 
 from headwater.core.errors import HeadwaterError
 from headwater.core.flags import CompiledFlags, FlagSpec, Outcome, compile_flags
-from headwater.core.flags.compiled import Fault, Flag
+from headwater.core.flags.compiled import Answer, Fault
 from headwater.core.snapshot import Snapshot
 from headwater.services.kit.service import Caller
 
@@ -23,9 +23,13 @@ _MAX_REPLY_BYTES: Final = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The flags that a key may evaluate, and a digest of which they are."""
+    """The flags that a key may evaluate: those to be asked, the answers of all others, and a digest of which they are.
 
-    flags: Sequence[Flag | Fault]
+    ``fixed`` is at most one text: what flags answer whoever asks is joined beforehand.
+    """
+
+    asked: Sequence[Answer]
+    fixed: list[bytes]
     tag: bytes
 
 
@@ -86,16 +90,21 @@ class ServedFlags:
     def _make_scope(self, caller: Caller) -> Scope:
         flags = self.compiled.flags
         if caller.key.can(PERMISSION, "*"):
-            return Scope(list(flags.values()), b"*")
+            return self._narrow(list(flags), b"*")
         allowed = [key for key in flags if caller.key.can(PERMISSION, key)]
         if not allowed:
             raise refusal(caller, "*")
-        tag = hashlib.sha256("\n".join(allowed).encode()).digest()
-        return Scope([flags[key] for key in allowed], tag)
+        return self._narrow(allowed, hashlib.sha256("\n".join(allowed).encode()).digest())
+
+    def _narrow(self, keys: Sequence[str], tag: bytes) -> Scope:
+        flags = [self.compiled.flags[key] for key in keys]
+        fixed = [self.fragments[flag.fixed] for flag in flags if flag.fixed is not None]
+        asked = [flag.decide for flag in flags if flag.fixed is None]
+        return Scope(asked, [b",".join(fixed)] if fixed else [], tag)
 
     def faults(self) -> list[str]:
         """Return why flags cannot be used, one sentence each."""
-        return [flag.outcomes[0].detail for flag in self.compiled.flags.values() if isinstance(flag, Fault)]
+        return [flag.fixed.detail for flag in self.compiled.flags.values() if isinstance(flag, Fault)]
 
 
 def refusal(caller: Caller, key: str) -> HeadwaterError:

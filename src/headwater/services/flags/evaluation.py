@@ -56,7 +56,7 @@ class EvaluateOne:
             await send_error(send, error.code, error.details, key)
             return
         now_us = epoch_micros(self._runtime.clock.now())
-        outcome = flag(subject, now_us)
+        outcome = flag.decide(subject, now_us)
         status = 200 if outcome.error_code is None else 400
         await send_whole(send, status, served.fragments[outcome], (JSON,))
         if outcome.variant is None:
@@ -109,8 +109,8 @@ class EvaluateAll:
 def _answer(served: ServedFlags, scope: Scope, body: bytes, tag: bytes, now_us: int) -> Reply:
     subject = read_subject(served, body)
     fragments = served.fragments
-    answers = b",".join([fragments[flag(subject, now_us)] for flag in scope.flags])
-    return Reply(tag, b'{"flags":[' + answers + b"]}")
+    answers = [fragments[decide(subject, now_us)] for decide in scope.asked]
+    return Reply(tag, b'{"flags":[' + b",".join(answers + scope.fixed) + b"]}")
 
 
 def _tag(served: ServedFlags, scope: Scope, body: bytes, epoch: int) -> bytes:
