@@ -10,7 +10,15 @@ with Client() as client:
 from headwater.client.aio import AsyncClient
 from headwater.client.errors import ApiError, ClientError, Unreachable
 from headwater.client.registry import Registry
-from headwater.client.results import Counts, IngestReply, IngestSummary, Prediction, PredictReply, QueryResult
+from headwater.client.results import (
+    Counts,
+    IngestReply,
+    IngestSummary,
+    OutcomeReply,
+    Prediction,
+    PredictReply,
+    QueryResult,
+)
 from headwater.client.retry import RetryPolicy
 from headwater.client.sync import Client
 
@@ -22,6 +30,7 @@ __all__ = [
     "Counts",
     "IngestReply",
     "IngestSummary",
+    "OutcomeReply",
     "PredictReply",
     "Prediction",
     "QueryResult",

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, TypeVar
 import httpx
 
 from headwater.client import calls, features, flags, jobs
+from headwater.client.aio_models import AsyncModelMethods
 from headwater.client.errors import ClientError, Unreachable
 from headwater.client.framing import BATCH_ROWS, Format
-from headwater.client.results import IngestReply, IngestSummary, PredictReply, QueryResult
+from headwater.client.results import IngestReply, IngestSummary, QueryResult
 from headwater.client.retry import RetryPolicy, may_retry
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class AsyncClient:
+class AsyncClient(AsyncModelMethods):
     """Talks to the services without blocking the loop; ``Client`` documents every method and argument."""
 
     def __init__(
@@ -83,6 +84,10 @@ class AsyncClient:
         """Call a SQL endpoint and return its rows as dictionaries."""
         return await self.send(calls.query(endpoint, params))
 
+    async def endpoint(self, name: str, /, **params: Any) -> QueryResult:
+        """Call a SQL endpoint with its parameters by name."""
+        return await self.query(name, params)
+
     async def query_bytes(
         self, endpoint: str, params: Mapping[str, Any] | None = None, *, media_type: str = "text/csv"
     ) -> bytes:
@@ -95,10 +100,6 @@ class AsyncClient:
 
         body = await self.query_bytes(endpoint, params, media_type="application/vnd.apache.arrow.stream")
         return pyarrow.ipc.open_stream(body).read_all()
-
-    async def predict(self, model: str, rows: calls.Rows, *, version: int | None = None) -> PredictReply:
-        """Ask a model for one prediction a row."""
-        return await self.send(calls.predict(model, rows, version))
 
     async def batch(
         self,

@@ -16,7 +16,7 @@ import httpx
 from headwater.client.encoding import compress, encode_rows, parameter_text
 from headwater.client.errors import ApiError, ClientError
 from headwater.client.framing import BATCH_BYTES, BATCH_ROWS, MEDIA_TYPES, Format, Piece, gather_lines, split
-from headwater.client.results import Counts, IngestReply, Prediction, PredictReply, QueryResult
+from headwater.client.results import Counts, IngestReply, QueryResult
 
 T = TypeVar("T")
 Rows = Iterable[Mapping[str, Any]]
@@ -164,19 +164,6 @@ def query_bytes(endpoint: str, params: Mapping[str, Any] | None, media_type: str
     )
 
 
-def predict(model: str, rows: Rows, version: int | None) -> Call[PredictReply]:
-    """Ask a model for predictions. Not repeatable: each answered request is logged once."""
-    where = f"/versions/{version}" if version is not None else ""
-    return Call(
-        "POST",
-        f"/v1/models/{segment(model)}{where}/predict",
-        _read_predict,
-        headers={"Content-Type": "application/json"},
-        body=b'{"rows":[' + b",".join(encode_rows(rows)) + b"]}",
-        repeatable=False,
-    )
-
-
 def get(path: str, *names: str) -> Call[dict[str, Any]]:
     """Read a JSON object below ``path``."""
     return Call("GET", "/".join([path, *(segment(name) for name in names)]), read_object)
@@ -230,14 +217,3 @@ def _read_ingest(response: httpx.Response, first_row: int) -> IngestReply:
 def _read_query(response: httpx.Response) -> QueryResult:
     body = read_object(response)
     return QueryResult(rows=body["data"], meta=body.get("meta", {}), etag=response.headers.get("etag"))
-
-
-def _read_predict(response: httpx.Response) -> PredictReply:
-    body = read_object(response)
-    return PredictReply(
-        model=str(body["model"]),
-        version=int(body["version"]),
-        predictions=tuple(Prediction(str(one["id"]), one["outputs"]) for one in body["predictions"]),
-        route=body.get("route"),
-        warnings=tuple(body.get("warnings", ())),
-    )

@@ -102,10 +102,27 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class PredictReply:
-    """Predictions in the order of the rows, and which version of the model made them."""
+    """Predictions in the order of the rows, and which version of the model made them.
+
+    Attributes:
+        route: ``champion``, ``canary``, ``fallback`` or ``override``.
+        routing: how the version was chosen, where that was asked for.
+        overrides: outputs in whose place a person's word was served.
+    """
 
     model: str
     version: int
     predictions: tuple[Prediction, ...]
     route: str | None = None
     warnings: tuple[str, ...] = ()
+    routing: Mapping[str, Any] | None = None
+    overrides: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeReply:
+    """The answer to reports of what became of predictions; ``errors`` are those that were refused."""
+
+    receipt: str
+    counts: Counts
+    errors: tuple[Mapping[str, Any], ...] = ()

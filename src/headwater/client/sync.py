@@ -14,8 +14,9 @@ import httpx
 from headwater.client import calls, features, flags, jobs
 from headwater.client.errors import ClientError, Unreachable
 from headwater.client.framing import BATCH_ROWS, Format
-from headwater.client.results import IngestReply, IngestSummary, PredictReply, QueryResult
+from headwater.client.results import IngestReply, IngestSummary, QueryResult
 from headwater.client.retry import RetryPolicy, may_retry
+from headwater.client.sync_models import ModelMethods
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Client:
+class Client(ModelMethods):
     """Talks to the services; safe to share among threads, and closed by ``with`` or ``close``.
 
     Every method raises ``ApiError`` for an answer that is an error and ``Unreachable`` when none comes; what may be
@@ -105,6 +106,10 @@ class Client:
         """Call a SQL endpoint and return its rows as dictionaries."""
         return self.send(calls.query(endpoint, params))
 
+    def endpoint(self, name: str, /, **params: Any) -> QueryResult:
+        """Call a SQL endpoint with its parameters by name; ``query`` takes those that are no names in Python."""
+        return self.query(name, params)
+
     def query_bytes(
         self, endpoint: str, params: Mapping[str, Any] | None = None, *, media_type: str = "text/csv"
     ) -> bytes:
@@ -117,10 +122,6 @@ class Client:
 
         body = self.query_bytes(endpoint, params, media_type="application/vnd.apache.arrow.stream")
         return pyarrow.ipc.open_stream(body).read_all()
-
-    def predict(self, model: str, rows: calls.Rows, *, version: int | None = None) -> PredictReply:
-        """Ask a model (its routes choose the version unless one is given) for one prediction a row."""
-        return self.send(calls.predict(model, rows, version))
 
     def batch(
         self,

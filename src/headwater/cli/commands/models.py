@@ -11,6 +11,7 @@ from rich.console import Console
 
 from headwater.cli.commands.model_batch import batch
 from headwater.cli.commands.model_report import report
+from headwater.cli.commands.model_skew import skew
 from headwater.cli.connect import connect_control, connect_registry
 from headwater.cli.model_views import draw_checks, draw_model, draw_models, draw_version, route_text
 from headwater.cli.options import HomeOption, JsonOption, ProjectOption
@@ -23,6 +24,7 @@ from headwater.client.registry import WHOLE, Role
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Push, test, promote and roll back models.")
 app.command()(batch)
 app.command()(report)
+app.command()(skew)
 ModelArgument = Annotated[str, typer.Argument(metavar="NAME[@ALIAS|:VERSION]", help="A model, or one of its versions")]
 ReasonOption = Annotated[str, typer.Option(help="Why, for the audit log and the history")]
 

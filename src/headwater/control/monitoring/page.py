@@ -10,7 +10,7 @@ from headwater.control.monitoring.charts import CALM_PSI, FIELDS_DRAWN, charts_o
 from headwater.control.monitoring.drawing import Drawing, draw
 from headwater.control.monitoring.models import FLOORS, NAMES
 from headwater.control.monitoring.queries import ReportView
-from headwater.control.monitoring.report import FieldReport, Performance, Report, Side
+from headwater.control.monitoring.report import FieldReport, Performance, Report, Side, Skew
 from headwater.core.snapshot import MonitorSpec
 from headwater.engines.monitoring.alerts import QUALITIES, RATES, judges_quality, threshold_of
 
@@ -96,6 +96,7 @@ def report_context(view: ReportView) -> dict[str, Any]:
         "codes": sorted(report.by_code.items(), key=lambda item: -item[1]) if report is not None else [],
         "quality": quality(report.performance) if report is not None and report.performance is not None else None,
         "thresholds": thresholds(view.monitor),
+        "skew": skew_lines(report.skew) if report is not None and report.skew is not None else [],
     }
 
 
@@ -162,6 +163,27 @@ def quality(performance: Performance) -> dict[str, Any]:
             for other in performance.others
         ],
     }
+
+
+def skew_lines(skew: Skew) -> list[dict[str, Any]]:
+    """Return each feature of a check as a line, those that differ most often first."""
+    return [
+        {
+            "name": f"{one.view}.{one.feature}",
+            "compared": one.compared,
+            "differing": one.differing,
+            "share": share(one.differing / one.compared if one.compared else None),
+            "most": decimal(one.max_abs_diff),
+            "example": next(
+                (
+                    (example.prediction_id, said(example.served), said(example.history), example.as_of)
+                    for example in one.examples
+                ),
+                None,
+            ),
+        }
+        for one in sorted(skew.features, key=lambda one: (-one.differing, one.view, one.feature))
+    ]
 
 
 def thresholds(monitor: MonitorSpec) -> str:

@@ -148,6 +148,39 @@ class Shadow(Part):
     disagreements: tuple[Disagreement, ...] = ()
 
 
+class SkewExample(Part):
+    """A prediction that was made of another value than history has."""
+
+    prediction_id: str
+    served: Any = None
+    history: Any = None
+    as_of: datetime
+    event_at: datetime | None = None
+
+
+class SkewedFeature(Part):
+    """A feature as it was served, beside what history says."""
+
+    view: str
+    feature: str
+    compared: int = 0
+    differing: int = 0
+    max_abs_diff: float | None = None
+    examples: tuple[SkewExample, ...] = ()
+
+
+class Skew(Part):
+    """The newest check of whether features were served as history has them."""
+
+    checked_at: datetime
+    since: datetime
+    until: datetime
+    sampled: int = 0
+    without_key: int = 0
+    other_revision: int = 0
+    features: tuple[SkewedFeature, ...] = ()
+
+
 class Report(Part):
     """All that services know of a version over a window."""
 
@@ -161,6 +194,7 @@ class Report(Part):
     reference_source: str = "none"
     performance: Performance | None = None
     shadow: Shadow | None = None
+    skew: Skew | None = None
     problems: tuple[str, ...] = ()
 
     @property

@@ -12,6 +12,7 @@ from headwater.core.errors import HeadwaterError
 from headwater.core.home import Home
 from headwater.core.settings import Settings
 from headwater.core.snapshot import ModelSpec, ModelVersionSpec
+from headwater.engines.features.skew import load_report, report_path
 from headwater.engines.lake.protocol import TableStore
 from headwater.engines.monitoring.drift import measure, psi, shares_of
 from headwater.engines.monitoring.evidence import Evidence
@@ -47,7 +48,8 @@ class Reporter:
 
     def __init__(self, settings: Settings, lake: TableStore) -> None:
         """Open nothing yet."""
-        self._path = Home(settings.home).monitoring / FILE_NAME
+        self._home = Home(settings.home)
+        self._path = self._home.monitoring / FILE_NAME
         self.evidence = Evidence(settings, lake)
 
     def report(self, wanted: Wanted) -> dict[str, Any]:
@@ -79,6 +81,7 @@ class Reporter:
                 document[member] = read(wanted, model, version, since * 60_000_000)
             except HeadwaterError as error:  # what the profiles say is worth having without the lake
                 document["problems"].append(f"{member}: {error.detail}")
+        document["skew"] = self._skew(wanted, version) if wanted.evidence else None
         return document
 
     def quality(self, wanted: Wanted, settle_minutes: int) -> dict[str, Any]:
@@ -119,6 +122,11 @@ class Reporter:
     ) -> dict[str, Any] | None:
         pairs = self.evidence.shadow_pairs(wanted.environment.id, model, version, since_us=since_us)
         return compare_shadow(version, pairs)
+
+    def _skew(self, wanted: Wanted, version: ModelVersionSpec) -> dict[str, Any] | None:
+        """Return what the newest check of train/serve skew found."""
+        found = load_report(report_path(self._home, wanted.environment.id, version.id))
+        return None if found is None else found.model_dump(mode="json")
 
     def _stored(
         self, environment_id: str, version_id: str, since: int, until: int

@@ -30,6 +30,7 @@ from headwater.services.inference.quick_forms import JsonForm, TensorForm
 from headwater.services.inference.reports import Reporter
 from headwater.services.inference.review_routes import review_router
 from headwater.services.inference.routes import model_paths, model_router
+from headwater.services.inference.skew_routes import SkewDesk, skew_router
 from headwater.services.inference.version import ServedVersion
 from headwater.services.kit.fast_lane import LaneHandler
 from headwater.services.kit.service import Caller, HotHandler, Runtime
@@ -59,6 +60,7 @@ class InferenceService:
         self._reports = Threads("reports", workers=1, waiting=8)
         self._outcomes = Threads("outcomes", workers=2, waiting=16)
         self._batches = BatchDesk(runtime, self.name)
+        self._skew = SkewDesk(runtime, self.name)
         self._retries: asyncio.Task[None] | None = None
         self._drains: set[asyncio.Task[None]] = set()
 
@@ -80,6 +82,7 @@ class InferenceService:
         router.include_router(oip_router(self._oip))
         router.include_router(outcome_router(self._runtime, self._outcomes))
         router.include_router(self._batches.router())
+        router.include_router(skew_router(self._skew))
         router.include_router(report_router(self._runtime, self._reporter, self._reports))
         return router
 
@@ -133,6 +136,7 @@ class InferenceService:
         self._outcomes.close()
         self._reports.close()
         self._batches.close()
+        self._skew.close()
         self._own_fetcher.close()
         await asyncio.to_thread(self._loader.close)
         await asyncio.to_thread(self._reporter.close)
