@@ -80,7 +80,7 @@ class AsyncBatcher(Queue):
     async def _run(self, items: Sequence[Waiting]) -> None:
         """Run requests as one batch; when their rows are at fault, one by one, so that only the culprit fails."""
         began = time.monotonic()
-        rows = sum(len(item.inputs) for item in items)
+        rows = sum([item.rows for item in items])
         self._rows_under_way += rows
         try:
             inputs = merge([item.inputs for item in items], takes_matrix=self._executor.takes_matrix)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
@@ -18,7 +19,6 @@ Row = tuple[Any, ...]
 EXACT_LIMIT: Final = float(2**53)
 _SAFE_SQUARES: Final = EXACT_LIMIT**2
 _DOT_SIZE: Final = 4_096
-_FLAT_ROWS: Final = 8  # from which on reading values one by one is quicker than having numpy look at each row
 
 
 class Doubtful(Exception):
@@ -49,12 +49,7 @@ class Batch:
         """Return for each output the JSON text of every row's value."""
         if self._texts is None:
             self._texts = [json_texts(output) for output in self.outputs]
-            self.has_nulls = any(
-                b"null" in text
-                for output, column in zip(self.outputs, self._texts, strict=True)
-                if output.dtype.kind == "f"
-                for text in column
-            )
+            self.has_nulls = not all(np.isfinite(output).all() for output in self.outputs if output.dtype.kind == "f")
         return self._texts
 
     def is_finite(self, start: int, stop: int) -> bool:
@@ -142,6 +137,16 @@ def json_texts(output: NDArray[Any]) -> Sequence[bytes]:
     return orjson.dumps(np.ascontiguousarray(output), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
 
 
+def floats(values: Sequence[Any]) -> NDArray[np.float64] | None:
+    """Return numbers as an array, None where one of them is absent. ``struct`` is twice as quick as numpy at that."""
+    buffer = bytearray(8 * len(values))
+    try:
+        struct.pack_into(f"{len(values)}d", buffer, 0, *values)
+    except struct.error:
+        return None
+    return np.frombuffer(buffer)
+
+
 def _is_small(matrix: NDArray[np.float64]) -> bool:
     """Return whether no number is large; False also where one is absent, which is NaN and below nothing."""
     if matrix.size <= _DOT_SIZE:
@@ -154,14 +159,9 @@ def _matrix_of(inputs: Inputs) -> NDArray[np.float64]:
     if inputs.matrix is not None:
         return inputs.matrix
     rows = inputs.rows
-    if len(rows) >= _FLAT_ROWS:
-        try:
-            flat = np.fromiter(chain.from_iterable(rows), np.float64, len(rows) * len(rows[0]))
-        except TypeError:
-            pass  # a value is absent
-        else:
-            return flat.reshape(len(rows), -1)
-    return np.array(rows, dtype=np.float64)
+    flat = floats(list(chain.from_iterable(rows)))
+    # Without it a value is absent, which numpy makes NaN of.
+    return np.array(rows, dtype=np.float64) if flat is None else flat.reshape(len(rows), -1)
 
 
 def _rows_of(inputs: Inputs) -> Sequence[Row]:

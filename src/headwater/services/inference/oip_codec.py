@@ -14,6 +14,7 @@ from msgspec import UNSET
 from numpy.typing import NDArray
 
 from headwater.core.errors import HeadwaterError
+from headwater.services.inference.batch import floats
 from headwater.services.inference.oip_values import (
     BYTES,
     DTYPES,
@@ -160,7 +161,9 @@ def _read_floats(body: bytes) -> InferRequest | None:
         dtype = DTYPES.get(tensor.datatype)
         if dtype is None or dtype.kind != "f" or tensor.parameters or count_of(tensor.shape) != len(tensor.data):
             return None
-        values = np.fromiter(tensor.data, np.float64, len(tensor.data))
+        values = floats(tensor.data)
+        if values is None:
+            return None
         tensors.append(Tensor(tensor.name, tensor.datatype, tensor.shape, values))
     return InferRequest(request.id, tensors, {}, None)
 
@@ -215,6 +218,8 @@ def _read_wanted(wanted: Sequence[_Wanted] | None, parameters: Mapping[str, Any]
 
 
 def _refuse_unsupported(parameters: Mapping[str, Any], where: str) -> None:
+    if parameters.keys().isdisjoint(_UNSUPPORTED):
+        return
     for name, reason in _UNSUPPORTED.items():
         if parameters.get(name):
             raise HeadwaterError("input_invalid", f"{where}: the parameter {name!r} is not supported: {reason}")

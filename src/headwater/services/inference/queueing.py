@@ -25,13 +25,14 @@ class Waiting:
     ``settle``, where there is one, is called at the end of a run that answered it: once for all that have the same.
     """
 
-    __slots__ = ("deadline", "inputs", "is_running", "since")
+    __slots__ = ("deadline", "inputs", "is_running", "rows", "since")
 
     settle: Callable[[], None] | None = None
 
     def __init__(self, inputs: Inputs, deadline: float | None, since: float) -> None:
         """Wait for an answer to ``inputs``."""
         self.inputs = inputs
+        self.rows = len(inputs)
         self.deadline = deadline
         self.since = since
         self.is_running = False
@@ -134,7 +135,7 @@ class Queue:
     def put(self, item: Waiting) -> None:
         """Queue a request."""
         self._waiting.append(item)
-        self._waiting_rows += len(item.inputs)
+        self._waiting_rows += item.rows
 
     def take(self) -> list[Waiting]:
         """Return the next batch: whoever waits still, up to its bound of rows."""
@@ -142,10 +143,9 @@ class Queue:
         count = 0
         waiting = self._waiting
         most = self.serving.max_batch_rows
-        while waiting and (not taken or count + len(waiting[0].inputs) <= most):
+        while waiting and (not taken or count + waiting[0].rows <= most):
             item = waiting.popleft()
-            rows = len(item.inputs)
-            self._waiting_rows -= rows
+            self._waiting_rows -= item.rows
             if item.is_done:
                 continue
             if item.deadline is not None and time.monotonic() > item.deadline:
@@ -153,7 +153,7 @@ class Queue:
                 continue
             item.is_running = True
             taken.append(item)
-            count += rows
+            count += item.rows
         return taken
 
     def observe_run(self, rows: int, began: float, since: float) -> None:
@@ -169,7 +169,7 @@ def hand_out(items: Sequence[Waiting], batch: Batch) -> int:
     start = 0
     settle = None
     for item in items:
-        stop = start + len(item.inputs)
+        stop = start + item.rows
         if not item.is_done:
             item.answer(Share(batch, start, stop))
             settle = item.settle or settle

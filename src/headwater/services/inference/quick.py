@@ -146,10 +146,10 @@ class QuickDesk:
         asks, self.answered = self.answered, []
         now = time.monotonic()
         at_us = time.time_ns() // 1_000
-        ids = new_ids("prd", sum([len(ask.inputs) for ask in asks]))
+        ids = new_ids("prd", sum([ask.rows for ask in asks]))
         start = 0
         for ask, request_id in zip(asks, new_ids("req", len(asks)), strict=True):
-            stop = start + len(ask.inputs)
+            stop = start + ask.rows
             found = ask.found
             answer = Answer(found.route, found.inputs, ask.share, ids[start:stop], None)
             start = stop
@@ -206,12 +206,10 @@ class QuickDesk:
             return None
         if place.pinned is not None:
             route = pin(place.caller, model, place.pinned)
-        elif len(model.table.routes) > 1:
-            if serving.sticky_input is not None:
-                return None
-            route = model.choose(call.body)
+        elif serving.sticky_input is not None and len(model.table.routes) > 1:
+            return None
         else:
-            route = model.choose(b"")
+            route = model.choose(call.body)
         version = route.version
         if version.cache is not None or (deadline is not None and version.is_async):
             return None

@@ -44,6 +44,8 @@ class JsonReplies:
             extra: further members.
         """
         batch = share.batch
+        if share.stop - share.start == 1 and not faults and not extra:
+            return self._single(route, ids[0], share)
         columns = [column[share.start : share.stop] for column in batch.texts]
         predictions = [
             self._prediction % values for values in zip([name.encode() for name in ids], *columns, strict=True)
@@ -65,6 +67,19 @@ class JsonReplies:
             b",".join(predictions),
             b",".join(warnings),
             tail,
+        )
+
+    def _single(self, route: str, name: str, share: Share) -> bytes:
+        """Return the text of a reply to one row."""
+        at = share.start
+        # The texts first: nulls are known once they are there.
+        prediction = self._prediction % (name.encode(), *[texts[at] for texts in share.batch.texts])
+        has_nulls = share.batch.has_nulls and not share.batch.is_finite(at, at + 1)
+        return b'%b%b","predictions":[%b],"warnings":[%b]}' % (
+            self._head,
+            route.encode(),
+            prediction,
+            _NULL_WARNING if has_nulls else b"",
         )
 
 

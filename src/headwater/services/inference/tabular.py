@@ -17,6 +17,8 @@ from headwater.services.inference.faults import input_invalid, pointer
 from headwater.services.inference.signature import MAX_ROWS, Signature
 
 MAX_TABLE_ROWS: Final = 10_000
+_FEW: Final = 4_096  # values; for more, BLAS would start threads
+_LARGEST_ROOT: Final = 1e150
 _WHOLE: Final = frozenset({LogicalType.INTEGER, LogicalType.BOOLEAN})
 
 Column = NDArray[Any] | Sequence[Any]
@@ -156,10 +158,15 @@ class _Bounds:
         self._has_open = bool(np.isfinite(self._above).any() or np.isfinite(self._below).any())
         self._whole = np.array([field.type in _WHOLE for field in fields])
         self._has_whole = bool(self._whole.any())
+        # Numbers whose squares add up to less than that are within all bounds, which is quickly seen.
+        radius = 0.0 if self._has_open or self._has_whole else max(0.0, min((*self._most, *-self._least), default=0.0))
+        self._squares = min(radius, _LARGEST_ROOT) ** 2
         self.are_all = all(b.multiple_of is None and b.enum is None for b in bounds)
 
     def bad_rows(self, matrix: NDArray[np.float64]) -> NDArray[np.bool_] | None:
         """Return for each row whether it is bad, None where none is. What is not finite lies within no bounds."""
+        if matrix.size <= _FEW and np.vdot(matrix, matrix) < self._squares:
+            return None
         good = (matrix >= self._least) & (matrix <= self._most)
         if self._has_open:
             good &= (matrix > self._above) & (matrix < self._below)
