@@ -119,8 +119,8 @@ class QuickDesk:
             if place is None:
                 return False
             found = self._find(form, call, place)
-        except HeadwaterError:
-            return False  # what it would be refused for, the long way says
+        except Exception:  # noqa: BLE001 - what it is refused for, or what is wrong here, the long way says
+            return False
         if found is None:
             return False
         ask = QuickAsk(self, call, place, found)

@@ -41,6 +41,10 @@ STABLE: Final = frozenset(
         b"hw-timeout-ms",
         b"inference-header-content-length",
         b"user-agent",
+        b"x-forwarded-for",
+        b"x-forwarded-host",
+        b"x-forwarded-proto",
+        b"x-real-ip",
     }
 )
 SECURITY_HEADERS: Final = (
@@ -50,7 +54,7 @@ SECURITY_HEADERS: Final = (
     (b"cache-control", b"no-store"),
 )
 _COMMON: Final = b"".join(b"%b: %b\r\n" % header for header in SECURITY_HEADERS)
-_IDENTITY: Final = b"authorization"
+_IDENTITY: Final = frozenset({b"authorization", b"x-forwarded-for"})
 _CLOSE: Final = b"connection: close\r\n"
 
 LaneHandler = Callable[["Call"], bool]
@@ -78,7 +82,7 @@ class Head:
         """Remember the head of ``scope``, behind which ``length`` bytes of body follow."""
         self.handler = handler
         self.headers: Mapping[bytes, bytes] = dict(scope["headers"])
-        self.identity: Sequence[tuple[bytes, bytes]] = [item for item in scope["headers"] if item[0] == _IDENTITY]
+        self.identity: Sequence[tuple[bytes, bytes]] = [item for item in scope["headers"] if item[0] in _IDENTITY]
         self.length = length
         self.method: str = scope["method"]
         self.parameters: Mapping[str, str] = dict(scope["path_params"])

@@ -169,7 +169,7 @@ async def test_tensors_in_bytes_take_the_lane(fleet: Fleet, settings: Settings, 
         {"Accept": "application/json", "accept": "text/plain"},
         {"Content-Encoding": "identity"},
         {"Accept": "application/vnd.apache.arrow.stream"},
-        {"X-Forwarded-For": "10.0.0.1"},
+        {"Forwarded": "for=10.0.0.1"},
     ],
 )
 async def test_a_head_with_anything_unusual_in_it_never_takes_the_lane(
@@ -218,6 +218,26 @@ async def test_a_key_that_was_taken_away_is_refused_in_the_lane_at_once(
     reply = (await talk.say(ask(URL, GOOD, **KEYED)))[0]
     assert reply.startswith(b"HTTP/1.1 401")
     assert taken == [True, False]
+
+
+async def test_who_a_proxy_speaks_for_is_asked_each_time(
+    fleet: Fleet, settings: Settings, connect: Any, taken: Taken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fleet.deploy(make_model(make_version(settings)))
+    talk = connect()
+    request = ask(URL, GOOD, **KEYED, **{"X-Forwarded-For": "10.0.0.1"})
+    await talk.say(request)
+    authenticate = fleet.process.runtime.authenticate
+    asked: list[tuple[Any, Any]] = []
+
+    def note(headers: Any, peer: str | None = None) -> Any:
+        asked.append((dict(headers).get(b"x-forwarded-for"), peer))
+        return authenticate(headers, peer)
+
+    monkeypatch.setattr(fleet.process.runtime, "authenticate", note)
+    await talk.say(request)
+    assert taken == [True]
+    assert asked == [(b"10.0.0.1", "127.0.0.1")]
 
 
 async def test_a_new_version_answers_in_the_lane_and_the_old_one_is_let_go(
