@@ -10,8 +10,8 @@ from headwater.core.clock import Clock, epoch_micros
 from headwater.core.errors import HeadwaterError
 from headwater.core.settings import LakeSettings
 from headwater.engines.journal.protocol import Backlog, Journal, Seal
+from headwater.engines.lake.losses import lost
 from headwater.engines.lake.protocol import AppTransaction, TableStore
-from headwater.engines.lake.table import lost
 from headwater.jobs.segment import build_segment
 
 

@@ -11,7 +11,7 @@ import typer
 from headwater.cli.options import HomeOption, JsonOption, ProjectOption
 from headwater.cli.session import open_session
 from headwater.core.errors import HeadwaterError
-from headwater.core.lean import keep_pandas_out
+from headwater.core.lean import keep_pandas_out, kept_out
 from headwater.core.logging import configure_logging
 
 
@@ -59,7 +59,8 @@ def serve(
     session.home.prepare()
     keep_pandas_out()
     configure_logging(session.settings.log, process=process)
-    run = importlib.import_module(_MODULES[process]).serve
+    with kept_out("rich"):  # httpx would load it for its command line
+        run = importlib.import_module(_MODULES[process]).serve
     if process is Process.SERVICES:
         run(session.settings, only or None)
     else:

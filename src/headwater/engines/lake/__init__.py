@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headwater.core.settings import Settings
-from headwater.engines.lake.delta import DeltaTableStore
+from headwater.engines.lake.lazy import LazyTableStore
 from headwater.engines.lake.protocol import TableStore
 
 
@@ -13,4 +13,4 @@ def open_lake(settings: Settings) -> TableStore:
     Raises:
         HeadwaterError: ``setting_invalid`` for a URL no adapter serves.
     """
-    return DeltaTableStore(settings.lake_folder, settings.lake)
+    return LazyTableStore(settings.lake_folder, settings.lake)

@@ -11,8 +11,8 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
-from headwater.core.errors import HeadwaterError
 from headwater.engines.lake.log import LOG, commit_file
+from headwater.engines.lake.losses import lost, unavailable
 from headwater.engines.lake.protocol import TableState
 
 _REFRESHES: Final = 25
@@ -101,18 +101,3 @@ class Table:
         self._handle = None
         if self._was_there:
             raise lost(self.stream)
-
-
-def lost(stream: str) -> HeadwaterError:
-    """Return the problem of a table whose rows are known to have been there."""
-    return unavailable(stream, "is gone from the lake, although rows were stored in it")
-
-
-def unavailable(stream: str, what: str) -> HeadwaterError:
-    """Return the problem of a table that should be there."""
-    return HeadwaterError(
-        "storage_unavailable",
-        f"the table of {stream.partition('/')[2]} {what}",
-        hint="mount the lake's disk again, or stop Headwater and restore the home from a backup",
-        retry_after_seconds=5,
-    )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from headwater.engines.journal.protocol import Journal
+from headwater.engines.lake.losses import lost
 from headwater.engines.lake.protocol import TableState, TableStore
-from headwater.engines.lake.table import lost
 
 
 def table_state(journal: Journal, lake: TableStore, stream: str) -> TableState | None:
