@@ -43,6 +43,8 @@ COMMANDS: Final[dict[str, Entry]] = {
     "flags": Entry("flags", "Data", "List, switch and evaluate feature flags, and find stale ones."),
     "flags": Entry("flags", "Data", "List, switch and evaluate feature flags, and find stale ones."),
     "datasets": Entry("datasets", "Data", "List the datasets with their counts."),
+    "review": Entry("review", "Decide", "List, claim and decide what waits in review queues."),
+    "overrides": Entry("overrides", "Decide", "Ask for, approve and revoke overrides of what models answer."),
     "keys": Entry("keys", "Access", "Create, list and revoke API keys."),
     "manage": Entry("manage", "Run", "Run one of Django's commands, for a project's own apps."),
     "users": Entry("users", "Access", "Create administrators."),

@@ -25,7 +25,14 @@ class Project:
     """
 
     resources: dict[str, list[dict[str, str]]] = field(
-        default_factory=lambda: {"datasets": [], "endpoints": [], "features": [], "flags": [], "models": []}
+        default_factory=lambda: {
+            "datasets": [],
+            "endpoints": [],
+            "features": [],
+            "flags": [],
+            "models": [],
+            "reviews": [],
+        }
     )
     artifacts: dict[str, Path] = field(default_factory=dict)
     unbuilt: list[str] = field(default_factory=list)

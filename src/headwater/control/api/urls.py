@@ -18,9 +18,11 @@ from headwater.control.api import (
     monitoring,
     operations,
     organizations,
+    overrides,
     policies,
     projects,
     registry,
+    reviews,
     sign_in,
 )
 from headwater.control.api.auth import KeyAuth, SessionAuth
@@ -56,6 +58,8 @@ for module in (
     deployments,
     monitoring,
     operations,
+    reviews,
+    overrides,
 ):
     api.add_router("/organizations", module.router)
 for name, router in own_routers(settings.OWN_APPS).items():

@@ -16,6 +16,7 @@ from headwater.control.flags.planning import plan_flags
 from headwater.control.kit.actions import Actor, action
 from headwater.control.orgs.models import Environment
 from headwater.control.policies.planning import plan_policies
+from headwater.control.reviews.planning import plan_queues
 from headwater.core.errors import HeadwaterError
 
 LISTED_ERRORS: Final = 500
@@ -69,6 +70,7 @@ def make_plan(environment: Environment, project: Project) -> Plan:
     plan_views(plan, environment, project)
     plan_flags(plan, environment, project)
     plan_models(plan, environment, project)
+    plan_queues(plan, environment, project)
     plan_policies(plan, environment, project)
     if plan.errors:
         count = len(plan.errors)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from headwater.core.settings import SLUG
 
 MAX_FILES: Final = 2_000
-Kind = Literal["dataset", "endpoint", "features", "flag", "model", "policy"]
+Kind = Literal["dataset", "endpoint", "features", "flag", "model", "policy", "review"]
 Verb = Literal["create", "update", "unchanged"]
 
 
@@ -42,6 +42,7 @@ class Resources(BaseModel):
     endpoints: tuple[ResourceFile, ...] = Field((), max_length=MAX_FILES)
     features: tuple[ResourceFile, ...] = Field((), max_length=MAX_FILES)
     flags: tuple[ResourceFile, ...] = Field((), max_length=MAX_FILES)
+    reviews: tuple[ResourceFile, ...] = Field((), max_length=MAX_FILES)
     models: tuple[ModelFile, ...] = Field((), max_length=MAX_FILES)
     policies: tuple[ResourceFile, ...] = Field((), max_length=MAX_FILES)
 

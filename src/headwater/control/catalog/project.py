@@ -13,6 +13,7 @@ from headwater.control.catalog.digest import sha256_of
 from headwater.control.catalog.payload import ModelFile, ResourceFile, Resources
 from headwater.control.flags.document import FlagFile, parse_flag
 from headwater.control.policies.document import PolicyFile, parse_policy
+from headwater.control.reviews.files import QueueFile, parse_queue
 from headwater.core.errors import HeadwaterError
 from headwater.core.streams import EXPOSURES, OUTCOMES, batch_log, prediction_log
 from headwater.engines.features.definition import ViewFile, parse_view
@@ -74,6 +75,14 @@ class DeclaredFlag:
 
 
 @dataclass(frozen=True, slots=True)
+class DeclaredQueue:
+    """A review queue's file that could be read."""
+
+    file: ResourceFile
+    queue: QueueFile
+
+
+@dataclass(frozen=True, slots=True)
 class DeclaredModel:
     """A model manifest that could be read."""
 
@@ -97,6 +106,7 @@ class Project:
     endpoints: dict[str, DeclaredEndpoint] = field(default_factory=dict)
     views: dict[str, DeclaredView] = field(default_factory=dict)
     flags: dict[str, DeclaredFlag] = field(default_factory=dict)
+    queues: dict[str, DeclaredQueue] = field(default_factory=dict)
     models: dict[str, DeclaredModel] = field(default_factory=dict)
     policies: dict[str, DeclaredPolicy] = field(default_factory=dict)
     inspections: dict[str, ArtifactReport] = field(default_factory=dict)
@@ -110,6 +120,7 @@ def read_project(resources: Resources) -> Project:
     _read_all(resources.endpoints, _read_endpoint, project.endpoints, project.errors)
     _read_all(resources.features, _read_view, project.views, project.errors)
     _read_all(resources.flags, _read_flag, project.flags, project.errors)
+    _read_all(resources.reviews, _read_queue, project.queues, project.errors)
     _read_all(resources.models, _read_model, project.models, project.errors)
     _read_all(resources.policies, _read_policy, project.policies, project.errors)
     return project
@@ -172,6 +183,11 @@ def _read_endpoint(file: ResourceFile) -> tuple[str, DeclaredEndpoint]:
 def _read_view(file: ResourceFile) -> tuple[str, DeclaredView]:
     view = parse_view(file.text, source=file.source)
     return view.name, DeclaredView(file, view)
+
+
+def _read_queue(file: ResourceFile) -> tuple[str, DeclaredQueue]:
+    queue = parse_queue(file.text, source=file.source)
+    return queue.key, DeclaredQueue(file, queue)
 
 
 def _read_flag(file: ResourceFile) -> tuple[str, DeclaredFlag]:
