@@ -4,7 +4,9 @@ set -eu
 postgres=$(command -v postgres || ls /usr/lib/postgresql/*/bin/postgres 2>/dev/null | tail -n 1 || true)
 chromium=$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)
 gomp=$( { PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2>/dev/null || true; } | grep libgomp.so.1 || true)
+npm=$(command -v npm || true)
 wanted=
+[ -n "$npm" ] || wanted="$wanted nodejs npm" # a real identity provider for single sign-on runs on it
 [ -n "$gomp" ] || wanted="$wanted libgomp1" # LightGBM is linked to it and does not bring it
 [ -n "$postgres" ] || wanted="$wanted postgresql"
 [ -n "$chromium" ] || wanted="$wanted chromium"

@@ -114,8 +114,18 @@ class Visit:
 
 
 @contextmanager
-def running_control(home: Path, services_url: str) -> Iterator[Control]:
-    """Run a control process on a free port until the block ends."""
+def running_control(
+    home: Path, services_url: str, *, seed: str = SEED_AND_SERVE, argument: str = "", **settings: str
+) -> Iterator[Control]:
+    """Run a control process on a free port until the block ends.
+
+    Args:
+        home: its home.
+        services_url: where it looks for the services.
+        seed: the program: it makes what is there beforehand, prints who may sign in, and serves.
+        argument: what the program is given; default: the flights example.
+        settings: further settings by variable, without the prefix.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -125,10 +135,11 @@ def running_control(home: Path, services_url: str) -> Iterator[Control]:
         "HEADWATER_CONTROL__PORT": str(port),
         "HEADWATER_SERVICES__URL": services_url,
         "PYTHONPATH": str(ROOT / "src"),
+        **{f"HEADWATER_{name}": value for name, value in settings.items()},
     }
     log = (home.parent / "control.log").open("w+")
     process = subprocess.Popen(
-        [sys.executable, "-c", SEED_AND_SERVE, str(ROOT / "examples" / "flights")],
+        [sys.executable, "-c", seed, argument or str(ROOT / "examples" / "flights")],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=log,
