@@ -7,28 +7,25 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import duckdb
 import pyarrow as pa
 
 from headwater.core.settings import Settings
 from headwater.core.snapshot import ModelSpec, ModelVersionSpec
-from headwater.core.streams import OUTCOMES, prediction_log, stream_name
+from headwater.core.streams import OUTCOMES, prediction_log
 from headwater.engines.lake.protocol import TableStore
 from headwater.engines.models.log_schema import INPUT_PREFIX, OUTCOME_SCHEMA, OUTPUT_PREFIX
 from headwater.engines.monitoring.selection import Selection, known_schema, selection_sql
-from headwater.engines.query.duck import lake_directory
-from headwater.engines.query.failures import explain_failure
-from headwater.engines.query.instance import DuckInstance, DuckLimits
-from headwater.engines.query.protocol import TableSource
-from headwater.engines.query.tables import SYSTEM_COLUMNS, table_source
-from headwater.engines.query.walk import quote
+from headwater.engines.query.quoting import quote
+
+if TYPE_CHECKING:
+    from headwater.engines.monitoring.reading import LakeReader
 
 MAX_PAIRS: Final = 500_000
-TIMEOUT_SECONDS: Final = 20.0
 _FOREVER_US: Final = 4_102_444_800_000_000  # the year 2100
-_LIMITS: Final = DuckLimits(512 << 20, 1)
+_Table = tuple[str, pa.Schema]
+_OUTCOMES: Final[_Table] = (OUTCOMES, OUTCOME_SCHEMA)
 # The newest report of a thing is what became of it.
 _TRUTH: Final = """
     SELECT * FROM {outcomes}
@@ -43,7 +40,7 @@ class Evidence:
         """Open nothing yet."""
         self._settings = settings
         self._lake = lake
-        self._instances: dict[str, DuckInstance] = {}
+        self._reader: LakeReader | None = None
         self._lock = threading.Lock()
 
     def outcomes(
@@ -103,13 +100,13 @@ class Evidence:
 
     def unmatched(self, environment_id: str, models: Sequence[ModelSpec], *, since_us: int) -> int:
         """Return how many things were reported about predictions that no log of the environment has."""
-        logs = [self._log(environment_id, model) for model in models]
+        logs = [self._log(model) for model in models]
         known = " UNION ALL ".join(f"SELECT prediction_id FROM {{log{at}}}" for at in range(len(logs)))  # noqa: S608 - as above
         sql = f"""
             SELECT count(DISTINCT (prediction_id, output)) AS unmatched FROM {{outcomes}}
             WHERE reported_at >= make_timestamptz($since_us) AND prediction_id NOT IN ({known})
         """  # noqa: S608 - as above
-        tables = {f"log{at}": log for at, log in enumerate(logs)} | {"outcomes": self._outcomes(environment_id)}
+        tables = {f"log{at}": log for at, log in enumerate(logs)} | {"outcomes": _OUTCOMES}
         found = self._run(environment_id, sql, tables, {"since_us": since_us})
         count: int = found.column("unmatched")[0].as_py()
         return count
@@ -122,7 +119,7 @@ class Evidence:
         Raises:
             HeadwaterError: ``invalid_parameter`` for an expression that does not fit the model's log.
         """
-        log = self._log(environment_id, model)
+        log = self._log(model)
         sql = selection_sql(known_schema(model.versions.values()), wanted)
         # First how far the table goes, then what lies within: a row that comes between the two is for the next time.
         found = self._run(environment_id, "SELECT coalesce(max(_hw_seq), -1) AS newest FROM {log}", {"log": log}, {})
@@ -134,41 +131,24 @@ class Evidence:
     def close(self) -> None:
         """Close every instance."""
         with self._lock:
-            for instance in self._instances.values():
-                instance.close()
-            self._instances.clear()
+            if self._reader is not None:
+                self._reader.close()
 
     def _read(self, environment_id: str, model: ModelSpec, sql: str, values: dict[str, Any]) -> pa.Table:
-        tables = {"log": self._log(environment_id, model), "outcomes": self._outcomes(environment_id)}
+        tables = {"log": self._log(model), "outcomes": _OUTCOMES}
         return self._run(environment_id, sql, tables, values)
 
-    def _run(self, environment_id: str, sql: str, tables: dict[str, TableSource], values: dict[str, Any]) -> pa.Table:
+    def _run(self, environment_id: str, sql: str, tables: dict[str, _Table], values: dict[str, Any]) -> pa.Table:
         with self._lock:
-            instance = self._instances.get(environment_id)
-            if instance is None:
-                instance = DuckInstance(lake_directory(self._settings, environment_id), _LIMITS)
-                self._instances[environment_id] = instance
-            with instance.open_cursor() as cursor:
-                timer = threading.Timer(TIMEOUT_SECONDS, cursor.interrupt)
-                timer.start()
-                try:
-                    views = {name: instance.view(cursor, source) for name, source in tables.items()}
-                    return cursor.execute(sql.format(**views), values).to_arrow_table()
-                except (duckdb.Error, OSError, pa.ArrowException) as error:
-                    raise explain_failure(error) from error
-                finally:
-                    timer.cancel()
+            if self._reader is None:
+                from headwater.engines.monitoring.reading import LakeReader  # noqa: PLC0415 - DuckDB, for who asks
 
-    def _log(self, environment_id: str, model: ModelSpec) -> TableSource:
+                self._reader = LakeReader(self._settings, self._lake)
+            return self._reader.run(environment_id, sql, tables, values)
+
+    def _log(self, model: ModelSpec) -> _Table:
         """Return a model's log with the columns of all its versions that are known here."""
-        return self._table(environment_id, prediction_log(model.name), known_schema(model.versions.values()))
-
-    def _outcomes(self, environment_id: str) -> TableSource:
-        return self._table(environment_id, OUTCOMES, OUTCOME_SCHEMA)
-
-    def _table(self, environment_id: str, name: str, schema: pa.Schema) -> TableSource:
-        state = self._lake.state(stream_name(environment_id, name))
-        return table_source(name, pa.schema([*schema, *SYSTEM_COLUMNS]), state)
+        return prediction_log(model.name), known_schema(model.versions.values())
 
 
 def _name(column: str) -> str:

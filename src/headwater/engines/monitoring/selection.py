@@ -17,7 +17,7 @@ from headwater.core.expressions import ExpressionFault, compile_expression
 from headwater.core.expressions.terms import Type
 from headwater.core.snapshot import ModelVersionSpec
 from headwater.engines.models.log_schema import INPUT_PREFIX, OUTPUT_PREFIX, log_schema
-from headwater.engines.query.walk import quote
+from headwater.engines.query.quoting import quote
 
 MAX_ROWS: Final = 500
 WHOLE_BPS: Final = 10_000

@@ -20,9 +20,10 @@ import pyarrow as pa
 from headwater.core.errors import HeadwaterError
 from headwater.engines.query.failures import explain_failure
 from headwater.engines.query.protocol import Column, ResultPolicy, TableSource
+from headwater.engines.query.quoting import quote
 from headwater.engines.query.rules import RowRule
 from headwater.engines.query.tables import view_body
-from headwater.engines.query.walk import CheckedQuery, quote, scratch
+from headwater.engines.query.walk import CheckedQuery, scratch
 
 _KEPT_VIEWS: Final = 8
 _KEPT_RULES: Final = 256

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from headwater.engines.query.walk import quote
+from headwater.engines.query.quoting import quote
 
 Columns = Sequence[tuple[str, str]]
 """Names with their DuckDB types."""

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 
 from headwater.engines.query.protocol import TableSource
+from headwater.engines.query.quoting import quote
 from headwater.engines.query.rules import RowRule
-from headwater.engines.query.walk import quote, scratch
+from headwater.engines.query.walk import scratch
 
 if TYPE_CHECKING:  # the worker that runs ad-hoc SQL has no use for the lake's libraries
     from headwater.engines.lake.protocol import TableState

@@ -73,11 +73,6 @@ def check_query(
     return _Walk(sql, tables, parameter_types or {}).run()
 
 
-def quote(name: str) -> str:
-    """Return a name as a quoted SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
 def scratch() -> duckdb.DuckDBPyConnection:
     """Return a cursor on a shared, locked instance without any table, for parsing and describing."""
     global _shared  # noqa: PLW0603 - one instance a process is the point

@@ -23,8 +23,9 @@ from headwater.engines.models.batch_schema import batch_schema
 from headwater.engines.models.log_schema import OUTCOME_SCHEMA, log_schema
 from headwater.engines.query.parameters import ParameterFault, compile_pattern, duckdb_types, typed_defaults
 from headwater.engines.query.protocol import TableSource
+from headwater.engines.query.quoting import quote
 from headwater.engines.query.tables import SYSTEM_COLUMNS, duckdb_columns, table_source
-from headwater.engines.query.walk import CheckedQuery, check_query, quote
+from headwater.engines.query.walk import CheckedQuery, check_query
 from headwater.services.kit.service import Caller
 from headwater.services.query.rulings import Policed, Ruling, Rulings
 

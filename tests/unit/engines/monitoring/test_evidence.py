@@ -201,7 +201,7 @@ def test_a_log_from_before_shadows_were_told_can_be_read(lake: Lake) -> None:
 
 
 def test_a_report_that_takes_too_long_is_ended(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evidence_module, "TIMEOUT_SECONDS", 0.0)
+    monkeypatch.setattr("headwater.engines.monitoring.reading.TIMEOUT_SECONDS", 0.0)
     monkeypatch.setattr(evidence_module, "_TRUTH", "SELECT *, sum(range) FROM range(10000000000) GROUP BY ALL")
     with pytest.raises(HeadwaterError) as caught:
         lake.quality()
