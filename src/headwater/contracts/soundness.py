@@ -20,6 +20,8 @@ from headwater.core.errors import HeadwaterError
 MAX_PRECISION: Final = 38
 MAX_NESTING: Final = 16
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+#: What producers call a field is theirs to say: headers of CSV files have spaces.
+_ALIAS = re.compile(r'[^"\\]{0,128}')
 _RESERVED: Final = re.compile(r"_hw_.*|_extra|__.*", re.IGNORECASE)
 _DATASET = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _VERSION = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9}){0,2}")
@@ -88,10 +90,15 @@ def _find_in_members(fields: tuple[Field, ...], path: str, depth: int) -> Iterat
     aliases = [alias for field in fields for alias in field.aliases]
     for field in fields:
         where = f"{path}/{field.name}"
-        for name in (field.name, *field.aliases):
-            if not _NAME.fullmatch(name) or _RESERVED.fullmatch(name):
-                cure = "Use letters, digits and _, not beginning with a digit, __ or _hw_, and not _extra."
-                yield Defect(where, f"{name!r} cannot name a field", cure)
+        if not _NAME.fullmatch(field.name) or _RESERVED.fullmatch(field.name):
+            cure = "Use letters, digits and _, not beginning with a digit, __ or _hw_, and not _extra."
+            yield Defect(where, f"{field.name!r} cannot name a field", cure)
+        for alias in field.aliases:
+            if not _ALIAS.fullmatch(alias) or not alias.isprintable() or _RESERVED.fullmatch(alias):
+                cure = (
+                    "Any text that can be printed will do, up to 128 letters, but not one that begins with __ or _hw_."
+                )
+                yield Defect(where, f"{alias!r} cannot be another name of a field", cure)
         if (other := seen.setdefault(field.name.lower(), field.name)) is not field.name:
             cure = "Names must differ in more than upper and lower case, because tables do not tell them apart."
             yield Defect(where, f"{field.name!r} is taken by {other!r}", cure)

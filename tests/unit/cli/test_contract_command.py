@@ -86,3 +86,26 @@ def test_the_exported_contract_is_the_one_that_was_declared(
     assert run("contract", "export", "readings") == 0
 
     assert parse_contract(capsys.readouterr().out, source="out") == declared
+
+
+def test_a_contract_is_inferred_from_a_file_and_its_own_check_takes_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = tmp_path / "Flight Log.csv"
+    rows.write_text("id,Dep Delay,carrier\n1,NA,AA\n2,4.5,UA\n")
+    assert run("contract", "infer", str(rows), "--null", "NA") == 0
+    text = capsys.readouterr().out
+    assert "# 2 rows looked at" in text
+    read = parse_contract(text, source="inferred")
+    assert [(one.name, str(one.type), one.nullable) for one in read.fields] == [
+        ("id", "integer", False),
+        ("Dep_Delay", "number", True),
+        ("carrier", "string", False),
+    ]
+    assert read.name == "flight_log"
+
+
+def test_a_file_without_rows_has_no_contract(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "rows.ndjson").write_text("")
+    assert run("contract", "infer", str(tmp_path / "rows.ndjson")) == 1
+    assert "has no rows" in capsys.readouterr().err

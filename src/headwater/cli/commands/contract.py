@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -13,15 +14,19 @@ from rich.console import Console
 
 from headwater.cli.connect import connect
 from headwater.cli.options import HomeOption, JsonOption, ProjectOption
+from headwater.cli.resumable import format_of, open_counted
 from headwater.cli.session import Session, open_session
 from headwater.cli.tables import draw_table
+from headwater.client.framing import split
+from headwater.contracts.infer import infer_contract
 from headwater.contracts.model import Contract
 from headwater.contracts.odcs import export_contract, parse_contract
+from headwater.contracts.rows import CsvDialect, Format
 from headwater.contracts.spec import contract_from_spec
 from headwater.control.catalog.compat import compare_contracts, major
 from headwater.core.errors import HeadwaterError
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Check and export data contracts.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Infer, check and export data contracts.")
 
 
 @app.command()
@@ -44,6 +49,38 @@ def check(
         return
     document = {"name": contract.name, "version": contract.version, "fields": [asdict(one) for one in contract.fields]}
     session.answer(document, lambda console: _draw(console, contract))
+
+
+@app.command()
+def infer(
+    file: Annotated[Path, typer.Argument(help="CSV, NDJSON or JSON, .gz too; - for a pipe")],
+    *,
+    name: Annotated[str | None, typer.Option(help="The dataset's name; the file's unless given")] = None,
+    form: Annotated[
+        Format | None, typer.Option("--format", help="What the file holds, when its name does not say it")
+    ] = None,
+    null: Annotated[str, typer.Option(help="CSV: text that means null, such as NA")] = "",
+    home: HomeOption = None,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a contract that the first 10,000 rows of a file fit, to be read and corrected before it is applied."""
+    session = open_session(home, project, json=as_json)
+    kind = format_of(file, form.value if form else None)
+    with open_counted(file, lambda _size: None) as stream:
+        piece = next(iter(split(stream, kind)), None)
+    if piece is None:
+        raise HeadwaterError("empty_body", f"{file} has no rows")
+    dialect = CsvDialect(null=null)
+    found = infer_contract(piece.body, Format(kind), name=name or _dataset_name(file), dialect=dialect)
+    document = export_contract(found.contract)
+
+    def write(_console: Console) -> None:
+        for note in (f"{found.rows:,} rows looked at", *found.notes):
+            sys.stdout.write(f"# {note}\n")
+        sys.stdout.write(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+
+    session.answer({"contract": document, "rows": found.rows, "notes": found.notes}, write)
 
 
 @app.command()
@@ -87,6 +124,12 @@ def _compare(session: Session, old: Contract, new: Contract) -> None:
     session.answer(document, draw)
     if not document["compatible"]:
         raise typer.Exit(1)
+
+
+def _dataset_name(file: Path) -> str:
+    """Return a dataset's name for a file's: `Flight Log.csv.gz` becomes `flight_log`."""
+    stem = re.sub(r"[^a-z0-9]+", "_", file.name.partition(".")[0].lower()).strip("_")
+    return stem[:63] if stem[:1].isalpha() else f"rows_{stem}".rstrip("_")[:63]
 
 
 def _read(file: Path) -> str:
