@@ -147,9 +147,8 @@ def test_whatever_is_taken_away_is_named(environment: Environment, change: Calla
     account = make_account(environment.project, "loader")
     key, _ = make_key(environment, account)
     change(environment, account, key)
-    key.refresh_from_db()
-    key.service_account.refresh_from_db()
     account.refresh_from_db()
+    key = ApiKey.unscoped.get(pk=key.pk)
     assert word in ask(environment, key, "dataset.ingest").reason
     assert word in ask(environment, account, "dataset.ingest").reason
 
