@@ -111,6 +111,7 @@ class AsyncClient(AsyncModelMethods):
         since: datetime | str | None = None,
         until: datetime | str | None = None,
         columns: Mapping[str, str] | None = None,
+        as_of: str | None = None,
         on_error: Literal["null", "stop"] = "stop",
         idempotency_key: str | None = None,
     ) -> str:
@@ -123,6 +124,7 @@ class AsyncClient(AsyncModelMethods):
             since=since,
             until=until,
             columns=columns,
+            as_of=as_of,
             on_error=on_error,
             key=idempotency_key,
         )

@@ -23,6 +23,7 @@ def batch(
     since: datetime | str | None = None,
     until: datetime | str | None = None,
     columns: Mapping[str, str] | None = None,
+    as_of: str | None = None,
     on_error: Literal["null", "stop"] = "stop",
     key: str | None = None,
 ) -> Call[dict[str, Any]]:
@@ -34,6 +35,7 @@ def batch(
         "since": _instant(since),
         "until": _instant(until),
         "columns": dict(columns or {}),
+        "as_of": as_of,
         "on_error": on_error,
     }
     return Call(

@@ -133,6 +133,7 @@ class Client(ModelMethods):
         since: datetime | str | None = None,
         until: datetime | str | None = None,
         columns: Mapping[str, str] | None = None,
+        as_of: str | None = None,
         on_error: Literal["null", "stop"] = "stop",
         idempotency_key: str | None = None,
     ) -> str:
@@ -145,7 +146,8 @@ class Client(ModelMethods):
             where: a condition over the dataset's columns.
             since: rows whose event time is not before this.
             until: rows whose event time is before this.
-            columns: the column for an input that is not called like it.
+            columns: the column for an input, or for a part of the key that features are fetched by, not called like it.
+            as_of: the column with the instant that features are as of; default: now.
             on_error: ``stop`` at the first bad row, or write bad rows without outputs (``null``).
             idempotency_key: names the job, so that asking for it again starts no second one.
         """
@@ -157,6 +159,7 @@ class Client(ModelMethods):
             since=since,
             until=until,
             columns=columns,
+            as_of=as_of,
             on_error=on_error,
             key=idempotency_key,
         )

@@ -30,6 +30,20 @@ class RowChoice(Spec):
     until_us: int | None = None
 
 
+class FeatureSource(Spec):
+    """A view that features come from, as of one version of its dataset's table.
+
+    ``columns`` says which column of the rows is which part of the view's key, or what its expressions take.
+    """
+
+    view: FeatureViewSpec
+    dataset: DatasetSpec
+    files: tuple[str, ...] = ()
+    table_version: int | None = None
+    row_count: int = 0
+    columns: dict[str, str]
+
+
 class BatchScore(Spec):
     """Predictions for the rows of one version of a dataset.
 
@@ -42,6 +56,8 @@ class BatchScore(Spec):
         keys: columns that go with each prediction, to tell whose it is.
         redact: inputs that are not written beside the prediction.
         on_error: whether a bad row stops the job, or is written without outputs and with what is wrong (``null``).
+        features: inputs that are fetched from ``views``, computed for each row as of the instant in its column
+            ``as_of``, else as of ``as_of_us`` (microseconds).
         chunk_rows: how many rows are read, scored and made durable together; resuming depends on it.
     """
 
@@ -52,6 +68,10 @@ class BatchScore(Spec):
     dataset_version: int | None
     files: tuple[str, ...]
     columns: dict[str, str]
+    features: tuple[FeatureRefSpec, ...] = ()
+    views: dict[str, FeatureSource] = Field(default_factory=dict)
+    as_of: str | None = None
+    as_of_us: int | None = None
     rows: RowChoice = RowChoice()
     keys: tuple[str, ...] = ()
     redact: tuple[str, ...] = ()

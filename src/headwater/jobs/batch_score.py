@@ -22,6 +22,7 @@ from headwater.core.settings import Settings
 from headwater.engines.blobs import open_blobs
 from headwater.engines.journal.protocol import Journal
 from headwater.engines.queue.protocol import Job, Progress
+from headwater.jobs.batch.features import FeatureJoin, column_of
 from headwater.jobs.batch.inputs import InputReader
 from headwater.jobs.batch.output import (
     ChunkCommit,
@@ -108,14 +109,18 @@ class _Scoring:
         self._stream = output_stream(task)
         contract = contract_from_spec(task.version.inputs)
         self._fields = contract.fields
-        self._reader = InputReader(contract, task.columns, task.redact)
+        columns = {**task.columns, **{need.field: column_of(need) for need in task.features}}
+        self._reader = InputReader(contract, columns, task.redact, [need.field for need in task.features])
         self._encoder = Encoder(self._job_id, task, contract.fields)
         self._filter = RowFilter(task.rows)
 
     async def run(self) -> None:
         scorer: Scorer | None = None
+        join = FeatureJoin(self._task, self._settings) if self._task.features else None
         try:
-            for chunk in Source(self._task).chunks(self._start):
+            chunks = Source(self._task, join).chunks(self._start)
+            # In a thread: what runs the model is watched meanwhile, however long the features of many rows take.
+            while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
                 self._hold.beat()
                 written = self._find(chunk)
                 if written is None:
@@ -125,6 +130,8 @@ class _Scoring:
                 self._hold.note(self._tally.progress(chunk.next_place))
         finally:
             self._filter.close()
+            if join is not None:
+                join.close()
             if scorer is not None:
                 await asyncio.to_thread(scorer.close)
 

@@ -42,7 +42,12 @@ def batch(
     until: Annotated[str | None, typer.Option(help="Rows whose event time is before this")] = None,
     column: Annotated[
         list[str] | None,
-        typer.Option(metavar="INPUT=COLUMN", help="The column for an input of another name; repeatable"),
+        typer.Option(
+            metavar="INPUT=COLUMN", help="The column for an input, or a part of a key, of another name; repeatable"
+        ),
+    ] = None,
+    as_of: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="The instant that features are as of; default: now")
     ] = None,
     on_error: Annotated[
         OnError, typer.Option(help="Stop at the first bad row, or write bad rows without outputs (null)")
@@ -70,6 +75,7 @@ def batch(
             since=since,
             until=until,
             columns=_columns(column or []),
+            as_of=as_of,
             on_error=on_error.value,
             idempotency_key=key,
         )

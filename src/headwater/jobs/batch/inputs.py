@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final
@@ -46,11 +46,17 @@ class Inputs:
 class InputReader:
     """Reads rows by the contract itself, so that a row gets the verdict that it would get from a request."""
 
-    def __init__(self, contract: Contract, columns: Mapping[str, str], redact: Sequence[str]) -> None:
-        """Read the inputs of ``contract`` from ``columns`` (by input), keeping values of ``redact`` out of errors."""
+    def __init__(
+        self, contract: Contract, columns: Mapping[str, str], redact: Sequence[str], fetched: Collection[str] = ()
+    ) -> None:
+        """Read the inputs of ``contract`` from ``columns`` (by input), keeping values of ``redact`` out of errors.
+
+        Those that are ``fetched`` are features: a row that has no value of one is a bad row, as it is to a request.
+        """
         self._validator = compile_contract(contract)
         self._fields = contract.fields
         self._columns = columns
+        self._fetched = frozenset(fetched)
         self._redact = {f"/{name}" for name in redact}
 
     def read(self, rows: pa.Table, limits: Sequence[float]) -> Inputs:
@@ -98,6 +104,10 @@ class InputReader:
                 error = _number_fault(name, value, limit)
                 if error is not None:
                     faults[row] = (*faults.get(row, ()), error)
+        if name in self._fetched:
+            for row in (row for row, value in enumerate(values) if value is None):
+                message = f"{self._columns[name]} has no value for the entity and no default"
+                faults[row] = (*faults.get(row, ()), FieldError("entity_missing", _pointer(name), message))
         return values
 
     def _public(self, faults: dict[int, Sequence[FieldError]]) -> Faults:
@@ -110,12 +120,16 @@ class InputReader:
         }
 
 
+def _pointer(name: str) -> str:
+    return "/" + name.replace("~", "~0").replace("/", "~1")
+
+
 def _is_beyond(value: Any, limit: float) -> bool:
     return isinstance(value, int | float) and abs(value) > limit
 
 
 def _number_fault(name: str, value: float, limit: float) -> FieldError | None:
-    path = "/" + name.replace("~", "~0").replace("/", "~1")
+    path = _pointer(name)
     if not math.isfinite(value):
         literal = "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
         return FieldError("type_mismatch", path, f"{literal} is not a finite number", "number", literal)

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from headwater.core.errors import HeadwaterError
 from headwater.core.expressions import Expression, compile_expression
 from headwater.core.jobs import BatchScore, RowChoice
+from headwater.jobs.batch.features import FeatureJoin, columns_of
 
 SEQ: Final = "_hw_seq"
 _SQL_TYPES: Final = {"number": "DOUBLE", "integer": "BIGINT", "string": "VARCHAR", "boolean": "BOOLEAN"}
@@ -52,11 +53,12 @@ class Chunk(NamedTuple):
 class Source:
     """The files of a job."""
 
-    def __init__(self, task: BatchScore) -> None:
-        """Read the columns that ``task`` needs."""
+    def __init__(self, task: BatchScore, join: FeatureJoin | None = None) -> None:
+        """Read the columns that ``task`` needs, and add those that ``join`` computes."""
         self._task = task
+        self._join = join
         choice = task.rows
-        wanted = [*task.columns.values(), *task.keys, *choice.names, SEQ]
+        wanted = [*task.columns.values(), *task.keys, *choice.names, *columns_of(task), SEQ]
         wanted += [choice.event_time] if choice.event_time is not None else []
         self._columns: Sequence[str] = list(dict.fromkeys(wanted))
 
@@ -77,6 +79,7 @@ class Source:
         size = self._task.chunk_rows
         for group in range(start.group, file.num_row_groups):
             rows = self._complete(file.read_row_group(group, columns=present, use_threads=False))
+            rows = rows if self._join is None else self._join.add(rows)
             first = start.row if group == start.group else 0
             for row in range(first, rows.num_rows, size):
                 is_last = row + size >= rows.num_rows

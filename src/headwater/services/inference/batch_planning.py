@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -19,6 +20,7 @@ from headwater.core.jobs import BatchScore, RowChoice
 from headwater.core.snapshot import ModelVersionSpec
 from headwater.core.streams import batch_log
 from headwater.engines.lake.protocol import TableState
+from headwater.services.inference.batch_features import FindState, check_as_of, fetched_features, plan_views
 from headwater.services.inference.models import ServedModel
 from headwater.services.kit.policies import require_whole_rows
 from headwater.services.kit.service import Caller
@@ -52,7 +54,11 @@ class BatchIn(BaseModel):
     where: str | None = Field(None, max_length=4_000, description="An expression over its columns: rows it holds for")
     since: AwareDatetime | None = Field(None, description="Rows whose event time is not before this")
     until: AwareDatetime | None = Field(None, description="Rows whose event time is before this")
-    columns: dict[str, str] = Field(default_factory=dict, description="Column for an input; default: of the same name")
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="Column for an input, or for a part of the key that features are fetched by; default: its namesake",
+    )
+    as_of: str | None = Field(None, description="Column with the instant that features are as of; default: now")
     output: str | None = Field(None, description="Always batch_predictions_<model>, which is the default")
     on_error: Literal["null", "stop"] = Field("stop", description="Write bad rows without outputs, or stop at them")
 
@@ -110,12 +116,14 @@ def plan_batch(
     version: ModelVersionSpec,
     source: Contract,
     state: TableState | None,
+    find_state: FindState,
     request_id: str,
 ) -> BatchScore:
     """Return the job.
 
     Raises:
-        HeadwaterError: ``schema_mismatch`` with every input that no column fits, ``invalid_parameter``.
+        HeadwaterError: ``schema_mismatch`` with every input, or part of a key, that no column fits,
+            ``invalid_parameter``, ``feature_view_not_found``.
     """
     output = batch_log(model.spec.name)
     if asked.output not in (None, output):
@@ -125,7 +133,12 @@ def plan_batch(
             hint="leave it out; the column job tells the jobs apart",
         )
     inputs = contract_from_spec(version.inputs)
-    columns = _match(asked.columns, inputs, source, version)
+    fetched = fetched_features(version, asked.columns, source)
+    views = plan_views(fetched, asked.columns, source, caller.environment.snapshot, find_state)
+    check_as_of(asked.as_of, source)
+    parts = {part for view in views.values() for part in view.columns}
+    own = {name: column for name, column in asked.columns.items() if name not in parts or name in _names(inputs)}
+    columns = _match(own, inputs, source, {need.field for need in fetched})
     fields = {field.name: field for field in source.fields}
     private = {name for name, column in columns.items() if fields[column].classification != _PUBLIC}
     private |= {field.name for field in inputs.fields if field.classification != _PUBLIC}
@@ -138,6 +151,10 @@ def plan_batch(
         dataset_version=None if state is None else state.version,
         files=() if state is None else state.files,
         columns=columns,
+        features=fetched,
+        views=views,
+        as_of=asked.as_of,
+        as_of_us=time.time_ns() // 1_000,
         rows=_choose_rows(asked, source),
         keys=tuple(name for name in keys if name in fields and fields[name].classification == _PUBLIC),
         redact=tuple(sorted(private | set(model.spec.serving.log.redact))),
@@ -149,11 +166,14 @@ def plan_batch(
     )
 
 
-def _match(wanted: Mapping[str, str], inputs: Contract, source: Contract, version: ModelVersionSpec) -> dict[str, str]:
-    """Return the column of each input that has one."""
+def _names(inputs: Contract) -> frozenset[str]:
+    return frozenset(field.name for field in inputs.fields)
+
+
+def _match(wanted: Mapping[str, str], inputs: Contract, source: Contract, fetched: Collection[str]) -> dict[str, str]:
+    """Return the column of each input that has one, but for those that are fetched."""
     fields = {field.name: field for field in source.fields}
     known = [field.name for field in inputs.fields]
-    fetched = {need.field: need.view for need in version.features}
     found: dict[str, str] = {}
     errors = [
         _error(name, column, f"the model has no input {name!r}; it takes {', '.join(known)}")
@@ -170,10 +190,7 @@ def _match(wanted: Mapping[str, str], inputs: Contract, source: Contract, versio
         elif field.name in wanted:
             errors.append(_error(field.name, column, f"{source.name} has no column {column!r}"))
         elif field.name in fetched:
-            view = fetched[field.name]
-            errors.append(
-                _error(field.name, None, f"comes from view {view!r}, which a batch does not read: name a column for it")
-            )
+            continue
         elif field.required and not field.has_default:
             errors.append(_error(field.name, None, f"{source.name} has no column {column!r}: name one in columns"))
     if errors:

@@ -137,6 +137,7 @@ class BatchDesk:
                 version=version,
                 source=source,
                 state=state,
+                find_state=lambda name: self._runtime.lake.state(stream_name(caller.environment.id, name)),
                 request_id=request_id,
             )
             return store.add(_new_job(task, 0 if state is None else state.rows), keyed, most_waiting=MOST_WAITING)
@@ -276,7 +277,9 @@ def _started(job: Job, *, is_new: bool) -> Response:
 
 def _keyed(caller: Caller, key: bytes, model: str, pinned: str | None, asked: BatchIn) -> Keyed:
     scope = f"{caller.environment.id}\0{caller.key.principal_id}\0{BATCH_SCORE}\0".encode() + key
-    content = f"{model}\0{pinned}\0{asked.model_dump_json()}".encode()
+    # What was asked for before there was such a member is the same request still.
+    unsaid = {"as_of"} if asked.as_of is None else set[str]()
+    content = f"{model}\0{pinned}\0{asked.model_dump_json(exclude=unsaid)}".encode()
     return Keyed(hashlib.blake2b(scope, digest_size=32).digest(), hashlib.blake2b(content, digest_size=32).digest())
 
 

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from tests.builders.datasets import make_dataset
+from tests.builders.features import view_of
 from tests.builders.fleet import HEADERS, Fleet
 from tests.builders.models import make_model, make_version
 from tests.builders.snapshots import KEY, make_key
@@ -19,7 +20,7 @@ from headwater.contracts.model import Contract, Dedup, Field, LogicalType
 from headwater.core.home import Home
 from headwater.core.jobs import BatchScore
 from headwater.core.settings import InferenceSettings, Settings
-from headwater.core.snapshot import FeatureRefSpec, ModelVersionSpec
+from headwater.core.snapshot import FeatureInputSpec, FeatureRefSpec, FeatureSpec, ModelVersionSpec
 from headwater.engines.queue import open_queue
 from headwater.engines.queue.protocol import Progress, State
 from headwater.services import inference
@@ -32,6 +33,7 @@ FIELDS = (
     Field("passenger", LogicalType.STRING, classification="personal"),
     Field("age", LogicalType.INTEGER, classification="personal"),
     Field("at", LogicalType.TIMESTAMP),
+    Field("seen", LogicalType.TIMESTAMP, required=False, nullable=True),
 )
 TRIPS = Contract("trips", "1.0", FIELDS, dedup=Dedup(("trip", "passenger")), event_time="at")
 PLAIN = Contract("plain", "1.0", (Field("a", LogicalType.NUMBER), Field("b", LogicalType.STRING)))
@@ -58,10 +60,10 @@ async def fleet(settings: Settings) -> AsyncIterator[Fleet]:
         yield fleet
 
 
-async def deploy(fleet: Fleet, *versions: ModelVersionSpec) -> None:
-    datasets = {contract.name: make_dataset(contract) for contract in (TRIPS, PLAIN, SECRET)}
+async def deploy(fleet: Fleet, *versions: ModelVersionSpec, more: Sequence[Contract] = (), **members: Any) -> None:
+    datasets = {contract.name: make_dataset(contract) for contract in (TRIPS, PLAIN, SECRET, *more)}
     keys = {KEY: make_key("model.invoke:*", "dataset.read:*"), **OTHERS}
-    await fleet.deploy(make_model(*versions), datasets=datasets, keys=keys)
+    await fleet.deploy(make_model(*versions), datasets=datasets, keys=keys, **members)
 
 
 async def ask(fleet: Fleet, url: str = URL, headers: dict[str, str] | None = None, **body: Any) -> httpx.Response:
@@ -190,13 +192,64 @@ async def test_every_input_without_a_column_is_named(fleet: Fleet) -> None:
     ]
 
 
-async def test_an_input_from_a_view_needs_a_column(fleet: Fleet, settings: Settings) -> None:
-    need = FeatureRefSpec(field="a", view="weather", feature="temp")
+WEATHER = Contract(
+    "rows",
+    "1.0",
+    (Field("place", LogicalType.STRING), Field("temp", LogicalType.NUMBER), Field("at", LogicalType.TIMESTAMP)),
+)
+
+
+async def fetching(fleet: Fleet, settings: Settings, **members: Any) -> None:
+    """Serve a model whose input ``c`` comes from a view that is keyed by ``place``."""
+    need = FeatureRefSpec(field="c", view="weather", feature="temp")
     version = make_version(settings, 3, fields=(Field("c", LogicalType.NUMBER), Field("b", LogicalType.NUMBER)))
-    await deploy(fleet, version.model_copy(update={"features": (need.model_copy(update={"field": "c"}),)}))
-    reply = await ask(fleet)
-    assert "comes from view 'weather'" in reply.json()["detail"]
-    assert (await ask(fleet, columns={"c": "a"})).status_code == 202
+    feature = FeatureSpec(name="temp", kind="column", type="number", column="temp")
+    view = view_of("weather", feature, entities=("place",), **members)
+    await deploy(fleet, version.model_copy(update={"features": (need,)}), features={"weather": view}, more=[WEATHER])
+
+
+async def test_an_input_from_a_view_is_fetched_by_the_columns_of_its_key(fleet: Fleet, settings: Settings) -> None:
+    planned = FeatureInputSpec(name="planned", type="timestamp")
+    await fetching(fleet, settings, inputs=(planned,))
+    reply = await ask(fleet, columns={"place": "trip", "planned": "at"}, as_of="at")
+    assert reply.status_code == 202, reply.text
+    task = task_of(settings, reply.json()["job"])
+    assert (task.columns, task.as_of) == ({"b": "b"}, "at")
+    assert [need.field for need in task.features] == ["c"]
+    assert task.views["weather"].columns == {"place": "trip", "planned": "at"}
+    assert task.as_of_us == pytest.approx(time.time() * 1e6, abs=60e6)
+
+
+async def test_a_column_wins_over_the_view(fleet: Fleet, settings: Settings) -> None:
+    await fetching(fleet, settings)
+    task = task_of(settings, (await ask(fleet, columns={"c": "a"})).json()["job"])
+    assert (task.columns, task.features, task.views) == ({"c": "a", "b": "b"}, (), {})
+
+
+@pytest.mark.parametrize(
+    ("columns", "as_of", "code", "said"),
+    [
+        ({}, None, "schema_mismatch", "view 'weather' is keyed by it, and there is no column 'place'"),
+        ({"place": "a"}, None, "schema_mismatch", "keyed by it as string, and column 'a' is number"),
+        ({"place": "trip", "planned": "x"}, None, "schema_mismatch", "there is no column 'x'"),
+        (
+            {"place": "trip", "planned": "b"},
+            None,
+            "schema_mismatch",
+            "takes it as timestamp, and column 'b' is integer",
+        ),
+        ({"place": "trip", "elsewhere": "b"}, None, "schema_mismatch", "no input 'elsewhere'"),
+        ({"place": "trip"}, "b", "invalid_parameter", "no column of instants 'b'"),
+        ({"place": "trip"}, "seen", "invalid_parameter", "need not have 'seen'"),
+    ],
+)
+async def test_a_key_that_no_column_fits_is_named(  # noqa: PLR0917 - a table
+    fleet: Fleet, settings: Settings, columns: dict[str, str], as_of: str | None, code: str, said: str
+) -> None:
+    await fetching(fleet, settings, inputs=(FeatureInputSpec(name="planned", type="timestamp"),))
+    reply = await ask(fleet, columns=columns, as_of=as_of)
+    assert (reply.json()["code"], reply.status_code < 500) == (code, True)
+    assert said in reply.json()["detail"]
 
 
 @pytest.mark.parametrize("url", ["/v1/models/other/batch", "/v1/models/delay/versions/9/batch"])
