@@ -11,7 +11,7 @@ import typer
 from headwater.cli.options import HomeOption, JsonOption, ProjectOption
 from headwater.cli.session import open_session
 from headwater.core.errors import HeadwaterError
-from headwater.core.lean import keep_pandas_out, kept_out
+from headwater.core.lean import be_frugal, keep_pandas_out, kept_out
 from headwater.core.logging import configure_logging
 
 
@@ -58,6 +58,8 @@ def serve(
     session = open_session(home, project, json=as_json, **flags)
     session.home.prepare()
     keep_pandas_out()
+    if process is Process.SERVICES:
+        be_frugal()
     configure_logging(session.settings.log, process=process)
     with kept_out("rich"):  # httpx would load it for its command line
         run = importlib.import_module(_MODULES[process]).serve

@@ -16,7 +16,7 @@ from typing import Final
 
 from headwater.core.errors import HeadwaterError
 from headwater.core.home import Home
-from headwater.core.lean import keep_pandas_out
+from headwater.core.lean import keep_pandas_out, release_memory
 from headwater.core.logging import configure_logging, get_logger
 from headwater.core.settings import Settings, load_settings
 from headwater.engines.blobs import open_blobs
@@ -30,6 +30,7 @@ from headwater.services.inference.sidecar.wire import Ack, Frame, Hello, message
 _WAITING: Final = 16
 _CONDENSE_SECONDS: Final = 3_600.0
 _RETRY_SECONDS: Final = 1.0
+_QUIET_SECONDS: Final = 1.0
 _NICENESS: Final = 5
 
 _log = get_logger(__name__)
@@ -93,12 +94,19 @@ def _record(
     _send(connection, Ack(0))  # from here on, an end is owed to what was sent
     recorder.take(first)
     condense_at = time.monotonic() + 60.0
+    is_stirred = True
     while True:
-        with contextlib.suppress(queue.Empty):
-            found = inbox.get(timeout=60)
+        try:
+            found = inbox.get(_QUIET_SECONDS if is_stirred else 60.0)
+        except queue.Empty:
+            if is_stirred:
+                release_memory()
+            is_stirred = False
+        else:
             if not found:
                 break
             recorder.take(found)
+            is_stirred = True
         if time.monotonic() >= condense_at:
             condense_at = time.monotonic() + _CONDENSE_SECONDS
             _condense(monitor)

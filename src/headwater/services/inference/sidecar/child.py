@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 import headwater
+from headwater.core.lean import FRUGAL
 from headwater.core.logging import get_logger
 from headwater.core.settings import PREFIX, Settings
 from headwater.services.inference.sidecar.wire import Ack, AckReader
@@ -211,4 +212,5 @@ class Child:
             if name == f"{PREFIX}HOME" or name.startswith(prefixes)
         }
         source = str(Path(headwater.__file__).parents[1])
-        return inherited | needed | {"PYTHONPATH": source, "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"}
+        own = {"PYTHONPATH": source, "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"}
+        return inherited | needed | FRUGAL | own
