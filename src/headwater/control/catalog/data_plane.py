@@ -66,6 +66,15 @@ class DatasetStatus(Answer):
     last_received_at: datetime | None = None
 
 
+class LedgerMinute(Answer):
+    """What became of the rows that one principal sent to a dataset in one minute of the Unix epoch."""
+
+    dataset: str
+    principal_id: str = ""
+    minute: int
+    counts: dict[str, int] = {}
+
+
 class Receipt(Answer):
     """One request that was answered: what became of its rows."""
 
@@ -167,6 +176,11 @@ class DataPlane:
         return self._read(
             list[Receipt], "datasets", environment_id, dataset, "receipts", params=params, member="receipts"
         )
+
+    def ledger(self, environment_id: str, *, since_minute: int) -> Sequence[LedgerMinute]:
+        """Return what came in to an environment, minute by minute, since a minute of the Unix epoch."""
+        params = {"since_minute": str(since_minute)}
+        return self._read(list[LedgerMinute], "ledger", environment_id, params=params, member="rows")
 
     def quarantine_groups(self, environment_id: str, dataset: str | None = None) -> Sequence[QuarantineGroup]:
         """Return the quarantine groups of an environment, or of one dataset, with sample rows."""

@@ -131,13 +131,13 @@ class Place:
                 pass
         return reverse(f"console:{name}", args=[self.org.slug, *args])
 
-    def render(self, template: str, *, title: str, status: int = 200, **context: Any) -> HttpResponse:
+    def render(self, template: str, *, title: str, http_status: int = 200, **context: Any) -> HttpResponse:
         """Return a page in the console's shell."""
         # Loaded when first asked: the registry of pages knows this module.
         from headwater.control.console.pages import navigation  # noqa: PLC0415
 
         whole = {"here": self, "title": title, "navigation": navigation(self), **context}
-        return render(self.request, template, whole, status=status)
+        return render(self.request, template, whole, status=http_status)
 
 
 def place_of(request: HttpRequest, org: str, project: str = "", environment: str = "") -> Place:

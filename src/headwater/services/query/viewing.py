@@ -72,7 +72,7 @@ def _as_viewer(runtime: Runtime, environment_id: str, viewing: Viewing) -> Runti
     environment = runtime.environments.get(environment_id)
     if environment is None:
         raise HeadwaterError("not_found", f"this node serves no environment {environment_id[:64]!r}")
-    return ViewerRuntime(runtime, Caller(viewing.viewer, environment))  # type: ignore[return-value]  # by __getattr__
+    return ViewerRuntime(runtime, Caller(viewing.viewer, environment))
 
 
 def _asked(handler: HotHandler, names: Mapping[str, str], parameters: Mapping[str, str]) -> HotHandler:

@@ -39,14 +39,17 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
 
 from headwater.control.console.place import Place, place_of, remember
 from headwater.core.errors import HeadwaterError
 
-__all__ = ["PAGES", "Entry", "Page", "navigation", "page", "patterns"]
+__all__ = ["FORM", "PAGES", "Entry", "Page", "navigation", "page", "patterns"]
 
 P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, Place, P], HttpResponse]
+FORM: Final = ("GET", "POST")
+"""The methods of a page with a form: one shows it, the other sends it."""
 GROUPS: Final = ("", "Data", "Models", "Decisions", "Organisation")
 """In the order of the navigation; an app's own group follows them."""
 _HERE: Final = "o/<place:org>/<place:project>/<place:environment>/"
@@ -74,6 +77,7 @@ class Page:
     whole: bool
     section: str
     entry: Entry | None
+    methods: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,7 @@ def page(
     entry: Entry | None = None,
     section: str = "",
     whole: bool = False,
+    methods: tuple[str, ...] = ("GET",),
 ) -> Callable[[View[P]], View[P]]:
     """Register a view as a page of the console.
 
@@ -108,6 +113,7 @@ def page(
         entry: in the navigation; default: none, for pages that others lead to.
         section: the page whose entry is marked; default: this one.
         whole: whether the page belongs to the organisation and not to an environment.
+        methods: what the view answers to: ``("POST",)`` for what a button does, ``FORM`` for a form.
 
     Raises:
         ValueError: the name is taken.
@@ -117,7 +123,7 @@ def page(
         known = _pages.get(name)
         if known is not None and known.view.__qualname__ != view.__qualname__:
             raise ValueError(f"there is a page {name!r} already")
-        _pages[name] = Page(name, route, view, permission, whole, section or name, entry)
+        _pages[name] = Page(name, route, view, permission, whole, section or name, entry, methods)
         return view
 
     return register
@@ -150,8 +156,10 @@ def _open_to(here: Place, item: Page) -> bool:
 
 def _guard(item: Page) -> Callable[..., HttpResponse]:
     """Return the view behind sign-in, tenancy and permission, with refusals as pages."""
+    allowed = ("HEAD", *item.methods) if "GET" in item.methods else item.methods
 
     @never_cache
+    @require_http_methods(allowed)
     @login_required
     @functools.wraps(item.view)
     def view(request: HttpRequest, org: str, project: str = "", environment: str = "", **rest: Any) -> HttpResponse:
@@ -175,4 +183,4 @@ def _refuse(here: Place, error: HeadwaterError) -> HttpResponse:
         raise Http404 from error
     titles = {403: "You may not see this", 409: "Somebody was faster", 503: "The services are away"}
     title = titles.get(error.status, "That did not work")
-    return here.render("console/refused.html", title=title, status=error.status, error=error)
+    return here.render("console/refused.html", title=title, http_status=error.status, error=error)

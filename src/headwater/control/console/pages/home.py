@@ -1,14 +1,175 @@
-"""Home: what happens in an environment, and what wants somebody's attention."""
+"""Home: what happens in an environment, what wants somebody's attention, and what to do next."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from django.contrib.humanize.templatetags.humanize import intcomma, naturaltime
 from django.http import HttpRequest, HttpResponse
 
+from headwater.control.access.models import ApiKey
+from headwater.control.audit.models import AuditEvent
+from headwater.control.catalog.data_plane import DatasetStatus, LedgerMinute, QuarantineGroup
+from headwater.control.catalog.models import Activation, Endpoint
+from headwater.control.console.overview import Asking, asking
 from headwater.control.console.pages import Entry, page
 from headwater.control.console.place import Place
+from headwater.control.console.templatetags.console import ABSENT
+from headwater.control.console.tiles import Tile, tiles_for
+from headwater.control.monitoring.models import ModelAlert
+from headwater.control.orgs.models import Membership
+from headwater.control.snapshots.models import Snapshot, SnapshotAck
+
+MINUTES: Final = 60
+EVENTS: Final = 8
+GROUPS: Final = 5
+_REFUSED: Final = ("quarantined", "rejected")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something to do first in a new environment, and whether it is done."""
+
+    title: str
+    text: str
+    done: bool
+    url: str = ""
+    command: str = ""
+
+
+@dataclass(slots=True)
+class Live:
+    """What the services told, of the datasets that the reader may see."""
+
+    away: str = ""
+    statuses: list[DatasetStatus] = field(default_factory=list)
+    groups: list[QuarantineGroup] = field(default_factory=list)
+    received: list[int] = field(default_factory=list)
+    refused: list[int] = field(default_factory=list)
+
+    @property
+    def last_at(self) -> datetime | None:
+        """Return when a row last came in."""
+        return max((item.last_received_at for item in self.statuses if item.last_received_at), default=None)
 
 
 @page("", name="home", permission=None, entry=Entry("Home", "home", order=0))
 def home(request: HttpRequest, here: Place) -> HttpResponse:  # noqa: ARG001 - the registry's signature
     """Show the environment."""
-    return here.render("console/pages/home.html", title="Home")
+    live = _ask(here)
+    active = Activation.objects.for_org(here.org).filter(environment=here.env, dataset__archived_at=None)
+    datasets = active.count() if here.holds_any("dataset.read") else 0
+    steps = _steps(here, datasets, live)
+    return here.render(
+        "console/pages/home.html", title=here.env.key, lead=f"{here.project.name}, {here.org.name}",
+        badge="protected" if here.env.protected else "", away=live.away,
+        tiles=[*_tiles(here, datasets, live), *tiles_for(here)], steps=steps,
+        new=not all(step.done for step in steps), done=sum(step.done for step in steps),
+        groups=live.groups[:GROUPS], alerts=_alerts(here), events=_events(here), nodes=_nodes(here),
+    )  # fmt: skip
+
+
+def _ask(here: Place) -> Live:
+    live = Live()
+    if not here.holds_any("dataset.read"):
+        return live
+    with asking() as services:
+        _fill(live, here, services)
+        live.away = services.away
+    return live
+
+
+def _fill(live: Live, here: Place, services: Asking) -> None:
+    env, now = here.env.public_id, int(time.time()) // 60
+    found: Sequence[DatasetStatus] = services.ask(lambda plane: plane.datasets(env), ())
+    live.statuses = [item for item in found if here.holds("dataset.read", item.name)]
+    groups: Sequence[QuarantineGroup] = services.ask(lambda plane: plane.quarantine_groups(env), ())
+    live.groups = sorted(
+        (group for group in groups if group.open and here.holds("dataset.read", group.dataset)),
+        key=lambda group: group.last_at, reverse=True,
+    )  # fmt: skip
+    first = now - MINUTES + 1
+    ledger: Sequence[LedgerMinute] = services.ask(lambda plane: plane.ledger(env, since_minute=first), ())
+    live.received, live.refused = [0] * MINUTES, [0] * MINUTES
+    for row in ledger:
+        if here.holds("dataset.read", row.dataset) and first <= row.minute <= now:
+            live.received[row.minute - first] += row.counts.get("received", 0)
+            live.refused[row.minute - first] += sum(row.counts.get(name, 0) for name in _REFUSED)
+
+
+def _tiles(here: Place, datasets: int, live: Live) -> list[Tile]:
+    found: list[Tile] = []
+    if here.holds_any("dataset.read"):
+        waiting = sum(group.open for group in live.groups)
+        known = not live.away
+        listed = here.url("datasets")
+        found += [
+            Tile("Rows in the last hour", _figure(sum(live.received), known), "every minute of it", listed,
+                 line=tuple(map(float, live.received))),
+            Tile("Refused in that hour", _figure(sum(live.refused), known), "quarantined or rejected", listed,
+                 alert=known and any(live.refused)),
+            Tile("In quarantine", _figure(waiting, known), "rows that wait for a verdict", listed,
+                 alert=known and waiting > 0),
+            Tile("Last row", naturaltime(live.last_at) if live.last_at else ABSENT, _taking(datasets), listed),
+        ]  # fmt: skip
+    return found
+
+
+def _taking(datasets: int) -> str:
+    return f"{datasets} dataset{' takes' if datasets == 1 else 's take'} rows"
+
+
+def _figure(value: int, known: bool) -> str:
+    return str(intcomma(value)) if known else ABSENT
+
+
+def _alerts(here: Place) -> list[ModelAlert]:
+    if not here.holds_any("model.read"):
+        return []
+    rows = ModelAlert.objects.for_org(here.org).filter(environment=here.env, cleared_at=None)
+    found = rows.select_related("version__model", "environment__project").order_by("-raised_at")[:20]
+    return [alert for alert in found if here.holds("model.read", alert.version.model.name)]
+
+
+def _events(here: Place) -> list[AuditEvent]:
+    if not here.holds_any("audit.read", whole=True):
+        return []
+    return list(AuditEvent.objects.filter(org_id=here.org.pk).order_by("-n")[:EVENTS])
+
+
+def _nodes(here: Place) -> list[tuple[SnapshotAck, str]]:
+    """Return what each node runs, in a word: current, behind, or refused."""
+    newest = Snapshot.objects.for_org(here.org).filter(environment=here.env).order_by("-number")
+    number = newest.values_list("number", flat=True).first()
+    return [
+        (ack, "refused" if ack.error else "current" if ack.number == number else "behind")
+        for ack in SnapshotAck.objects.filter(environment=here.env).order_by("node")
+    ]
+
+
+def _steps(here: Place, datasets: int, live: Live) -> list[Step]:
+    """Return the way from nothing to a served application, as far as the reader may go it."""
+    steps: list[Step] = []
+    if here.holds_any("dataset.read"):
+        steps.append(Step(
+            "Declare a dataset", "A contract says what a row holds. Scaffold a project or infer one from a file.",
+            datasets > 0, here.url("datasets"), "headwater new my-project\nheadwater apply my-project",
+        ))  # fmt: skip
+    if here.holds_any("key.write"):
+        keys = ApiKey.objects.for_org(here.org).filter(environment=here.env, revoked_at=None)
+        steps.append(Step("Make an API key", "Programs send rows and ask with it.", keys.exists(), here.url("key-new")))
+    if here.holds_any("dataset.read"):
+        arrived = any(status.counts.get("received") for status in live.statuses)
+        text = "Each dataset's page has the call in curl, Python and TypeScript."
+        steps.append(Step("Send rows", text, arrived or bool(live.away), here.url("datasets")))
+    if here.holds_any("endpoint.read"):
+        served = Endpoint.objects.for_org(here.org).filter(environment=here.env, archived_at=None).exists()
+        steps.append(Step("Serve an endpoint", "SQL with typed parameters, over HTTP.", served, here.url("endpoints")))
+    if here.holds_any("member.write", whole=True):
+        alone = Membership.objects.for_org(here.org).count() <= 1
+        steps.append(Step("Invite your team", "Each with the role they need.", not alone, here.url("team-invite")))
+    return steps

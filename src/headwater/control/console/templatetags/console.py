@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -12,6 +13,8 @@ from django.templatetags.static import static
 from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+
+from headwater.control.console.templatetags.visible import visible
 
 register: Final = template.Library()
 ACCOUNT_PAGES: Final[Mapping[str, str]] = {
@@ -27,6 +30,7 @@ TONES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("raised", "refused", "revoked", "suspended", "expired", "failed", "quarantined"), "bad"),
 }
 """How states are coloured; a state that is not here is grey. Colour never says it alone: the word is always there."""
+_CELL: Final = 120
 _WIDTH: Final = 96
 _HEIGHT: Final = 24
 
@@ -87,6 +91,16 @@ def count(value: int | None) -> str:
 def member(mapping: Mapping[str, Any] | None, key: str) -> Any:
     """Return ``mapping[key]``, None where there is none."""
     return mapping.get(key) if mapping else None
+
+
+@register.simple_tag
+def cell(value: Any) -> SafeString:
+    """Return a value of a row as text: null is not empty, and long text is cut."""
+    if value is None:
+        return format_html('<span class="muted">{}</span>', "null")
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    shown = visible(text[:_CELL]) or ""
+    return format_html("{}{}", shown, "…" if len(text) > _CELL else "")
 
 
 @register.simple_tag

@@ -1,0 +1,107 @@
+"""An organisation with one of everything, and the address of every page of the console in it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.test import Client
+from django.urls import reverse
+from tests.builders.control import make_account, make_key, make_member, make_user
+from tests.builders.flags import make_saved_flag
+from tests.builders.onnx_models import linear
+from tests.builders.projects import DELAY_MODEL, RECENT, WORST, flights, resources
+
+from headwater.control import configuration
+from headwater.control.access.actions import grant
+from headwater.control.access.groups import add_to_group, create_group
+from headwater.control.access.models import Grant
+from headwater.control.access.queries import get_role
+from headwater.control.audit.models import AuditEvent
+from headwater.control.catalog.apply import apply_project
+from headwater.control.console.pages import PAGES, Page
+from headwater.control.identity.invitations import invite
+from headwater.control.identity.models import User
+from headwater.control.kit.actions import Actor
+from headwater.control.orgs.models import Environment
+from headwater.control.snapshots.models import SnapshotAck
+from headwater.control.sso.actions import claim_domain
+from headwater.engines.blobs import open_blobs
+
+
+def stock(environment: Environment, owner: Actor) -> dict[str, tuple[Any, ...]]:
+    """Fill an environment; return the arguments of the pages that take any, by their names."""
+    reverse("home")  # the addresses bring the pages with them
+    sha256 = open_blobs(configuration.current()).put(linear([1.0, 2.0]))
+    timed = flights(more="      - name: at\n        logicalType: timestamp\n")
+    project = resources({"d": timed}, {"worst.sql": WORST}, {"m": (DELAY_MODEL, sha256)}, {"recent.yaml": RECENT})
+    apply_project(actor=owner, environment=environment, resources=project)
+    key, _ = make_key(environment, make_account(environment.project))
+    org = environment.org
+    member = make_member(org, "developer")
+    group = create_group(actor=owner, org=org, name="analysts")
+    place = add_to_group(actor=owner, group=group, membership=member)
+    grant(actor=owner, scope=org, role=get_role("analyst"), group=group)
+    ends = datetime.now(UTC) + timedelta(days=3)
+    given: Grant = grant(
+        actor=owner, scope=environment, role=get_role("operator"), membership=member, resource="dataset:flights",
+        expires_at=ends, reason="for a while",
+    )  # fmt: skip
+    invitation, _ = invite(actor=owner, org=org, email="new@example.com", role=get_role("analyst"))
+    domain = claim_domain(actor=owner, org=org, name="example.com")
+    SnapshotAck.objects.create(node="node-1", environment=environment, number=1, applied_at=datetime.now(UTC))
+    make_saved_flag(owner, environment.project)
+    event = AuditEvent.objects.filter(org_id=org.pk).latest("n")
+    return {
+        **dict.fromkeys(("dataset", "dataset-quality", "dataset-rows"), ("flights",)),
+        "dataset-verdict": ("flights", "replay"),
+        "endpoint": ("worst",),
+        "feature": ("recent",),
+        "model": ("delay",),
+        **dict.fromkeys(("model-version", "model-approve", "model-promote", "model-alias"), ("delay", 1)),
+        **dict.fromkeys(("key-revoke", "key-rotate"), (key.public_id,)),
+        "team-role": (member.public_id,),
+        "team-member": (member.public_id, "suspend"),
+        "team-invitation": (invitation.public_id, "revoke"),
+        "team-grant-revoke": (given.public_id,),
+        "team-group-add": (group.public_id,),
+        "team-group-remove": (place.public_id,),
+        "audit-event": (event.public_id,),
+        "audit-export": ("csv",),
+        "environment-protection": (environment.public_id,),
+        **dict.fromkeys(("flag", "flag-try", "flag-edit", "flag-toggle", "flag-archive"), ("new-home",)),
+        "domain": (domain.public_id, "remove"),
+        "provider": ("remove",),
+        "factors": ("require",),
+    }
+
+
+def address(environment: Environment, page: Page, arguments: dict[str, tuple[Any, ...]]) -> str:
+    """Return where a page of the console lies in an environment."""
+    org = environment.org.slug
+    base = f"/o/{org}/-/" if page.whole else f"/o/{org}/{environment.project.slug}/{environment.key}/"
+    parts = iter(arguments.get(page.name, ()))
+    route = ""
+    for piece in page.route.split("<"):
+        head, found, tail = piece.partition(">")
+        route += f"{next(parts)}{tail}" if found else head
+    return base + route
+
+
+def addresses(environment: Environment, arguments: dict[str, tuple[Any, ...]], method: str = "GET") -> dict[str, str]:
+    """Return the addresses of the pages that answer to ``method``, by their names.
+
+    Pages about something that ``stock`` does not make are left to the tests of their areas.
+    """
+    return {
+        page.name: address(environment, page, arguments)
+        for page in PAGES.values()
+        if method in page.methods and ("<" not in page.route or page.name in arguments)
+    }
+
+
+def signed_in(user: User | None = None) -> Client:
+    """Return the browser of somebody, of a stranger without a membership if nobody is named."""
+    client = Client()
+    client.force_login(user or make_user())
+    return client
