@@ -10,6 +10,10 @@ from django.urls import include, path
 from headwater.control.kit.own_apps import own_urls
 
 admin.autodiscover()
+# Tables of libraries are changed by our actions alone, never by the forms that come with them.
+for _model in list(admin.site._registry):  # noqa: SLF001 - there is no public list
+    if _model.__module__.startswith(("allauth.", "django.contrib.")):
+        admin.site.unregister(_model)
 # One login page for everybody; staff who are not logged in are sent there and back.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 
