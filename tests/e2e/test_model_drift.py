@@ -124,6 +124,7 @@ def sign_in(visit: Visit, system: System) -> None:
     made = json.loads(system.run("users", "create-admin", "--email", name, "--json").stdout)
     page = visit.open("/accounts/login/")
     page.get_by_label("Email").fill(made["email"])
+    page.get_by_role("button", name="Continue").click()
     page.get_by_label("Password").fill(made["password"])
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_load_state("networkidle")

@@ -53,6 +53,7 @@ def operator(visit: Visit, control: Control) -> Visit:
 def sign_in(visit: Visit, email: str, password: str) -> None:
     page = visit.open("/accounts/login/")
     page.get_by_label("Email").fill(email)
+    page.get_by_role("button", name="Continue").click()
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_load_state("networkidle")
@@ -63,6 +64,7 @@ def test_signing_in_leads_to_the_overview(visit: Visit, control: Control) -> Non
     expect(page).to_have_title(re.compile("Sign in"))
     visit.shoot("login")
     page.get_by_label("Email").fill(control.email)
+    page.get_by_role("button", name="Continue").click()
     page.get_by_label("Password").fill("wrong")
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("main")).to_contain_text("not correct")

@@ -89,7 +89,7 @@ def visit(browser: Browser, setting: Setting) -> Iterator[Visit]:
 
 def give_email(visit: Visit, email: str) -> Page:
     page = visit.open("/accounts/login/")
-    page.get_by_label("E-mail").fill(email)
+    page.get_by_label("Email").fill(email)
     page.get_by_role("button", name="Continue").click()
     return page
 
@@ -167,7 +167,7 @@ def test_enforcement_ends_sessions_and_closes_every_other_way(browser: Browser, 
         other.shoot("sessions")
     with visiting(browser, setting.url) as third:
         opened = third.open("/accounts/login/?recovery=yes")
-        opened.get_by_label("E-mail").fill("kept@example.com")
+        opened.get_by_label("Email").fill("kept@example.com")
         opened.get_by_role("button", name="Continue").click()
         opened.get_by_label("Password").fill(PASSWORD)
         opened.get_by_role("button", name="Sign in").click()

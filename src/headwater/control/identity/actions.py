@@ -108,7 +108,7 @@ def end_sessions(*, actor: Actor, user: User, sessions: list[UserSession], reaso
 @action("identity.account.linked", permission=None)
 def record_linked(*, actor: Actor, user: User, provider: Any, subject: str) -> None:
     """Note that an identity provider's account opens a user's."""
-    note(user, provider=str(provider), subject=subject)
+    note(provider, linked=user.email, subject=subject)
 
 
 @action("identity.account.unlinked", permission=None, anybody=True)

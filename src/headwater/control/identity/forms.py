@@ -18,7 +18,7 @@ class EmailForm(forms.Form):
     """The first step: who are you?"""
 
     login = forms.EmailField(
-        label="E-mail", max_length=254, widget=forms.EmailInput(attrs={"autocomplete": "username", "autofocus": True})
+        label="Email", max_length=254, widget=forms.EmailInput(attrs={"autocomplete": "username", "autofocus": True})
     )
 
 
@@ -30,7 +30,7 @@ class LoginForm(allauth_forms.LoginForm):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Label the fields."""
         super().__init__(*args, **kwargs)
-        self.fields["login"].label = "E-mail"
+        self.fields["login"].label = "Email"
         self.fields["login"].widget.attrs.update({"autocomplete": "username", "placeholder": ""})
         self.fields["password"].widget.attrs["placeholder"] = ""
 
