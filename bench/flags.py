@@ -15,13 +15,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from harness import HEADWATER, HERE, free_port, median, print_table, server, write_results, wrk
-from headwater.core.flags import FlagSpec, PrerequisiteSpec, RuleSpec, WeightSpec, compile_flags
+from headwater.core.flags import CompiledFlags, FlagSpec, PrerequisiteSpec, RuleSpec, WeightSpec, compile_flags
 from headwater.core.home import Home
 from headwater.core.snapshot import EnvironmentSpec, KeySpec, SignedSnapshot, Snapshot, public_key_text
 from headwater.services.kit.snapshot_store import SnapshotStore
@@ -69,7 +71,11 @@ def evaluation_us() -> dict[str, float]:
     flags = compile_flags({flag.key: flag for flag in kinds.values()})
     now = datetime.now(UTC)
     contexts = [context(n) for n in range(CONTEXTS)]
-    return {kind: best_us(lambda c, k=flag.key: flags.evaluate(k, c, now), contexts) for kind, flag in kinds.items()}
+    return {kind: best_us(partial(_evaluate, flags, flag.key, now), contexts) for kind, flag in kinds.items()}
+
+
+def _evaluate(flags: CompiledFlags, key: str, now: datetime, one: dict[str, Any]) -> None:
+    flags.evaluate(key, one, now)
 
 
 def best_us(act: Callable[[dict[str, Any]], Any], contexts: list[dict[str, Any]]) -> float:
@@ -81,7 +87,7 @@ def best_us(act: Callable[[dict[str, Any]], Any], contexts: list[dict[str, Any]]
             for one in contexts:
                 act(one)
         rounds.append((time.perf_counter() - began) / (5 * len(contexts)) * 1e6)
-    return median(rounds)
+    return float(median(rounds))
 
 
 def make_home(directory: Path) -> None:
@@ -106,8 +112,8 @@ def make_home(directory: Path) -> None:
 
 
 @contextmanager
-def running(directory: Path, answer_bytes: int) -> Iterator[dict[str, str]]:
-    """Run Headwater's flag service and a raw ASGI server; yield their addresses."""
+def running(directory: Path, answer_bytes: int) -> Iterator[dict[str, tuple[str, psutil.Process]]]:
+    """Run Headwater's flag service and a raw ASGI server; yield their addresses and processes."""
     ours, raw = free_port(), free_port()
     command = [HEADWATER, "serve", "services", "--only", "flags", "--home", directory, "--port", str(ours)]
     peer = [
@@ -115,10 +121,18 @@ def running(directory: Path, answer_bytes: int) -> Iterator[dict[str, str]]:
         "--log-level", "warning", "--no-access-log",
     ]  # fmt: skip
     with (
-        server(command, f"http://127.0.0.1:{ours}/livez"),
-        server(peer, f"http://127.0.0.1:{raw}/", env={"ANSWER_BYTES": str(answer_bytes)}),
+        server(command, f"http://127.0.0.1:{ours}/livez") as ours_process,
+        server(peer, f"http://127.0.0.1:{raw}/", env={"ANSWER_BYTES": str(answer_bytes)}) as raw_process,
     ):
-        yield {"headwater": f"http://127.0.0.1:{ours}", "raw ASGI": f"http://127.0.0.1:{raw}"}
+        yield {
+            "headwater": (f"http://127.0.0.1:{ours}", psutil.Process(ours_process.pid)),
+            "raw ASGI": (f"http://127.0.0.1:{raw}", psutil.Process(raw_process.pid)),
+        }
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def requests_per_second(seconds: int, rounds: int) -> dict[str, Any]:
@@ -134,7 +148,7 @@ def requests_per_second(seconds: int, rounds: int) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
         size = _answer(root / "home", same.read_bytes(), headers)
         with running(root / "home", size) as addresses:
-            reply = httpx.post(addresses["headwater"] + PATH, content=same.read_bytes(), headers=headers)
+            reply = httpx.post(addresses["headwater"][0] + PATH, content=same.read_bytes(), headers=headers)
             known = headers | {"If-None-Match": reply.headers["etag"]}
             asked = {
                 "one flag": ("/flag-001", same, headers),
@@ -143,22 +157,29 @@ def requests_per_second(seconds: int, rounds: int) -> dict[str, Any]:
                 "200 flags, unchanged (304)": ("", same, known),
             }
             found: dict[str, dict[str, list[float]]] = {what: {name: [] for name in addresses} for what in asked}
+            spent: dict[str, dict[str, list[float]]] = {what: {name: [] for name in addresses} for what in asked}
             for _ in range(rounds):
                 for what, (suffix, body, sent) in asked.items():
-                    for name, url in addresses.items():
+                    for name, (url, process) in addresses.items():
+                        before = cpu_seconds(process)
                         load = wrk(
                             url + PATH + suffix, body=body, headers=sent, connections=CONNECTIONS, seconds=seconds
                         )
                         if load.errors:
                             raise RuntimeError(f"{name}: {load.errors} errors for {what}")
                         found[what][name].append(load.per_second)
+                        requests = load.per_second * seconds
+                        spent[what][name].append((cpu_seconds(process) - before) / requests * 1e6)
     figures = {what: {name: round(median(values)) for name, values in by.items()} for what, by in found.items()}
+    cpu = {what: {name: round(median(values)) for name, values in by.items()} for what, by in spent.items()}
     return {
         "answer_bytes": size,
         "connections": CONNECTIONS,
         "requests_per_second": {
             what: by | {"ratio": round(by["headwater"] / by["raw ASGI"], 3)} for what, by in figures.items()
         },
+        # A neighbour's load slows requests down, and hardly what each of them costs.
+        "cpu_us_per_request": cpu,
     }
 
 
@@ -186,10 +207,18 @@ def main() -> None:
     print_table("One evaluation", ("flag", "µs"), [(kind, f"{us:.2f}") for kind, us in evaluation.items()])
     served = requests_per_second(arguments.seconds, arguments.rounds)
     rows = [
-        (what, f"{by['headwater']:,}", f"{by['raw ASGI']:,}", f"{by['ratio']:.0%}")
+        (
+            what,
+            f"{by['headwater']:,}",
+            f"{by['raw ASGI']:,}",
+            f"{by['ratio']:.0%}",
+            *(f"{served['cpu_us_per_request'][what][name]:,}" for name in ("headwater", "raw ASGI")),
+        )
         for what, by in served["requests_per_second"].items()
     ]
-    print_table("Requests a second, one worker", ("asked", "Headwater", "raw ASGI", "share"), rows)
+    print_table(
+        "Requests a second, one worker", ("asked", "Headwater", "raw ASGI", "share", "CPU µs", "raw CPU µs"), rows
+    )
     write_results("flags", {"evaluation_us": {k: round(v, 2) for k, v in evaluation.items()}, **served})
 
 

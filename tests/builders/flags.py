@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 from headwater.core.flags import FlagSpec
@@ -14,3 +15,15 @@ def make_flag(key: str = "new-home", **fields: Any) -> FlagSpec:
         "default_variant": "off", "off_variant": "off", "salt": key,
     }  # fmt: skip
     return FlagSpec(**(defaults | fields))
+
+
+def make_saved_flag(owner: Any, project: Any, key: str = "new-home") -> Any:
+    """Save a flag in the control plane, off everywhere."""
+    # Not above: services under test have no Django.
+    from headwater.control.flags.actions import create_flag
+
+    content = {
+        "type": "boolean", "variants": {"on": True, "off": False}, "off_variant": "off", "kind": "release",
+        "owner": "a team", "remove_by": date(2126, 1, 1),
+    }  # fmt: skip
+    return create_flag(actor=owner, project=project, key=key, content=content)

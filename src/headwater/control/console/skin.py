@@ -77,6 +77,7 @@ UNFOLD: dict[str, Any] = {
                     _list("Quarantine", "report", "catalog_quarantinecase"),
                     _list("Endpoints", "api", "catalog_endpoint"),
                     _list("Features", "functions", "features_featureview"),
+                    _list("Flags", "flag", "flags_flag"),
                 ],
             },
             {

@@ -12,6 +12,7 @@ from django.utils import timezone
 from headwater.control import configuration
 from headwater.control.audit.checkpoints import current_archive, make_checkpoints
 from headwater.control.audit.verify import verify_all
+from headwater.control.flags.usage import forget_old_usage
 from headwater.control.identity.failures import report_failures
 from headwater.control.kit import outbox
 from headwater.control.kit.actions import SYSTEM
@@ -55,6 +56,12 @@ def reconcile_snapshots() -> int:
 def report_failed_logins() -> int:
     """Audit the failed logins that were only counted so far; return how many rows that made."""
     return report_failures()
+
+
+@shared_task(name="upkeep.forget_flag_usage")
+def forget_flag_usage() -> int:
+    """Delete counts of evaluations that are older than anybody asks about; return how many rows."""
+    return forget_old_usage()
 
 
 @shared_task(name="upkeep.verify_audit")
