@@ -46,6 +46,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "overrides": Entry("overrides", "Decide", "Ask for, approve and revoke overrides of what models answer."),
     "keys": Entry("keys", "Access", "Create, list and revoke API keys."),
     "manage": Entry("manage", "Run", "Run one of Django's commands, for a project's own apps."),
+    "explain": Entry("explain", "Access", "Say why somebody can or cannot do something."),
     "users": Entry("users", "Access", "Create administrators."),
     "audit": Entry("audit", "Access", "Verify, sign and export the audit log."),
 }

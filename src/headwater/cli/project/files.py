@@ -11,12 +11,12 @@ from headwater.cli.project.payload import Project
 from headwater.core.errors import HeadwaterError
 
 #: What a project directory has; one of them is enough.
-_MARKS: Final = ("headwater.toml", "datasets", "endpoints", "features", "flags", "models", "reviews")
+_MARKS: Final = ("headwater.toml", "datasets", "endpoints", "features", "flags", "models", "policies", "reviews")
 _Errors = list[dict[str, str]]
 
 
 def collect(directory: Path) -> Project:
-    """Read datasets, endpoints, features, flags, reviews and ``models/*/model.yaml`` with their artifacts.
+    """Read datasets, endpoints, features, flags, policies, reviews and ``models/*/model.yaml`` with their artifacts.
 
     Raises:
         HeadwaterError: ``project_invalid`` listing every file that cannot be read.
@@ -31,6 +31,7 @@ def collect(directory: Path) -> Project:
     _add_texts(project, errors, directory, "endpoints", ("*.sql",))
     _add_texts(project, errors, directory, "features", ("*.yaml", "*.yml"))
     _add_texts(project, errors, directory, "flags", ("*.yaml", "*.yml"))
+    _add_texts(project, errors, directory, "policies", ("*.yaml", "*.yml"))
     _add_texts(project, errors, directory, "reviews", ("*.yaml", "*.yml"))
     for path in sorted(directory.glob(f"models/*/{MANIFEST}")):
         _add_model(project, errors, directory, path)

@@ -31,6 +31,7 @@ class Project:
             "features": [],
             "flags": [],
             "models": [],
+            "policies": [],
             "reviews": [],
         }
     )
