@@ -129,6 +129,15 @@ def _headwater(
     system = stack.enter_context(headwater(project))
     _share_traffic(system, project, models)
     pid = system.pids()["services"]
+    return [
+        Contender(f"headwater, {name}", pid, cases) for name, cases in headwater_cases(system, names, asked).items()
+    ]
+
+
+def headwater_cases(
+    system: System, names: Sequence[str], asked: Mapping[int, Sequence[Sequence[float]]]
+) -> dict[str, dict[int, Case]]:
+    """Return the cases of each form in which Headwater is asked."""
     headers = JSON | system.headers
     named = {
         size: json.dumps({"rows": [dict(zip(names, row, strict=True)) for row in rows]}).encode()
@@ -137,18 +146,15 @@ def _headwater(
     matrices = {size: json.dumps({"inputs": rows}).encode() for size, rows in asked.items()}
     v2 = {size: json.dumps({"inputs": [_tensor(rows)]}).encode() for size, rows in asked.items()}
     url = f"{system.url}/v1/models/cancer/predict"
+    isolated = f"{system.url}/v1/models/cancer_sklearn/predict"
     infer = f"{system.url}/v2/models/cancer/infer"
-    return [
-        Contender("headwater, named rows", pid, _cases(url, named, _read_own, headers)),
-        Contender("headwater, matrix", pid, _cases(url, matrices, _read_own, headers)),
-        Contender("headwater, V2 JSON", pid, _cases(infer, v2, _read_v2, headers)),
-        Contender("headwater, V2 binary", pid, {size: _binary(infer, rows, system) for size, rows in asked.items()}),
-        Contender(
-            "headwater, scikit-learn isolated",
-            pid,
-            _cases(f"{system.url}/v1/models/cancer_sklearn/predict", matrices, _read_own, headers),
-        ),
-    ]
+    return {
+        "named rows": _cases(url, named, _read_own, headers),
+        "matrix": _cases(url, matrices, _read_own, headers),
+        "V2 JSON": _cases(infer, v2, _read_v2, headers),
+        "V2 binary": {size: _binary(infer, rows, system) for size, rows in asked.items()},
+        "scikit-learn isolated": _cases(isolated, matrices, _read_own, headers),
+    }
 
 
 def model_project(models: Path, names: Sequence[str]) -> Path:
@@ -181,14 +187,15 @@ def _share_traffic(system: System, project: Path, models: Path) -> None:
         ("gbc_shadow.onnx", ["--shadow", "--weight", "10%"]),
     ):
         (directory / "model.onnx").write_bytes((models / artifact).read_bytes())
-        pushed = _command(system, project, "models", "push", str(directory), "--hold", "--json")
+        pushed = command(system, project, "models", "push", str(directory), "--hold", "--json")
         version = json.loads(pushed)["version"]
-        _command(system, project, "models", "promote", f"cancer:{version}", *share)
+        command(system, project, "models", "promote", f"cancer:{version}", *share)
 
 
-def _command(system: System, project: Path, *arguments: str) -> str:
-    command = [str(HEADWATER), *arguments, "--home", str(system.home), "--project", str(project)]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
+def command(system: System, project: Path, *arguments: str) -> str:
+    """Run ``headwater`` against a system and return what it printed."""
+    words = [str(HEADWATER), *arguments, "--home", str(system.home), "--project", str(project)]
+    return subprocess.run(words, check=True, capture_output=True, text=True, timeout=120).stdout
 
 
 def _tensor(rows: Sequence[Sequence[float]], name: str = "inputs") -> dict[str, Any]:

@@ -49,7 +49,7 @@ class Batch:
         """Return for each output the JSON text of every row's value."""
         if self._texts is None:
             self._texts = [json_texts(output) for output in self.outputs]
-            self.has_nulls = not all(np.isfinite(output).all() for output in self.outputs if output.dtype.kind == "f")
+            self.has_nulls = any(map(_has_nulls, self.outputs, self._texts))
         return self._texts
 
     def is_finite(self, start: int, stop: int) -> bool:
@@ -135,6 +135,13 @@ def json_texts(output: NDArray[Any]) -> Sequence[bytes]:
     if output.ndim > 1:
         return [orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY) for row in np.ascontiguousarray(output)]
     return orjson.dumps(np.ascontiguousarray(output), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
+
+
+def _has_nulls(output: NDArray[Any], texts: Sequence[bytes]) -> bool:
+    """Return whether a number of an output became null."""
+    if output.dtype.kind != "f":
+        return False
+    return b"null" in texts if output.ndim == 1 else any(b"null" in text for text in texts)
 
 
 def floats(values: Sequence[Any]) -> NDArray[np.float64] | None:
