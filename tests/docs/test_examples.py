@@ -18,6 +18,7 @@ from tests.docs.pages import ROOT, Block, blocks, pages, spans
 
 from headwater.cli.main import COMMANDS
 from headwater.contracts.odcs import parse_contract
+from headwater.control.flags.document import parse_flag
 from headwater.core.settings import load_settings
 from headwater.engines.features.definition import parse_view
 from headwater.engines.models.manifest import parse_manifest
@@ -95,6 +96,8 @@ def test_yaml_is_what_its_reader_takes(block: Block) -> None:
     elif "entities" in document:
         departures = (ROOT / "examples" / "flights" / "datasets" / "departures.yaml").read_text()
         parse_view(block.text, source="features/example.yaml").resolve(parse_contract(departures, source=str(block)))
+    elif "variants" in document:
+        parse_flag(block.text, source="flags/example.yaml")
     else:
         parse_manifest(block.text, source=str(block))
 
