@@ -39,11 +39,12 @@ UNKNOWN_STATUS: Final = -1
 _GRACE_SECONDS: Final = 0.1
 _STEP_SECONDS: Final = 0.002
 _DESCRIPTORS: Final = 2
+_FOR_PEOPLE: Final = ("matplotlib", "rich", "pytest", "charset_normalizer")
 #: What these frameworks would import if it were there, takes a second and a hundred megabytes, and has no use for.
 _SPARED: Final = {
-    "sklearn": ("pandas", "pyarrow", "polars", "matplotlib"),
-    "lightgbm": ("pandas", "pyarrow", "sklearn", "dask", "matplotlib"),
-    "xgboost": ("pandas", "pyarrow", "sklearn", "dask", "matplotlib"),
+    "sklearn": ("pandas", "pyarrow", "polars", *_FOR_PEOPLE),
+    "lightgbm": ("pandas", "pyarrow", "sklearn", "dask", *_FOR_PEOPLE),
+    "xgboost": ("pandas", "pyarrow", "sklearn", "dask", *_FOR_PEOPLE),
 }
 #: A framework by this name is loaded with all that it would import.
 WITH_FRAMES: Final = "+frames"
