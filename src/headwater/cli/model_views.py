@@ -87,6 +87,7 @@ def draw_version(console: Console, name: str, version: Mapping[str, Any]) -> Non
         ),
         "approved by": "; ".join(f"{item['by']}: {item['reason']}" for item in version["approvals"]),
         "pushed by": f"{version['pushed_by']}, {_minute(version['created_at'])}",
+        "report": version.get("report_url", ""),  # of a control that is older there is none
     }
     console.print(shown(f"{name} version {version['number']}"))
     for label, value in facts.items():

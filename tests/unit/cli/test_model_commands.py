@@ -40,6 +40,7 @@ VERSION: dict[str, Any] = {
     "lineage": [{"kind": "reads_view", "name": "weather", "members": ["temp", "wind"]}],
     "approvals": [],
     "pushed_by": "ada@example.com",
+    "report_url": "http://localhost:8000/admin/report/",
     "created_at": "2026-11-24T09:00:12Z",
     "checks": [
         {"name": "signature", "status": "passed", "detail": "the same as of version 2"},
@@ -190,6 +191,7 @@ def test_a_version_shows_its_checks_lineage_and_card(
     assert run("show", reference) == 0
 
     text = capsys.readouterr().out
+    assert "report: http://localhost:8000/admin/report/" in text
     assert "trained on: flights version 12, 336,776 rows, code 9f2c" in text
     assert "reads: weather (temp, wind)" in text
     assert "Trained on 2013." in text

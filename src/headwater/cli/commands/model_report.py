@@ -96,11 +96,11 @@ def draw_report(console: Console, document: Mapping[str, Any]) -> None:
 def _figures(document: Mapping[str, Any]) -> Iterator[str]:
     requests = sum(minute["requests"] for minute in document["traffic"])
     errors = sum(minute["errors"] for minute in document["traffic"])
-    yield f"{requests:,} requests, {errors:,} failed" if requests else "nobody asked it"
+    yield f"{_many(requests, 'request')}, {errors:,} failed" if requests else "nobody asked it"
     quality = document["performance"]
     if quality and quality["outcomes"]:
         metrics = ", ".join(f"{name} {_three(value)}" for name, value in quality["metrics"].items())
-        yield f"{quality['output']} by {quality['outcomes']:,} outcomes: {metrics}"
+        yield f"{quality['output']} by {_many(quality['outcomes'], 'outcome')}: {metrics}"
     shadow = document["shadow"]
     if shadow:
         yield f"as a shadow it agreed with version {shadow['of_version']} in {_percent(shadow['agreement'], 1)}"
@@ -147,6 +147,10 @@ def _write(path: Path, content: bytes) -> None:
         raise HeadwaterError(
             "invalid_parameter", f"--output: {path} cannot be written: {error.strerror}", hint="name another file"
         ) from error
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def _three(value: float | None) -> str:

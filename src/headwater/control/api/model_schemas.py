@@ -9,6 +9,7 @@ from typing import Any, Literal
 from ninja import Field, Schema
 
 from headwater.control.api.schemas import ReasonIn, TargetIn
+from headwater.control.monitoring.links import report_url
 from headwater.control.orgs.models import Environment
 from headwater.control.registry.models import (
     AliasMove,
@@ -102,6 +103,7 @@ class VersionOut(Schema):
     pushed_by: str
     created_at: datetime
     revision: int
+    report_url: str = Field(description="The page with its traffic, drift and quality, for people who sign in")
 
     @classmethod
     def show(cls, row: ModelVersion) -> VersionOut:
@@ -121,6 +123,7 @@ class VersionOut(Schema):
             "aliases": list(row.aliases.order_by("name").values_list("name", flat=True)),
             "failed_checks": list(failed.values_list("name", flat=True)),
             "pushed_by": row.pushed_by_label,
+            "report_url": report_url(row),
         }
 
 

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from headwater.control.monitoring.drawing import RENDERER
 from headwater.control.monitoring.models import ModelAlert
-from headwater.control.monitoring.page import report_context, said, share
+from headwater.control.monitoring.page import decimal, difference, report_context, said, share
 from headwater.control.monitoring.poster import poster
 from headwater.control.monitoring.queries import ReportView
 from headwater.core.errors import HeadwaterError
@@ -72,8 +72,18 @@ def body_context(view: ReportView, *, standalone: bool) -> dict[str, Any]:
     return context | {
         "standalone": standalone,
         "agreement": share(shadow.agreement if shadow else None),
+        "shadow_facts": {
+            "mean": decimal(shadow.mean_abs_diff if shadow else None),
+            "most": decimal(shadow.max_abs_diff if shadow else None),
+        },
         "disagreements": [
-            (one.prediction_id, said(one.served), said(one.shadow)) for one in (shadow.disagreements if shadow else ())
+            {
+                "id": one.prediction_id,
+                "served": said(one.served),
+                "shadow": said(one.shadow),
+                "difference": difference(one.served, one.shadow),
+            }
+            for one in (shadow.disagreements if shadow else ())
         ],
     }
 

@@ -17,6 +17,12 @@ DEFAULT_WINDOW: Final = "24h"
 FORMATS: Final = ("html", "png", "json")
 
 
+def report_url(version: ModelVersion) -> str:
+    """Return the address of a version's report for readers outside of the admin; the page knows where it is served."""
+    path = reverse("admin:registry_modelversion_report", args=[version.pk], urlconf="headwater.control.urls")
+    return configuration.current().control_url.rstrip("/") + path
+
+
 def report_link(
     version: ModelVersion,
     environment: Environment,

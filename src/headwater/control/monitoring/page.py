@@ -16,7 +16,7 @@ from headwater.engines.monitoring.alerts import QUALITIES, RATES, judges_quality
 
 _TONES = {"drifted": "bad", "moving": "warn", "calm": "good"}
 NOTHING: Final = "\N{EN DASH}"
-_ACRONYMS: Final = frozenset({"auc", "mae", "rmse"})
+_ACRONYMS: Final = frozenset({"auc", "f1", "mae", "mape", "mse", "pr", "r2", "rmse", "roc"})
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 
 
@@ -222,7 +222,13 @@ def _rates(monitor: MonitorSpec, limits: list[str]) -> str:
 
 def metric_name(name: str) -> str:
     """Return the name of a metric for people."""
-    return name.upper() if name in _ACRONYMS else name.replace("_", " ")
+    return " ".join(word.upper() if word in _ACRONYMS else word for word in name.split("_"))
+
+
+def difference(one: Any, other: Any) -> str:
+    """Return by how much the second number is more, with its sign; of what is no number, nothing."""
+    both = isinstance(one, int | float) and isinstance(other, int | float)
+    return f"{other - one:+.3g}" if both else NOTHING
 
 
 def said(value: Any) -> str:

@@ -177,7 +177,7 @@ def _performance(sheet: _Sheet, context: Mapping[str, Any]) -> None:
     quality = context["quality"]
     if quality is None or not quality["performance"].outcomes:
         return
-    _title(sheet, f"Performance of {quality['performance'].output}, by {quality['performance'].outcomes:,} outcomes")
+    _title(sheet, f"Performance of {quality['performance'].output}, by {_outcomes(quality['performance'].outcomes)}")
     sheet.y += 10
     facts = [*(f"{name} {value}" for name, value in quality["metrics"]), f"outcomes after {quality['delay']}"]
     for at in range(0, len(facts), 5):
@@ -186,13 +186,17 @@ def _performance(sheet: _Sheet, context: Mapping[str, Any]) -> None:
         sheet.y += 20
 
 
+def _outcomes(count: int) -> str:
+    return f"{count:,} outcome{'s' * (count != 1)}"
+
+
 def _shadow(sheet: _Sheet, view: ReportView) -> None:
     shadow = view.report.shadow if view.report is not None else None
     if shadow is None:
         return
     _title(sheet, f"Shadow, beside version {shadow.of_version}")
     sheet.y += 10
-    facts = [f"{shadow.pairs:,} pairs", f"agreement {share(shadow.agreement)}"]
+    facts = [f"{shadow.pairs:,} pair{'s' * (shadow.pairs != 1)}", f"agreement {share(shadow.agreement)}"]
     facts += [f"mean difference {decimal(shadow.mean_abs_diff)}", f"greatest {decimal(shadow.max_abs_diff)}"]
     for column, fact in enumerate(facts):
         sheet.text(fact, _MARGIN + column * 195, size=12)

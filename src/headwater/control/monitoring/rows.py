@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from typing import Any, Final
 
 from headwater.control.monitoring.report import FieldReport, KnownQuality, Report
@@ -126,7 +127,9 @@ def _outside(field: FieldReport, column: str) -> str:
         known = ", ".join(_text(value) for value in field.reference.categories)
         return f"{column} NOT IN ({known})" if known else f"{column} IS NOT NULL"
     edges = field.reference.bins
-    return f"({column} < {edges[0]!r} OR {column} >= {edges[-1]!r})" if edges else f"{column} IS NOT NULL"
+    if not edges:
+        return f"{column} IS NOT NULL"
+    return f"({_below(column, edges[0])} OR {_from(column, edges[-1], is_last=True)})"
 
 
 def _grown(field: FieldReport, column: str) -> tuple[str, str]:
@@ -165,11 +168,34 @@ def _span(edges: Sequence[float], column: str, at: int) -> tuple[str, str]:
     if at > 1 and is_single(edges[at - 2], edges[at - 1]):
         parts.append((f"{column} > {edges[at - 2]!r}", f"above {edges[at - 2]:.6g}"))
     elif least is not None:
-        parts.append((f"{column} >= {least!r}", f"at least {least:.6g}"))
+        parts.append((_from(column, least, is_last=at == len(edges)), f"at least {least:.6g}"))
     if most is not None:
-        parts.append((f"{column} < {most!r}", f"below {most:.6g}"))
+        parts.append((_below(column, most, is_last=at == len(edges) - 1), f"below {most:.6g}"))
     conditions, words = [part[0] for part in parts], [part[1] for part in parts]
     return " AND ".join(conditions) or f"{column} IS NOT NULL", " and ".join(words) or "any"
+
+
+def _from(column: str, edge: float, *, is_last: bool = False) -> str:
+    before = math.nextafter(edge, -math.inf)
+    if len(repr(before)) < len(repr(edge)):  # the edge is what comes after a plain number
+        return f"{column} > {before!r}"
+    return f"{column} >= {_plain(edge, is_last=is_last)!r}"
+
+
+def _below(column: str, edge: float, *, is_last: bool = False) -> str:
+    before = math.nextafter(edge, -math.inf)
+    if len(repr(before)) < len(repr(edge)):
+        return f"{column} <= {before!r}"
+    return f"{column} < {_plain(edge, is_last=is_last)!r}"
+
+
+def _plain(edge: float, *, is_last: bool) -> float:
+    """Return an edge with nine digits that count: people read these queries, and no row lies between.
+
+    Edges are rounded down, so that a bin keeps its least value, but for the last one, beyond which none was.
+    """
+    context = Context(prec=9, rounding=ROUND_CEILING if is_last else ROUND_FLOOR)
+    return float(context.create_decimal(repr(edge)))
 
 
 def _quote(name: str) -> str:

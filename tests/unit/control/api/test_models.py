@@ -139,6 +139,17 @@ def test_lineage_answers_who_was_trained_on_a_dataset(api: Api, models: str, env
     assert (detail["training"]["code"], detail["lineage"][0]["name"]) == ("9f2c", "flights")
 
 
+def test_each_version_says_where_its_report_is_read(api: Api, models: str) -> None:
+    push(api, models, 1.0, 2.0)
+    addresses = [
+        api.get(f"{models}/delay/versions/1").body["report_url"],
+        api.get(f"{models}/delay/versions").body["items"][0]["report_url"],
+    ]
+    assert len(set(addresses)) == 1
+    assert addresses[0].startswith("http")
+    assert addresses[0].endswith("/report/")
+
+
 def test_an_archived_version_is_out_of_use(api: Api, models: str) -> None:
     push(api, models, 1.0, 2.0)
     push(api, models, 3.0, 4.0)

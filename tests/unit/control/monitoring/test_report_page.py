@@ -11,7 +11,7 @@ import pytest
 from django.test import Client
 from tests.builders.control import make_environment, make_member, make_user
 from tests.builders.registry import make_version
-from tests.builders.reports import FULL, category, nothing, number, report
+from tests.builders.reports import FULL, category, nothing, number, performance, report, shadow
 from tests.fakes.charts import StandIn
 from tests.fakes.data_plane import FakeServices, no_services, services
 
@@ -276,3 +276,50 @@ def test_only_those_who_may_read_models_of_an_organisation_see_its_reports_and_a
     assert "delay v1" not in home
     assert "PSI of input hour" not in home
     assert "PSI of input hour" not in stranger.get("/admin/monitoring/modelalert/").content.decode()
+
+
+def test_numbers_and_names_are_written_for_people(
+    operator: Client, services: FakeServices, version: ModelVersion, environment: Environment
+) -> None:
+    disagreement = {"prediction_id": "prd_1", "served": 0.6123456789012345, "shadow": 0.4}
+    body = report(
+        number("hour"),
+        performance=performance(
+            outcomes=1, unmatched=1, metrics={"auc": 0.7123456789, "roc_auc": 0.5, "log_loss": 0.51}
+        ),
+        shadow=shadow(pairs=1, mean_abs_diff=0.0312345678, disagreements=[disagreement]),
+    )
+    services.reports[environment.public_id, "delay", 1] = body
+    page = ours(shown(operator, version, environment))
+    for words in ("<dt>AUC</dt><dd>0.712</dd>", "<dt>ROC AUC</dt>", "<dt>Log loss</dt>", "by 1 outcome<", "1 pair of"):
+        assert words in page, words
+    assert re.search(r"0\.612346</td>.*0\.4</td>.*-0\.212</td>.*prd_1</td>", page, re.DOTALL)
+    assert "Auc" not in page
+    assert not re.search(r"\d\.\d{11,}", page)
+
+
+def test_what_a_check_of_features_found_is_on_the_page(
+    operator: Client, services: FakeServices, version: ModelVersion, environment: Environment
+) -> None:
+    example = {"prediction_id": "prd_9", "served": 1.5, "history": 13.8456789012, "as_of": "2026-05-01T00:00:00Z"}
+    found = {
+        "checked_at": "2026-05-01T03:00:00Z", "since": "2026-04-30T03:00:00Z", "until": "2026-05-01T03:00:00Z",
+        "sampled": 1_000, "without_key": 2, "other_revision": 0,
+        "features": [
+            {"view": "weather", "feature": "wind", "compared": 998, "differing": 0},
+            {"view": "weather", "feature": EVIL, "compared": 998, "differing": 3, "max_abs_diff": 12.3456789012,
+             "examples": [example]},
+        ],
+    }  # fmt: skip
+    services.reports[environment.public_id, "delay", 1] = report(number("hour"), skew=found)
+    page = ours(shown(operator, version, environment))
+    section = page.partition('id="skew"')[2].partition("</section>")[0]
+    assert EVIL not in section
+    for words in ("1,000 predictions", "differs", "same", "(0.301 %)", "12.3", "prd_9", "history says 13.8457"):
+        assert words in section, words
+    assert section.index("differs") < section.index("same")
+    assert "2 whose entity is not in the log" in section
+    services.reports[environment.public_id, "delay", 1] = report(number("hour"), skew=found | {"sampled": 0})
+    assert "found no prediction" in shown(operator, version, environment)
+    services.reports[environment.public_id, "delay", 1] = report(number("hour"))
+    assert 'id="skew"' not in shown(operator, version, environment)

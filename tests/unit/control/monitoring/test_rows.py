@@ -155,3 +155,17 @@ def test_the_worst_misses_are_found_by_the_newest_outcome(output: str, ids: list
     ]  # fmt: skip
     connection.executemany("INSERT INTO prediction_outcomes VALUES (?, ?, ?, ?, ?)", outcomes)
     assert [row[0] for row in connection.execute(query["sql"]).fetchall()] == ids
+
+
+def test_edges_are_written_for_people_and_no_row_of_the_reference_is_out_of_range() -> None:
+    greatest = 2 / 3
+    edges = [0.0714500000000001234, 0.4688577841499707, math.nextafter(greatest, 1)]
+    reference = {"bins": edges, "share": [0, 0.5, 0.5, 0]}
+    body = report(number("score", reference=reference, current={"share": [0, 0, 1, 0]}))
+    inside = evidence(body, "psi", "input", "score")["sql"]
+    outside = evidence(body, "out_of_range_rate", "input", "score")["sql"]
+    assert '"input_score" >= 0.468857784 AND "input_score" < 0.666666667' in inside
+    assert '("input_score" < 0.07145 OR "input_score" >= 0.666666667)' in outside
+    assert greatest < 0.666666667
+    plain = number("hour", reference={"bins": [0.0, 23.0 + 4e-15], "share": [0, 1, 0]}, current={"share": [0, 0, 1]})
+    assert '"input_hour" > 23.0' in evidence(report(plain), "psi", "input", "hour")["sql"]
