@@ -34,9 +34,9 @@ class ReviewQueue(TenantEntity):
     class Source(models.TextChoices):
         """Where tasks come from."""
 
-        QUARANTINE = "quarantine"
-        PREDICTION = "prediction"
-        SAMPLE = "sample"
+        QUARANTINE = "quarantine", "quarantined rows"
+        PREDICTION = "prediction", "predictions"
+        SAMPLE = "sample", "a sample of predictions"
 
     class Unit(models.TextChoices):
         """What one task of a quarantine queue is about."""

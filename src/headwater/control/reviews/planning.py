@@ -10,6 +10,7 @@ from headwater.control.catalog.planning import Plan
 from headwater.control.catalog.project import DeclaredQueue, Project, errors_in
 from headwater.control.kit.actions import Actor
 from headwater.control.orgs.models import Environment
+from headwater.control.registry.models import Model
 from headwater.control.reviews.models import ReviewQueue
 from headwater.control.reviews.queues import check_queue, publish_queue, queue_values
 from headwater.core.errors import HeadwaterError
@@ -29,17 +30,24 @@ def plan_queues(plan: Plan, environment: Environment, project: Project) -> None:
         except HeadwaterError as error:
             plan.errors += errors_in(item.file.source, error)
             continue
-        _plan_queue(plan, environment, existing.get(key), item)
+        _plan_queue(plan, environment, existing.get(key), item, known)
     for key, queue in existing.items():
         if key not in project.queues and queue.archived_at is None:
             plan.add("review", key, "unchanged", "not in the project directory; left alone (archive it to stop it)")
 
 
-def _plan_queue(plan: Plan, environment: Environment, queue: ReviewQueue | None, item: DeclaredQueue) -> None:
+def _plan_queue(
+    plan: Plan, environment: Environment, queue: ReviewQueue | None, item: DeclaredQueue, known: set[str]
+) -> None:
     details = _differences(queue, item)
     if not details:
         plan.add("review", item.queue.key, "unchanged")
         return
+
+    model = item.queue.spec.model
+    models = Model.objects.for_org(environment.org_id).filter(project_id=environment.project_id)
+    if model and model not in known and not models.filter(name=model).exists():
+        details.append(f"there is no model {model!r} yet; nothing is fed until there is")
 
     def step(actor: Actor) -> None:
         publish_queue(actor=actor, project=environment.project, file=item.queue, source=item.file.text)

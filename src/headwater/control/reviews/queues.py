@@ -14,7 +14,7 @@ from headwater.control.catalog.digest import sha256_of
 from headwater.control.catalog.models import Dataset
 from headwater.control.kit.actions import Actor, action
 from headwater.control.orgs.models import Environment, Project
-from headwater.control.registry.models import Model, ModelVersion
+from headwater.control.registry.models import ModelVersion
 from headwater.control.reviews.conditions import (
     GROUP_NAMES,
     ROW_NAMES,
@@ -39,7 +39,7 @@ def publish_queue(*, actor: Actor, project: Project, file: QueueFile, source: st
         source: the file as it was written.
 
     Raises:
-        HeadwaterError: ``invalid_parameter``, ``model_not_found`` or ``dataset_not_found`` for what does not exist.
+        HeadwaterError: ``invalid_parameter`` or ``dataset_not_found`` for what does not exist.
     """
     check_queue(project, file)
     queue = ReviewQueue.objects.for_org(project.org_id).filter(project=project, key=file.key).first()
@@ -101,7 +101,7 @@ def digest_of(file: QueueFile) -> str:
 
 
 def check_queue(project: Project, file: QueueFile, *, known: set[str] | None = None) -> None:
-    """Raise unless what a queue names exists: its dataset or model, environments, and the names in its expressions.
+    """Raise unless what a queue names exists: its dataset, environments, and the names in its expressions.
 
     ``known`` are datasets and models that will exist once the project is applied; of these nothing more is checked.
     """
@@ -130,15 +130,10 @@ def _names(project: Project, file: QueueFile, known: set[str]) -> dict[str, Type
         if spec.dataset and spec.dataset not in known and not datasets.filter(name=spec.dataset).exists():
             raise HeadwaterError("dataset_not_found", f"there is no dataset {spec.dataset!r}")
         return dict(ROW_NAMES if spec.unit == "row" else GROUP_NAMES)
-    model = Model.objects.for_org(project.org_id).filter(project=project, name=spec.model).first()
-    if spec.model in known:
-        return None
-    if model is None:
-        raise HeadwaterError("model_not_found", f"there is no model {spec.model!r}")
-    versions = list(ModelVersion.objects.for_org(project.org_id).filter(model=model).order_by("-number")[:10])
-    if not versions:
-        return None
-    return prediction_names(versions)
+    # A model may come after the queue: projects are applied before what they train exists. Until then nothing is fed.
+    versions = ModelVersion.objects.for_org(project.org_id).filter(model__project=project, model__name=spec.model)
+    newest = list(versions.order_by("-number")[:10])
+    return prediction_names(newest) if newest and spec.model not in known else None
 
 
 def _publish_form(queue: ReviewQueue, file: QueueFile) -> ReviewForm | None:

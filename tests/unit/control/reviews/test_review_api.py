@@ -118,7 +118,7 @@ def test_a_queue_is_planned_applied_and_applied_again_without_change(environment
     ("text", "path", "words"),
     [
         ("source: quarantine\ndataset: nothing\n", "", "there is no dataset 'nothing'"),
-        ("source: prediction\nmodel: nothing\ncondition: 1 = 1\n", "", "there is no model 'nothing'"),
+        ("source: prediction\nmodel: delay\ncondition: scor > 1\n", "condition", "there is no name 'scor'"),
         ("source: prediction\nmodel: delay\n", "condition", "say which predictions"),
         ("source: quarantine\ncondition: codes = 'x'\n", "condition", "codes"),
         ("source: quarantine\ncondition: count\n", "condition", "it is a integer"),
@@ -141,6 +141,13 @@ def test_what_is_wrong_with_a_file_is_named_with_its_place(
     assert fault["source"] == "reviews/refused.yaml"
     assert words in fault["message"]
     assert fault["path"].startswith(path)
+
+
+def test_a_queue_may_come_before_its_model_and_says_so(environment: Environment, owner: Actor) -> None:
+    text = "source: prediction\nmodel: later\ncondition: score > 0.5\n"
+    planned = plan_project(actor=owner, environment=environment, resources=_project(text))
+    (change,) = [one for one in planned.changes if one.kind == "review"]
+    assert "there is no model 'later' yet" in change.details[-1]
 
 
 def _project(queue: str) -> Resources:

@@ -76,7 +76,11 @@ class Migration(migrations.Migration):
                 (
                     "source",
                     models.CharField(
-                        choices=[("quarantine", "Quarantine"), ("prediction", "Prediction"), ("sample", "Sample")],
+                        choices=[
+                            ("quarantine", "quarantined rows"),
+                            ("prediction", "predictions"),
+                            ("sample", "a sample of predictions"),
+                        ],
                         max_length=12,
                     ),
                 ),
