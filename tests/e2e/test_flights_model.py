@@ -96,6 +96,8 @@ def test_by_entity_the_weather_is_fetched_and_logged_with_its_time(flights: Flig
     for identity, (_, row), (_, known) in zip(ids, sample.iterrows(), expected.iterrows(), strict=True):
         features = json.loads(by_id[identity]["features"])
         hour = int(pd.Timestamp(row["time_hour"]).timestamp()) * 1_000_000
+        key, _, _ = features.pop("weather_at_hour")
+        assert key == {name: plain(row[name]) for name in ("origin", *CALENDAR)}
         assert set(features) == {f"weather_at_hour.{name}" for name in WEATHER}
         assert all(features[f"weather_at_hour.{name}"][0] == known[name] for name in WEATHER)
         assert {at for _, at in features.values()} == {hour}

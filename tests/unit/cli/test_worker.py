@@ -26,9 +26,11 @@ def settings(tmp_path: Path) -> Settings:
 def test_the_schedule_has_a_task_that_launches_jobs(settings: Settings) -> None:
     app = Celery("test", broker="memory://", set_as_current=False)
     launcher = _compose(app, settings)
-    assert {entry["task"] for entry in app.conf.beat_schedule.values()} == {"jobs.launch"}
+    assert {entry["task"] for entry in app.conf.beat_schedule.values()} == {"jobs.launch", "jobs.check_skew"}
     assert app.tasks["jobs.launch"].apply().get() is False
-    app.tasks["jobs.launch"].apply_async()  # as beat does, which checks the arguments
+    assert app.tasks["jobs.check_skew"].apply().get() == 0
+    for name in ("jobs.launch", "jobs.check_skew"):
+        app.tasks[name].apply_async()  # as beat does, which checks the arguments
     assert not settings.home.joinpath("jobs").exists()  # a home without jobs stays without a queue
     launcher.close()
 
