@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from django import forms
@@ -20,12 +20,16 @@ from headwater.control.access.actions import (
     grant,
     revoke_grant,
     revoke_key,
+    rotate_key,
 )
-from headwater.control.access.models import ApiKey, Grant, Role, ServiceAccount
+from headwater.control.access.group_admin import GroupAdmin, GroupMemberAdmin
+from headwater.control.access.models import ApiKey, Grant, Group, Role, ServiceAccount
 from headwater.control.console.model_admin import ActionForm, ConsoleModelAdmin, acting, button
 from headwater.control.orgs.models import Environment, Membership, Project
 from headwater.core.errors import HeadwaterError
 from headwater.core.settings import SLUG
+
+__all__ = ["GroupAdmin", "GroupMemberAdmin"]
 
 
 class AccountForm(ActionForm):
@@ -50,9 +54,25 @@ class KeyForm(ActionForm):
         required=False,
         help_text="Permissions to limit the key to, separated by spaces, such as dataset.ingest:flights.",
     )
+    cidrs = forms.CharField(
+        max_length=2_000,
+        required=False,
+        label="Networks",
+        help_text="Where it may be used from, separated by spaces, such as 10.1.0.0/16; empty: anywhere.",
+    )
     valid_days = forms.IntegerField(
         min_value=1, max_value=1_095, initial=365, widget=forms.TextInput, label="Valid for days"
     )
+
+
+class RotateForm(ActionForm):
+    """How one key follows another."""
+
+    overlap_hours = forms.IntegerField(
+        min_value=0, max_value=90 * 24, initial=24, widget=forms.TextInput, label="Overlap in hours",
+        help_text="How long the old key stays open.",
+    )  # fmt: skip
+    reason = forms.CharField(max_length=500, required=False, widget=forms.Textarea)
 
 
 class GrantForm(ActionForm):
@@ -61,6 +81,7 @@ class GrantForm(ActionForm):
     role = forms.ModelChoiceField(Role.unscoped.all())
     member = forms.ModelChoiceField(Membership.unscoped.select_related("user", "org"), required=False)
     service_account = forms.ModelChoiceField(ServiceAccount.unscoped.all(), required=False)
+    group = forms.ModelChoiceField(Group.unscoped.all(), required=False)
     project = forms.ModelChoiceField(Project.unscoped.all(), required=False)
     environment = forms.ModelChoiceField(
         Environment.unscoped.select_related("project"),
@@ -68,13 +89,17 @@ class GrantForm(ActionForm):
         help_text="Neither project nor environment: the whole organisation.",
     )
     resource = forms.CharField(max_length=200, required=False, help_text="One resource only, such as dataset:flights.")
+    valid_days = forms.IntegerField(
+        min_value=1, max_value=3_650, required=False, widget=forms.TextInput, label="Valid for days",
+        help_text="Empty: until it is revoked.",
+    )  # fmt: skip
     reason = forms.CharField(max_length=500, required=False, widget=forms.Textarea)
 
     def clean(self) -> dict[str, Any]:
         """Take one principal and at most one place."""
         values: dict[str, Any] = super().clean() or {}
-        if bool(values.get("member")) == bool(values.get("service_account")):
-            raise forms.ValidationError("Choose a member or a service account.")
+        if len([name for name in ("member", "service_account", "group") if values.get(name)]) != 1:
+            raise forms.ValidationError("Choose a member, a service account or a group.")
         if values.get("project") and values.get("environment"):
             raise forms.ValidationError("Choose a project or an environment, not both.")
         return values
@@ -110,7 +135,10 @@ class GrantAdmin(ConsoleModelAdmin):
 
     view_permission: ClassVar[str | None] = "member.read"
     list_display = ("role", "principal", "scope", "org", "granted_by", "expires_at", "revoked_at")
-    list_select_related = ("role", "membership__user", "membership__org", "service_account", "org", "project")
+    list_select_related = (
+        "role", "membership__user", "membership__org", "service_account", "group", "org", "project",
+        "environment__project",
+    )  # fmt: skip
     list_filter = (("role", admin.RelatedOnlyFieldListFilter),)
     actions_list = ("create",)
     actions_detail = ("revoke",)
@@ -118,21 +146,24 @@ class GrantAdmin(ConsoleModelAdmin):
     @admin.display(description="for")
     def principal(self, row: Grant) -> str:
         """Return who holds it."""
-        return str(row.membership.user if row.membership else row.service_account)
+        return str(row.membership.user) if row.membership else row.principal
 
     @button("New grant", path="new", icon="add")
     def create(self, request: HttpRequest) -> HttpResponse:
         """Give a role."""
 
         def run(values: dict[str, Any]) -> str:
-            principal = values["member"] or values["service_account"]
+            principal = values["member"] or values["service_account"] or values["group"]
+            days = values["valid_days"]
             given = grant(
                 actor=acting(request),
                 scope=values["environment"] or values["project"] or principal.org,
                 role=values["role"],
                 membership=values["member"],
                 service_account=values["service_account"],
+                group=values["group"],
                 resource=values["resource"],
+                expires_at=timezone.now() + timedelta(days=days) if days else None,
                 reason=values["reason"],
             )
             return f"{given}."
@@ -228,17 +259,17 @@ class ApiKeyAdmin(ConsoleModelAdmin):
     """API keys, without their secrets."""
 
     view_permission: ClassVar[str | None] = "key.read"
-    list_display = ("name", "shown_prefix", "principal", "environment", "state", "expires_at")
-    list_select_related = ("environment__project", "service_account", "user")
+    list_display = ("name", "shown_prefix", "principal", "environment", "state", "expires_at", "last_used")
+    list_select_related = ("environment__project", "service_account", "user", "use")
     list_filter = (LiveFilter,)
     search_fields = ("name", "key_prefix")
     fields = (
-        "name", "shown_prefix", "principal", "environment", "scopes", "state", "created_at", "expires_at",
-        "revoked_at",
+        "name", "shown_prefix", "principal", "environment", "scopes", "cidrs", "attributes", "state", "created_at",
+        "expires_at", "last_used", "revoked_at", "rotated_from",
     )  # fmt: skip
-    readonly_fields = ("shown_prefix", "principal", "state", "created_at", "revoked_at")
+    readonly_fields = ("shown_prefix", "principal", "state", "created_at", "revoked_at", "last_used")
     actions_list = ("create",)
-    actions_detail = ("revoke",)
+    actions_detail = ("rotate", "revoke")
 
     @admin.display(description="key")
     def shown_prefix(self, row: ApiKey) -> str:
@@ -249,6 +280,11 @@ class ApiKeyAdmin(ConsoleModelAdmin):
     def principal(self, row: ApiKey) -> str:
         """Return whose key it is."""
         return str(row.service_account or row.user)
+
+    @admin.display(description="last used")
+    def last_used(self, row: ApiKey) -> datetime | None:
+        """Return when the key was last used, as services told."""
+        return row.last_used_at
 
     @admin.display(description="state")
     def state(self, row: ApiKey) -> str:
@@ -271,15 +307,35 @@ class ApiKeyAdmin(ConsoleModelAdmin):
                 user=None if account else request.user,
                 scopes=values["scopes"].split(),
                 expires_at=timezone.now() + timedelta(days=values["valid_days"]),
+                cidrs=values["cidrs"].split(),
             )
-            reply = self.page(
-                request, "console/admin/secret.html", "API key made", secret=text, key=key, back=self.link("changelist")
-            )
-            reply.headers["Cache-Control"] = "no-store"
-            return reply
+            return self._secret(request, key, text)
 
         form = KeyForm(request.POST or None).offered_to(request, "key.write")
         return self.act(request, run, title="New API key", submit="Create key", back=self.link("changelist"), form=form)
+
+    def _secret(self, request: HttpRequest, key: ApiKey, text: str) -> HttpResponse:
+        reply = self.page(
+            request, "console/admin/secret.html", "API key made", secret=text, key=key, back=self.link("changelist")
+        )
+        reply.headers["Cache-Control"] = "no-store"
+        return reply
+
+    @button("Rotate", path="rotate", icon="autorenew")
+    def rotate(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Make the key that follows one, and show its text, once."""
+        key = self.row(request, object_id)
+
+        def run(values: dict[str, Any]) -> HttpResponse:
+            overlap = timedelta(hours=values["overlap_hours"])
+            made, text = rotate_key(actor=acting(request), key=key, overlap=overlap, reason=values["reason"])
+            return self._secret(request, made, text)
+
+        return self.act(
+            request, run, title=f"Rotate {key}", submit="Rotate", back=self.link("change", object_id),
+            explanation="Both keys open until the overlap has passed, then the new one alone.", original=key,
+            form=RotateForm(request.POST or None),
+        )  # fmt: skip
 
     @button("Revoke", path="revoke", icon="key_off")
     def revoke(self, request: HttpRequest, object_id: str) -> HttpResponse:

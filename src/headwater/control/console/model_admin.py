@@ -150,7 +150,7 @@ class ConsoleModelAdmin(ModelAdmin):  # type: ignore[misc]
         if _superuser(request):
             return rows
         orgs = readable_orgs(request, self.view_permission)
-        return rows.filter(self.belongs_to(orgs))
+        return rows.filter(self.belongs_to(orgs)) if orgs else rows.none()
 
     def belongs_to(self, orgs: list[uuid.UUID]) -> Q:
         """Return the condition under which a row belongs to one of ``orgs``."""
