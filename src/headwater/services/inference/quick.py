@@ -162,6 +162,7 @@ class QuickDesk:
                 self._tell(ask, answer, request_id, now, at_us)
             except Exception:  # noqa: BLE001 - as above
                 _log.exception("prediction_not_told", model=found.model.spec.name, request_id=request_id)
+            self._release(ask)
 
     def fail(self, ask: QuickAsk, error: BaseException) -> None:
         """Reply with what went wrong."""
@@ -222,7 +223,6 @@ class QuickDesk:
     def _reply(self, ask: QuickAsk, answer: Answer, request_id: str, now: float) -> None:
         lines, body = ask.found.form.write(answer, ask.found.read)
         ask.call.reply(lines, body, request_id=request_id, caller=ask.place.caller, now=now)
-        self._release(ask)
 
     def _tell(self, ask: QuickAsk, answer: Answer, request_id: str, now: float, at_us: int) -> None:
         """Do as ``Pipeline.tell``, with the clocks of the run."""
@@ -252,6 +252,7 @@ class QuickDesk:
             live.running += 1
             self._reply(ask, answer, request_id, time.monotonic())
             self._pipeline.tell(asked, answer, reader)
+            self._release(ask)
 
     def _refuse(self, ask: QuickAsk, error: Exception, request_id: str) -> None:
         call, caller = ask.call, ask.place.caller
@@ -261,11 +262,13 @@ class QuickDesk:
             known = error if isinstance(error, HeadwaterError) else internal_error(scope, error)
             status, headers, body = ask.found.form.refuse(known, call.head.path, request_id)
             lines = b"".join([b"%b: %b\r\n" % header for header in headers])
-        call.reply(lines, body, request_id=request_id, caller=caller, now=time.monotonic(), status=status)
+        if not call.response_complete:
+            call.reply(lines, body, request_id=request_id, caller=caller, now=time.monotonic(), status=status)
         self._release(ask)
 
     def _release(self, ask: QuickAsk) -> None:
         ask.call.on_gone = None
+        ask.call.body = b""  # an idle connection keeps its last call
         self._pipeline.budget.held -= ask.call.head.length
         ask.found.model.live.running -= 1
         ask.place.compiled.leave()

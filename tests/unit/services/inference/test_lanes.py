@@ -359,6 +359,42 @@ async def test_requests_are_counted_logged_and_shown_to_shadows_alike(
     )
 
 
+async def test_an_idle_connection_keeps_no_body(fleet: Fleet, settings: Settings, connect: Any, taken: Taken) -> None:
+    await fleet.deploy(make_model(make_version(settings)))
+    talk = connect()
+    await primed(talk, URL, GOOD, len(MANY))
+    await talk.say(ask(URL, MANY, **KEYED))
+    assert taken == [True]
+    assert talk.protocol.cycle.body == b""
+    assert fleet.model().live.running == 0
+
+
+async def test_a_reply_that_cannot_be_written_is_an_error_and_the_others_have_theirs(
+    fleet: Fleet, settings: Settings, connect: Any, remotes: dict[int, Remote], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remotes[1] = Remote()
+    await fleet.deploy(make_model(make_version(settings)))
+    talks = [connect() for _ in range(3)]
+    bodies = [b'{"rows":[{"a":%d,"b":2}]}' % number for number in (1, 2, 3)]
+    await primed(talks[0], URL, bodies[0], len(bodies[0]))
+    replies = fleet.model().versions[1].replies
+    write = replies.write
+
+    def stumble(route: str, ids: Any, share: Any, **more: Any) -> bytes:
+        if share.batch.outputs[0][share.start] == 2:
+            raise ZeroDivisionError
+        return write(route, ids, share, **more)
+
+    monkeypatch.setattr(replies, "write", stumble)
+    remotes[1].gate.clear()
+    said = [asyncio.create_task(talk.say(ask(URL, body, **KEYED))) for talk, body in zip(talks, bodies, strict=True)]
+    await asyncio.sleep(0.01)
+    remotes[1].gate.set()
+    statuses = [(await one)[0][9:12] for one in said]
+    assert statuses == [b"200", b"500", b"200"]
+    assert fleet.model().live.running == 0
+
+
 async def test_limits_are_kept_in_the_lane(
     fleet: Fleet, settings: Settings, connect: Any, remotes: dict[int, Remote], taken: Taken
 ) -> None:
