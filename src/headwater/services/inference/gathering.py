@@ -82,8 +82,8 @@ def gather(entries: Sequence[Entry], version: int) -> Group:
         version=version,
         counts=[len(entry.ids) for entry in entries],
         ids=list(ids),
-        routes=[entry.route for entry in entries],
-        principals=[entry.caller.key.principal_id for entry in entries],
+        routes=_once([entry.route for entry in entries]),
+        principals=_once([entry.caller.key.principal_id for entry in entries]),
         requests=[entry.request_id for entry in entries],
         predicted_at_us=[entry.predicted_at_us for entry in entries],
         latency_us=[entry.latency_us for entry in entries],
@@ -95,6 +95,11 @@ def gather(entries: Sequence[Entry], version: int) -> Group:
         overrides=_by_row(entries, "overrides"),
         matrix_dtype=_WIDE.str if matrix is None else matrix.dtype.str,
     )
+
+
+def _once(texts: list[str]) -> list[str]:
+    """Return a text alone where it is the same for all."""
+    return texts[:1] if texts.count(texts[0]) == len(texts) else texts
 
 
 def _by_row(entries: Sequence[Entry], name: str) -> list[Any] | None:

@@ -27,8 +27,8 @@ class Rows:
         """Join ``groups`` of a version with as many inputs as ``fields`` says."""
         self.counts = np.array([count for group in groups for count in group.counts])
         self.ids = _joined([group.ids for group in groups])
-        self.routes = _joined([group.routes for group in groups])
-        self.principals = _joined([group.principals for group in groups])
+        self.routes = _joined([_each(group.routes, group) for group in groups])
+        self.principals = _joined([_each(group.principals, group) for group in groups])
         self.requests = _joined([group.requests for group in groups])
         self.predicted_at_us = np.array(_joined([group.predicted_at_us for group in groups]), np.int64)
         self.latency_us = np.array(_joined([group.latency_us for group in groups]), np.int64)
@@ -107,6 +107,10 @@ def _some(values: Any, kept: NDArray[np.intp]) -> Any:
 
 def _joined(parts: Sequence[list[Any]]) -> list[Any]:
     return parts[0] if len(parts) == 1 else [value for part in parts for value in part]
+
+
+def _each(texts: list[str], group: Group) -> list[str]:
+    return texts * len(group.counts) if len(texts) == 1 else texts
 
 
 def _by_row(groups: Sequence[Group], parts: Sequence[list[Any] | None]) -> list[Any] | None:

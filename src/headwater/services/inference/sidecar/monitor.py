@@ -25,7 +25,7 @@ from headwater.services.inference.sidecar.wire import Failed
 
 FIRST_ROWS: Final = 1_000
 """How many predictions make a reference where a version brings none."""
-PROFILED_ROWS: Final = 2_048
+PROFILED_ROWS: Final = 1_024
 """How many rows of a version are profiled of one epoch, evenly out of all: beyond, more would tell nothing new."""
 FIRST_WRITER: Final = "first-rows"
 RETRY_SECONDS: Final = 30.0

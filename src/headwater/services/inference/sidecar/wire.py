@@ -65,6 +65,7 @@ class Group(msgspec.Struct, array_like=True, gc=False):
         version: the place of the version among those that the epoch described so far.
         counts: rows of each request.
         ids: prediction ids, by row.
+        routes: one alone where it is the same for all; so with ``principals``.
         matrix: inputs, rows by fields, where the model takes numbers alone.
         rows: values in signature order otherwise, by row.
         features: what was fetched, by row.
