@@ -111,13 +111,13 @@ class System:
         assert not check or outcome.returncode == 0, outcome.stderr
         return outcome
 
-    def start(self) -> None:
+    def start(self, within: float = START_SECONDS) -> None:
         """Start everything and wait until it is ready."""
         began = time.monotonic()
         ports = ["--control-port", "0", "--services-port", "0"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(self.command("up", *ports), stdout=log, stderr=log, env=clean())
-        wait_for(lambda: self.is_ready() or self.process_ended(), START_SECONDS, "readiness")
+        wait_for(lambda: self.is_ready() or self.process_ended(), within, "readiness")
         assert not self.process_ended(), self.log.read_text()
         self.starts.append(time.monotonic() - began)
 

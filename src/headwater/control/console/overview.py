@@ -6,14 +6,17 @@ the page says what is missing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from datetime import datetime
+from typing import Any, Final, TypeVar
 
 from headwater.control.catalog.data_plane import (
     DataPlane,
     DatasetStatus,
+    LedgerMinute,
     NodeStatus,
     QuarantineGroup,
     Receipt,
@@ -24,8 +27,11 @@ from headwater.control.orgs.models import Environment
 from headwater.core.errors import HeadwaterError
 
 T = TypeVar("T")
-RECENT_DATASETS = 6
-RECENT_RECEIPTS = 12
+RECENT_DATASETS: Final = 6
+RECENT_RECEIPTS: Final = 12
+MOST_ENVIRONMENTS: Final = 25
+MINUTES: Final = 60
+_REFUSED: Final = ("quarantined", "rejected")
 
 
 @dataclass(slots=True)
@@ -57,6 +63,24 @@ def asking() -> Iterator[Asking]:
         return
     with plane:
         yield Asking(plane)
+
+
+@dataclass(slots=True)
+class Hour:
+    """What came in during the last hour, minute by minute, the oldest first."""
+
+    received: list[int] = field(default_factory=lambda: [0] * MINUTES)
+    refused: list[int] = field(default_factory=lambda: [0] * MINUTES)
+
+    def add(self, services: Asking, environment_id: str, *, seen: Callable[[str], bool] = lambda _: True) -> None:
+        """Add what an environment received, of the datasets whose names are ``seen``."""
+        now = int(time.time()) // 60
+        first = now - MINUTES + 1
+        rows: Sequence[LedgerMinute] = services.ask(lambda plane: plane.ledger(environment_id, since_minute=first), ())
+        for row in rows:
+            if first <= row.minute <= now and seen(row.dataset):
+                self.received[row.minute - first] += row.counts.get("received", 0)
+                self.refused[row.minute - first] += sum(row.counts.get(name, 0) for name in _REFUSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +120,24 @@ class Overview:
     datasets: list[DatasetLine] = field(default_factory=list)
     receipts: list[ReceiptLine] = field(default_factory=list)
     groups: list[GroupLine] = field(default_factory=list)
+    hour: Hour = field(default_factory=Hour)
+    left_out: int = 0
+
+    @property
+    def last_at(self) -> datetime | None:
+        """Return when a row last came in anywhere."""
+        times = (line.status.last_received_at for line in self.datasets if line.status)
+        return max((at for at in times if at is not None), default=None)
+
+    @property
+    def received_in_hour(self) -> int:
+        """Return how many rows came in during the last hour."""
+        return sum(self.hour.received)
+
+    @property
+    def refused_in_hour(self) -> int:
+        """Return how many of them were quarantined or rejected."""
+        return sum(self.hour.refused)
 
     @property
     def received(self) -> int:
@@ -114,12 +156,17 @@ class Overview:
 
 
 def gather(environments: Sequence[Environment]) -> Overview:
-    """Return the overview of ``environments``, which the caller has chosen to be those the reader may see."""
-    overview = Overview()
+    """Return the overview of ``environments``, which the caller has chosen to be those the reader may see.
+
+    The services are asked about the first ``MOST_ENVIRONMENTS`` alone, so that the page stays one page.
+    """
+    asked = environments[:MOST_ENVIRONMENTS]
+    overview = Overview(left_out=len(environments) - len(asked))
+    active = _active(asked)
     with asking() as services:
         overview.node = services.ask(lambda plane: plane.status(), None)
-        for environment in environments:
-            _gather_environment(overview, services, environment)
+        for environment in asked:
+            _gather_environment(overview, services, environment, active.get(environment.pk, []))
         busy = sorted(overview.datasets, key=_last_received, reverse=True)[:RECENT_DATASETS]
         for line in busy:
             if line.status is not None and line.status.last_received_at is not None:
@@ -132,29 +179,35 @@ def gather(environments: Sequence[Environment]) -> Overview:
     return overview
 
 
-def _gather_environment(overview: Overview, services: Asking, environment: Environment) -> None:
-    answered: Sequence[DatasetStatus] = services.ask(lambda plane: plane.datasets(environment.public_id), ())
+def _active(environments: Sequence[Environment]) -> Mapping[Any, list[Activation]]:
+    """Return what each environment writes by, in one question."""
+    found: dict[Any, list[Activation]] = {}
+    rows = Activation.unscoped.filter(environment__in=[environment.pk for environment in environments])
+    rows = rows.select_related("dataset", "contract").defer("contract__spec", "contract__source")
+    for activation in rows.order_by("dataset__name"):
+        found.setdefault(activation.environment_id, []).append(activation)
+    return found
+
+
+def _gather_environment(
+    overview: Overview, services: Asking, environment: Environment, activations: Sequence[Activation]
+) -> None:
+    env = environment.public_id
+    answered: Sequence[DatasetStatus] = services.ask(lambda plane: plane.datasets(env), ())
     statuses = {status.name: status for status in answered}
-    activations = (
-        Activation.objects.for_org(environment.org_id)
-        .filter(environment=environment)
-        .select_related("dataset", "contract")
-        .order_by("dataset__name")
-    )
-    datasets: dict[str, Dataset] = {}
-    for activation in activations:
-        dataset = activation.dataset
-        datasets[dataset.name] = dataset
-        if dataset.archived_at is not None:
-            continue
-        status = statuses.get(dataset.name)
-        overview.datasets.append(DatasetLine(dataset, environment, activation.contract.version, status))
-    groups: Sequence[QuarantineGroup] = services.ask(lambda plane: plane.quarantine_groups(environment.public_id), ())
+    datasets = {activation.dataset.name: activation.dataset for activation in activations}
+    overview.datasets += [
+        DatasetLine(item.dataset, environment, item.contract.version, statuses.get(item.dataset.name))
+        for item in activations
+        if item.dataset.archived_at is None
+    ]
+    groups: Sequence[QuarantineGroup] = services.ask(lambda plane: plane.quarantine_groups(env), ())
     overview.groups += [
         GroupLine(datasets[group.dataset], environment, group)
         for group in groups
         if group.open and group.dataset in datasets
     ]
+    overview.hour.add(services, env)
 
 
 def _receipts_of(line: DatasetLine) -> Callable[[DataPlane], Sequence[Receipt]]:

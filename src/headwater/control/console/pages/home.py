@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
 from django.contrib.humanize.templatetags.humanize import intcomma, naturaltime
+from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
 
 from headwater.control.access.models import ApiKey
 from headwater.control.audit.models import AuditEvent
-from headwater.control.catalog.data_plane import DatasetStatus, LedgerMinute, QuarantineGroup
+from headwater.control.catalog.data_plane import DatasetStatus, QuarantineGroup
 from headwater.control.catalog.models import Activation, Endpoint
-from headwater.control.console.overview import Asking, asking
-from headwater.control.console.pages import Entry, page
+from headwater.control.console.overview import Asking, Hour, asking
+from headwater.control.console.pages import PAGES, Entry, page
 from headwater.control.console.place import Place
 from headwater.control.console.templatetags.console import ABSENT
 from headwater.control.console.tiles import Tile, tiles_for
 from headwater.control.monitoring.models import ModelAlert
 from headwater.control.orgs.models import Membership
+from headwater.control.reviews.models import ReviewTask
 from headwater.control.snapshots.models import Snapshot, SnapshotAck
 
-MINUTES: Final = 60
 EVENTS: Final = 8
 GROUPS: Final = 5
-_REFUSED: Final = ("quarantined", "rejected")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,7 @@ class Live:
     away: str = ""
     statuses: list[DatasetStatus] = field(default_factory=list)
     groups: list[QuarantineGroup] = field(default_factory=list)
-    received: list[int] = field(default_factory=list)
-    refused: list[int] = field(default_factory=list)
+    hour: Hour = field(default_factory=Hour)
 
     @property
     def last_at(self) -> datetime | None:
@@ -84,7 +83,7 @@ def _ask(here: Place) -> Live:
 
 
 def _fill(live: Live, here: Place, services: Asking) -> None:
-    env, now = here.env.public_id, int(time.time()) // 60
+    env = here.env.public_id
     found: Sequence[DatasetStatus] = services.ask(lambda plane: plane.datasets(env), ())
     live.statuses = [item for item in found if here.holds("dataset.read", item.name)]
     groups: Sequence[QuarantineGroup] = services.ask(lambda plane: plane.quarantine_groups(env), ())
@@ -92,13 +91,7 @@ def _fill(live: Live, here: Place, services: Asking) -> None:
         (group for group in groups if group.open and here.holds("dataset.read", group.dataset)),
         key=lambda group: group.last_at, reverse=True,
     )  # fmt: skip
-    first = now - MINUTES + 1
-    ledger: Sequence[LedgerMinute] = services.ask(lambda plane: plane.ledger(env, since_minute=first), ())
-    live.received, live.refused = [0] * MINUTES, [0] * MINUTES
-    for row in ledger:
-        if here.holds("dataset.read", row.dataset) and first <= row.minute <= now:
-            live.received[row.minute - first] += row.counts.get("received", 0)
-            live.refused[row.minute - first] += sum(row.counts.get(name, 0) for name in _REFUSED)
+    live.hour.add(services, env, seen=lambda name: here.holds("dataset.read", name))
 
 
 def _tiles(here: Place, datasets: int, live: Live) -> list[Tile]:
@@ -108,15 +101,28 @@ def _tiles(here: Place, datasets: int, live: Live) -> list[Tile]:
         known = not live.away
         listed = here.url("datasets")
         found += [
-            Tile("Rows in the last hour", _figure(sum(live.received), known), "every minute of it", listed,
-                 line=tuple(map(float, live.received))),
-            Tile("Refused in that hour", _figure(sum(live.refused), known), "quarantined or rejected", listed,
-                 alert=known and any(live.refused)),
+            Tile("Rows in the last hour", _figure(sum(live.hour.received), known), "every minute of it", listed,
+                 line=tuple(map(float, live.hour.received))),
+            Tile("Refused in that hour", _figure(sum(live.hour.refused), known), "quarantined or rejected", listed,
+                 alert=known and any(live.hour.refused)),
             Tile("In quarantine", _figure(waiting, known), "rows that wait for a verdict", listed,
                  alert=known and waiting > 0),
             Tile("Last row", naturaltime(live.last_at) if live.last_at else ABSENT, _taking(datasets), listed),
         ]  # fmt: skip
+    if here.holds_any("review.read"):
+        found.append(_reviews(here))
     return found
+
+
+def _reviews(here: Place) -> Tile:
+    waiting = ReviewTask.objects.for_org(here.org).filter(
+        environment=here.env, state__in=(ReviewTask.State.OPEN, ReviewTask.State.ESCALATED)
+    )
+    late = Count("pk", filter=Q(due_at__lt=timezone.now()))
+    figures = waiting.aggregate(count=Count("pk"), late=late)
+    remark = f"{intcomma(figures['late'])} past their due time" if figures["late"] else "that wait for somebody"
+    url = here.url("review") if "review" in PAGES else ""
+    return Tile("Review tasks", str(intcomma(figures["count"])), remark, url, alert=bool(figures["late"]))
 
 
 def _taking(datasets: int) -> str:
