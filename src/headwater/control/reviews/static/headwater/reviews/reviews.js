@@ -1,6 +1,9 @@
 /* Reviewing by keyboard: j and k move, c takes a task, 1 to 9 choose a verdict, Enter decides, u gives back. */
 "use strict";
 
+// htmx would carry style attributes over from what it replaces, which the page's policy refuses.
+if (window.htmx) htmx.config.attributesToSettle = ["class"];
+
 const WARNING_SECONDS = 60;
 let lastTouch = 0;
 let isRenewing = false;
