@@ -90,6 +90,16 @@ UNFOLD: dict[str, Any] = {
                 ],
             },
             {
+                "title": "Decisions",
+                "separator": True,
+                "items": [
+                    _list("Review queues", "inbox", "reviews_reviewqueue"),
+                    _list("Review tasks", "fact_check", "reviews_reviewtask"),
+                    _list("Decisions", "gavel", "reviews_reviewdecision"),
+                    _list("Overrides", "edit_off", "overrides_override"),
+                ],
+            },
+            {
                 "title": "Access",
                 "separator": True,
                 "items": [
