@@ -9,10 +9,11 @@ import pytest
 from allauth.account.internal.flows.login import AUTHENTICATION_METHODS_SESSION_KEY
 from django.core import mail
 from django.test import Client
+from tests.builders.authenticator_app import shown_by_app
 from tests.builders.control import PASSWORD, events, make_environment, make_member
 from tests.builders.http import Api
 from tests.builders.sign_on import make_domain, make_enforced, make_provider
-from tests.builders.totp import code_for, enrol
+from tests.builders.totp import enrol
 
 from headwater.control.identity.actions import create_user
 from headwater.control.identity.models import User
@@ -110,7 +111,7 @@ def test_not_by_a_second_factor_begun_before(browser: Client, environment: Envir
     secret = enrol(ada)
     assert sign_in(browser).headers["Location"] == "/accounts/2fa/authenticate/"
     provider = make_enforced(environment.org)
-    reply = browser.post("/accounts/2fa/authenticate/", {"code": code_for(secret)})
+    reply = browser.post("/accounts/2fa/authenticate/", {"code": shown_by_app(secret)})
     assert leads_to_provider(reply, provider)
     assert not is_in(browser)
 

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 from allauth.mfa.models import Authenticator
 from django.test import Client
+from tests.builders.authenticator_app import shown_by_app
 from tests.builders.control import PASSWORD, make_key, make_member
 from tests.builders.http import Api, with_key
 from tests.builders.sign_on import make_provider
-from tests.builders.totp import code_for, enrol, recovery_codes
+from tests.builders.totp import enrol, recovery_codes
 
 from headwater.control.audit.models import AuditEvent
 from headwater.control.identity.actions import create_user, reset_second_factor
@@ -56,7 +57,7 @@ def test_a_second_factor_is_added_by_its_owner_and_asked_for_next_time(browser: 
     secret = re.search(r"<code>([A-Z2-7]{16,})</code>", page.content.decode())
     assert secret
     assert browser.post(ENROL, {"code": "000000"}).status_code == 200
-    done = browser.post(ENROL, {"code": code_for(secret[1])}, follow=True)
+    done = browser.post(ENROL, {"code": shown_by_app(secret[1])}, follow=True)
     assert b"shown this once" in done.content
     assert len(audited("identity.second_factor.added")) == 2, "the app and the recovery codes"
     stored = Authenticator.objects.get(user=ada, type="totp").data["secret"]
@@ -74,13 +75,13 @@ def test_the_password_alone_opens_nothing(browser: Client, ada: User) -> None:
     for path in ("/", "/admin/", "/accounts/sessions/", "/accounts/password/change/", "/accounts/2fa/"):
         assert browser.get(path).status_code == 302, path
     assert Api(browser).get("/organizations").status == 401
-    assert browser.post(CHALLENGE, {"code": code_for(secret)}).status_code == 302
+    assert browser.post(CHALLENGE, {"code": shown_by_app(secret)}).status_code == 302
     assert is_in(browser)
 
 
 def test_a_code_works_once(browser: Client, ada: User) -> None:
     secret = enrol(ada)
-    code = code_for(secret)
+    code = shown_by_app(secret)
     sign_in(browser)
     browser.post(CHALLENGE, {"code": code})
     other = Client(headers={"Host": "127.0.0.1"})
@@ -106,7 +107,7 @@ def test_codes_cannot_be_tried_for_ever_and_failures_are_audited(browser: Client
     sign_in(browser)
     replies = [browser.post(CHALLENGE, {"code": "000000"}) for _ in range(6)]
     assert b"Too many" in replies[-1].content
-    browser.post(CHALLENGE, {"code": code_for(secret)})
+    browser.post(CHALLENGE, {"code": shown_by_app(secret)})
     assert not is_in(browser), "locked: not even the right one"
     assert audited("identity.user.login_failed")
 
@@ -164,7 +165,7 @@ def test_a_factor_that_is_asked_for_is_not_removed(browser: Client, environment:
     change_policy(actor=SYSTEM, org=environment.org, mfa_required=True)
     secret = enrol(ada)
     sign_in(browser)
-    browser.post(CHALLENGE, {"code": code_for(secret)})
+    browser.post(CHALLENGE, {"code": shown_by_app(secret)})
     browser.post("/accounts/reauthenticate/", {"password": PASSWORD})
     browser.post("/accounts/2fa/totp/deactivate/")
     assert Authenticator.objects.filter(user=ada, type="totp").exists()
