@@ -52,7 +52,8 @@ def templates(router: Any, prefix: str = "") -> Iterator[str]:
 
 
 def test_every_route_is_known_either_to_show_rows_or_not_to(tmp_path: Path) -> None:
-    found = set(templates(create_app(Settings(home=tmp_path)).app.router))
+    app: Any = create_app(Settings(home=tmp_path)).app
+    found = set(templates(app.router))
     assert found >= ROWS.keys()
     listed = set(ROWS) | set(ACCEPTED)
     unknown = [path for path in sorted(found - listed) if path not in NONE and not path.startswith(NONE_BELOW)]

@@ -69,8 +69,6 @@ class Question:
 class EndpointHandler:
     """``GET``, ``HEAD`` and ``POST /v1/endpoints/{endpoint}``, as raw ASGI."""
 
-    metric = ("headwater_query_answers", "Answers of endpoints by how they came about.", "endpoint")
-
     def __init__(
         self, runtime: Runtime, engine: QueryEngine, runner: QueryRunner, versions: TableVersions, service: str
     ) -> None:
@@ -82,8 +80,7 @@ class EndpointHandler:
         self._service = service
         self._cache = ResultCache()
         self._flights: Flights[Execution] = Flights(Execution.close)
-        name, text, label = self.metric
-        self.answers = Tally(name, text, (label, "outcome"))
+        self.answers = self._tally()
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -139,6 +136,9 @@ class EndpointHandler:
             rulings = compiled.rulings.find_all(endpoint.policed, caller.key, self._runtime.clock.now())
         tag = entity_tag(endpoint, values, states, form, rulings)
         return Question(compiled.environment_id, endpoint, values, states, form, tag, rulings)
+
+    def _tally(self) -> Tally:
+        return Tally("headwater_query_answers", "Answers of endpoints by how they came about.", ("endpoint", "outcome"))
 
     def _find(
         self, caller: Caller, compiled: CompiledQueries, scope: ASGIScope

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from headwater.core.errors import HeadwaterError
+from headwater.services.kit.metrics import Tally
 from headwater.services.kit.service import ASGIScope, Caller
 from headwater.services.query.catalog import CompiledEndpoint, CompiledQueries
 from headwater.services.query.endpoint_handler import EndpointHandler
@@ -12,7 +13,12 @@ from headwater.services.query.formats import ResultFormat
 class RowsHandler(EndpointHandler):
     """Reads rows in the order of ``_hw_seq``; answers as an endpoint does, with entity tags and formats."""
 
-    metric = ("headwater_query_row_answers", "Answers with a dataset's rows by how they came about.", "dataset")
+    def _tally(self) -> Tally:
+        return Tally(
+            "headwater_query_row_answers",
+            "Answers with a dataset's rows by how they came about.",
+            ("dataset", "outcome"),
+        )
 
     def _find(
         self, caller: Caller, compiled: CompiledQueries, scope: ASGIScope

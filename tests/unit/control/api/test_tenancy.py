@@ -10,11 +10,13 @@ import pytest
 from tests.builders.control import make_account, make_environment, make_key
 from tests.builders.http import Api, with_key, with_session
 from tests.builders.onnx_models import linear
+from tests.builders.policies import policy
 from tests.builders.projects import DELAY_MODEL, RECENT, WORST, flights, resources
 from tests.builders.sign_on import make_domain, make_provider
 
 from headwater.control import configuration
-from headwater.control.access.models import ApiKey
+from headwater.control.access.groups import create_group
+from headwater.control.access.models import ApiKey, Grant
 from headwater.control.access.queries import get_role
 from headwater.control.api.urls import api as control_api
 from headwater.control.audit.models import AuditEvent
@@ -43,6 +45,16 @@ BODIES: dict[str, Any] = {
     "POST /organizations/{org}/recovery-owners": {"member": "mem_01J0ABCDEFGHJKMNPQRSTVWXYZ", "reason": "mine"},
     "PUT /organizations/{org}/sign-in-policy": {"mfa_required": False},
     "PATCH /organizations/{org}/members/{member}": {"role": "analyst"},
+    "POST /organizations/{org}/groups": {"name": "mine"},
+    "POST /organizations/{org}/groups/{group}/members": {"email": "x@example.com"},
+    "POST /organizations/{org}/roles": {"name": "mine", "permissions": ["dataset.read"]},
+    "POST /organizations/{org}/grants": {"role": "owner", "group": "partners"},
+    "PUT /organizations/{org}/projects/{project}/environments/{environment}/policies/{policy}": {
+        "dataset": "flights",
+        "priority": 1,
+        "principals": ["everyone"],
+        "purpose": "mine",
+    },
     "POST /organizations/{org}/projects/{project}/service-accounts": {"name": "mine"},
     "POST /organizations/{org}/projects/{project}/environments/{environment}/keys": {"name": "mine"},
     "POST /organizations/{org}/projects/{project}/datasets": {"text": flights()},
@@ -101,6 +113,9 @@ def theirs(environment: Environment, owner: Actor) -> dict[str, str]:
         "alias": "champion",
         "number": "1",
         "name": "loader",
+        "group": create_group(actor=owner, org=environment.org, name="partners").name,
+        "given": Grant.objects.for_org(environment.org)[0].public_id,
+        "policy": policy(environment, "open_to_all").name,
         "key": ApiKey.unscoped.get().public_id,
         "member": Membership.unscoped.all()[0].public_id,
         "invitation": invite(
