@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ from contextlib import suppress
 from typing import Final
 
 from headwater.core.errors import HeadwaterError
+from headwater.core.home import Home
 from headwater.core.logging import get_logger
 from headwater.core.settings import Settings
 from headwater.engines.queue import open_queue, queue_path
@@ -40,6 +42,7 @@ class JobLauncher:
             except HeadwaterError as error:
                 _log.warning("jobs_not_looked_at", error=error.detail, hint=error.hint)
                 return False
+            self._sweep()
             environment = os.environ | self._settings.to_environment()
             # Its standard input tells it when this process ends, however it ends.
             self._process = subprocess.Popen(
@@ -68,6 +71,11 @@ class JobLauncher:
             with suppress(BrokenPipeError):
                 self._process.stdin.close()
         self._process = None
+
+    def _sweep(self) -> None:
+        """Delete what a process that was killed had spilled."""
+        for left in Home(self._settings.home).jobs.glob("spill-*"):
+            shutil.rmtree(left, ignore_errors=True)
 
     def _is_due(self) -> bool:
         if not queue_path(self._settings).exists():

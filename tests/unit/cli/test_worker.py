@@ -37,6 +37,8 @@ def test_the_schedule_has_a_task_that_launches_jobs(settings: Settings) -> None:
 
 def test_a_process_is_started_when_a_job_is_due_and_ends_when_none_is(settings: Settings) -> None:
     with batches(settings, [{"a": 1.0, "b": float(n)} for n in range(50)]) as home:
+        left = settings.home / "jobs" / "spill-of-one-that-was-killed"
+        left.mkdir()
         launcher = JobLauncher(settings)
         assert not launcher.tick()
         job_id = home.add()
@@ -50,6 +52,7 @@ def test_a_process_is_started_when_a_job_is_due_and_ends_when_none_is(settings: 
         assert job is not None
         assert job.state is State.SUCCEEDED, job.error
         assert once_each(home.written(), range(1, 51))
+        assert not left.exists()
 
 
 def test_a_queue_that_cannot_be_read_is_no_reason_to_stop_looking(settings: Settings) -> None:
