@@ -47,10 +47,10 @@ from headwater.core.errors import HeadwaterError
 router = Router(tags=["Flags"])
 Paging = Annotated[PageQuery, Query(...)]
 FLAGS = "/{org}/projects/{project}/flags"
-FLAG = FLAGS + "/{key}"
+FLAG = FLAGS + "/{flag}"
 PLACE = "/{org}/projects/{project}/environments/{environment}"
 CONFIGS = PLACE + "/flags"
-CONFIG = CONFIGS + "/{key}"
+CONFIG = CONFIGS + "/{flag}"
 
 
 @router.get(FLAGS, response=Page[FlagOut])
@@ -73,34 +73,34 @@ def post_flag(request: HttpRequest, org: str, project: str, body: FlagIn) -> Sta
 
 
 @router.get(FLAG, response=FlagOut)
-def get_flag(request: HttpRequest, org: str, project: str, key: str) -> FlagOut:
+def get_flag(request: HttpRequest, org: str, project: str, flag: str) -> FlagOut:
     """Show a flag."""
     caller = caller_of(request)
-    return FlagOut.show(_flag(caller, caller.project(org, project), key))
+    return FlagOut.show(_flag(caller, caller.project(org, project), flag))
 
 
 @router.patch(FLAG, response=FlagOut)
-def patch_flag(request: HttpRequest, org: str, project: str, key: str, body: FlagPatch) -> FlagOut:
+def patch_flag(request: HttpRequest, org: str, project: str, flag: str, body: FlagPatch) -> FlagOut:
     """Change what is the same in every environment."""
     caller = caller_of(request)
-    row = _flag(caller, caller.project(org, project), key)
+    row = _flag(caller, caller.project(org, project), flag)
     check_revision(row, body.revision)
     return FlagOut.show(change_flag(actor=caller.actor, flag=row, content=body.content(), reason=body.reason))
 
 
 @router.post(FLAG + "/archive", response=FlagOut)
-def post_archive(request: HttpRequest, org: str, project: str, key: str, body: ReasonIn) -> FlagOut:
+def post_archive(request: HttpRequest, org: str, project: str, flag: str, body: ReasonIn) -> FlagOut:
     """Stop serving a flag: applications get what their code says."""
     caller = caller_of(request)
-    row = _flag(caller, caller.project(org, project), key)
+    row = _flag(caller, caller.project(org, project), flag)
     return FlagOut.show(archive_flag(actor=caller.actor, flag=row, reason=body.reason))
 
 
 @router.post(FLAG + "/restore", response=FlagOut)
-def post_restore(request: HttpRequest, org: str, project: str, key: str, body: ReasonIn) -> FlagOut:
+def post_restore(request: HttpRequest, org: str, project: str, flag: str, body: ReasonIn) -> FlagOut:
     """Serve an archived flag again, as it was."""
     caller = caller_of(request)
-    row = _flag(caller, caller.project(org, project), key)
+    row = _flag(caller, caller.project(org, project), flag)
     return FlagOut.show(restore_flag(actor=caller.actor, flag=row, reason=body.reason))
 
 
@@ -127,16 +127,18 @@ def list_stale_flags(
 
 
 @router.get(CONFIG, response=ConfigOut)
-def get_config(request: HttpRequest, org: str, project: str, environment: str, key: str) -> ConfigOut:
+def get_config(request: HttpRequest, org: str, project: str, environment: str, flag: str) -> ConfigOut:
     """Show what an environment says about a flag."""
-    return ConfigOut.show(_config(caller_of(request), org, project, environment, key))
+    return ConfigOut.show(_config(caller_of(request), org, project, environment, flag))
 
 
 @router.patch(CONFIG, response=ChangeOut)
-def patch_config(request: HttpRequest, org: str, project: str, environment: str, key: str, body: ConfigIn) -> ChangeOut:
+def patch_config(
+    request: HttpRequest, org: str, project: str, environment: str, flag: str, body: ConfigIn
+) -> ChangeOut:
     """Change what an environment says about a flag, or with ``dry_run`` say what would change."""
     caller = caller_of(request)
-    row = _config(caller, org, project, environment, key)
+    row = _config(caller, org, project, environment, flag)
     check_revision(row, body.revision)
     changes = body.changes()
     shown = differences(row, changes)
@@ -149,27 +151,27 @@ def patch_config(request: HttpRequest, org: str, project: str, environment: str,
 
 
 @router.post(CONFIG + "/toggle", response=ConfigOut)
-def post_toggle(request: HttpRequest, org: str, project: str, environment: str, key: str, body: ToggleIn) -> ConfigOut:
+def post_toggle(request: HttpRequest, org: str, project: str, environment: str, flag: str, body: ToggleIn) -> ConfigOut:
     """Switch a flag on or off in an environment."""
     caller = caller_of(request)
-    row = _config(caller, org, project, environment, key)
+    row = _config(caller, org, project, environment, flag)
     check_revision(row, body.revision)
     return ConfigOut.show(toggle_flag(actor=caller.actor, config=row, enabled=body.enabled, reason=body.reason))
 
 
 @router.post(CONFIG + "/evaluate", response=EvaluateOut)
 def post_evaluate(
-    request: HttpRequest, org: str, project: str, environment: str, key: str, body: EvaluateIn
+    request: HttpRequest, org: str, project: str, environment: str, flag: str, body: EvaluateIn
 ) -> EvaluateOut:
     """Say what a flag answers for a context, and which rule decides; nothing is counted."""
-    row = _config(caller_of(request), org, project, environment, key)
-    return EvaluateOut.show(preview(row.environment, key, body.context, body.at))
+    row = _config(caller_of(request), org, project, environment, flag)
+    return EvaluateOut.show(preview(row.environment, flag, body.context, body.at))
 
 
 @router.get(CONFIG + "/usage", response=list[UsageOut])
-def get_usage(request: HttpRequest, org: str, project: str, environment: str, key: str) -> list[UsageOut]:
+def get_usage(request: HttpRequest, org: str, project: str, environment: str, flag: str) -> list[UsageOut]:
     """Say how often a flag was evaluated by itself in the last thirty days."""
-    row = _config(caller_of(request), org, project, environment, key)
+    row = _config(caller_of(request), org, project, environment, flag)
     return [UsageOut(**counted) for counted in counts_by_day(row.environment, row.flag.key)]
 
 

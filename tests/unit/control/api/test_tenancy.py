@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.builders.control import make_account, make_environment, make_key
+from tests.builders.flags import make_saved_flag
 from tests.builders.http import Api, with_key, with_session
 from tests.builders.onnx_models import linear
 from tests.builders.policies import policy
@@ -55,6 +56,10 @@ BODIES: dict[str, Any] = {
         "principals": ["everyone"],
         "purpose": "mine",
     },
+    "POST /organizations/{org}/projects/{project}/flags": {"key": "mine", "owner": "me", "kind": "permanent"},
+    "PATCH /organizations/{org}/projects/{project}/flags/{flag}": {"owner": "me"},
+    "PATCH /organizations/{org}/projects/{project}/environments/{environment}/flags/{flag}": {"enabled": True},
+    "POST /organizations/{org}/projects/{project}/environments/{environment}/flags/{flag}/toggle": {"enabled": True},
     "POST /organizations/{org}/projects/{project}/service-accounts": {"name": "mine"},
     "POST /organizations/{org}/projects/{project}/environments/{environment}/keys": {"name": "mine"},
     "POST /organizations/{org}/projects/{project}/datasets": {"text": flights()},
@@ -109,6 +114,7 @@ def theirs(environment: Environment, owner: Actor) -> dict[str, str]:
         "version": "1.0.0",
         "endpoint": "worst",
         "view": "recent",
+        "flag": make_saved_flag(owner, environment.project).key,
         "model": "delay",
         "alias": "champion",
         "number": "1",
