@@ -15,9 +15,9 @@ def ask(settings: Settings, principal: str, permission: str, resource: str, addr
         HeadwaterError: ``not_found`` for somebody who is not there, ``invalid_parameter``.
     """
     prepare(settings)
-    from headwater.control.access.explain import Question, explain, find_who  # noqa: PLC0415 - models need Django
     from headwater.control.access.queries import get_environment  # noqa: PLC0415
     from headwater.control.api.access_schemas import ExplainOut  # noqa: PLC0415
+    from headwater.control.policies.explain import Question, explain, find_who  # noqa: PLC0415 - models need Django
 
     target = settings.target
     environment = get_environment(target.organization, target.project, target.environment)

@@ -4,13 +4,38 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from django import forms
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 
-from headwater.control.access.group_forms import GroupForm, GroupMemberForm
 from headwater.control.access.groups import add_to_group, create_group, remove_from_group, remove_group
-from headwater.control.access.models import Group, GroupMember
-from headwater.control.console.model_admin import ConsoleModelAdmin, acting, button
+from headwater.control.access.models import Group, GroupMember, ServiceAccount
+from headwater.control.console.model_admin import ActionForm, ConsoleModelAdmin, acting, button
+from headwater.control.orgs.models import Membership, Organization
+from headwater.core.settings import SLUG
+
+
+class GroupForm(ActionForm):
+    """A group."""
+
+    organization = forms.ModelChoiceField(Organization.unscoped.all())
+    name = forms.RegexField(SLUG, help_text="For instance partners. It stays: policies know the group by it.")
+    description = forms.CharField(max_length=500, required=False)
+
+
+class GroupMemberForm(ActionForm):
+    """Somebody to be put into a group."""
+
+    member = forms.ModelChoiceField(Membership.unscoped.select_related("user", "org"), required=False)
+    service_account = forms.ModelChoiceField(ServiceAccount.unscoped.all(), required=False)
+    reason = forms.CharField(max_length=500, required=False, widget=forms.Textarea)
+
+    def clean(self) -> dict[str, Any]:
+        """Take one principal."""
+        values: dict[str, Any] = super().clean() or {}
+        if bool(values.get("member")) == bool(values.get("service_account")):
+            raise forms.ValidationError("Choose a member or a service account.")
+        return values
 
 
 @admin.register(Group)

@@ -8,7 +8,6 @@ from django.http import HttpRequest
 from ninja import Query, Router, Status
 
 from headwater.control.access.actions import create_role, grant, revoke_grant
-from headwater.control.access.explain import Question, explain, find_who
 from headwater.control.access.groups import add_to_group, create_group, remove_from_group, remove_group
 from headwater.control.access.models import ApiKey, Grant, Group, GroupMember, Role, ServiceAccount
 from headwater.control.access.queries import get_role
@@ -29,6 +28,7 @@ from headwater.control.api.caller import Caller
 from headwater.control.api.pages import Page, PageQuery, take_page
 from headwater.control.api.schemas import ReasonIn
 from headwater.control.orgs.models import Membership, Organization
+from headwater.control.policies.explain import Question, explain, find_who
 from headwater.core.errors import HeadwaterError
 
 router = Router(tags=["Access"])

@@ -8,8 +8,8 @@ from typing import Any
 from ninja import Field, Schema
 from pydantic import AwareDatetime
 
-from headwater.control.access.explain import Explanation, Question
 from headwater.control.access.models import Grant, Group, GroupMember, Role
+from headwater.control.policies.explain import Explanation, Question
 from headwater.core.settings import SLUG
 
 

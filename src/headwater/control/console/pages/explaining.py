@@ -7,11 +7,11 @@ from typing import Any
 from django import forms
 from django.http import HttpRequest, HttpResponse
 
-from headwater.control.access.explain import Explanation, Question, explain, find_who
 from headwater.control.console.forms import ConsoleForm, sentence
 from headwater.control.console.pages import page
 from headwater.control.console.pages.team import render_tab
 from headwater.control.console.place import Place
+from headwater.control.policies.explain import Explanation, Question, explain, find_who
 from headwater.core.errors import HeadwaterError
 from headwater.core.permissions import PERMISSIONS
 

@@ -13,7 +13,6 @@ from tests.builders.policies import declare_dataset, policy
 
 from headwater.control.access.actions import create_role, disable_service_account, grant, revoke_grant
 from headwater.control.access.authority import Scope, has_permission
-from headwater.control.access.explain import Explanation, Question, explain
 from headwater.control.access.groups import add_to_group, create_group
 from headwater.control.access.members import suspend_member
 from headwater.control.access.models import ApiKey, Grant, ServiceAccount
@@ -21,6 +20,7 @@ from headwater.control.access.queries import get_role
 from headwater.control.kit.actions import SYSTEM
 from headwater.control.orgs.actions import suspend_organization
 from headwater.control.orgs.models import Environment
+from headwater.control.policies.explain import Explanation, Question, explain
 from headwater.core.errors import HeadwaterError
 
 FLIGHTS = "dataset:flights"

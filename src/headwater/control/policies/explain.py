@@ -15,8 +15,8 @@ from django.utils import timezone
 
 from headwater.control.access.authority import Scope, covers, reaches
 from headwater.control.access.models import ApiKey, Grant, GroupMember, ServiceAccount
-from headwater.control.access.row_access import RowAccess, explain_rows
 from headwater.control.orgs.models import Environment, Membership, Organization
+from headwater.control.policies.row_access import RowAccess, explain_rows
 from headwater.core.addresses import is_within, read_address, read_networks
 from headwater.core.errors import HeadwaterError
 from headwater.core.permissions import BUILT_IN_ROLES, PERMISSIONS, is_allowed, resource_kind
