@@ -14,6 +14,8 @@ from headwater.contracts.spec import contract_to_spec
 from headwater.control.catalog.data_plane import QuarantineGroup
 from headwater.control.kit.actions import SYSTEM, Actor
 from headwater.control.orgs.models import Environment, Organization
+from headwater.control.overrides.actions import request_override
+from headwater.control.overrides.models import Override
 from headwater.control.registry.models import ModelVersion
 from headwater.control.reviews.actions import open_tasks, publish_queue
 from headwater.control.reviews.files import parse_queue
@@ -90,6 +92,15 @@ def make_task(queue: ReviewQueue, environment: Environment, **changes: Any) -> R
     """Return one open task."""
     (task,) = make_tasks(queue, environment, 1, **changes)
     return task
+
+
+def make_override(environment: Environment, actor: Actor = SYSTEM, model: str = "scored") -> Override:
+    """Return an override that was asked for, of a model that is made for it."""
+    make_scored_model(environment, model)
+    return request_override(
+        actor=actor, environment=environment, target=model, output="score", key={"carrier": "UA"}, value=0.5,
+        valid_until=datetime.now(UTC) + timedelta(days=1), reason="strike",
+    )  # fmt: skip
 
 
 def make_reviewer(org: Organization, role: str = "operator") -> Actor:

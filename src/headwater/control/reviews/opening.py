@@ -38,6 +38,8 @@ def open_tasks(
     *, actor: Actor, queue: ReviewQueue, environment: Environment, drafts: Sequence[Draft]
 ) -> list[ReviewTask]:
     """Open tasks but for those whose key the queue had before, whatever became of it; all of them or none."""
+    # One feeder at a time: another one then sees what this one opened. SQLite lets one transaction write anyway.
+    ReviewQueue.objects.for_org(queue.org_id).select_for_update().get(pk=queue.pk)
     tasks = ReviewTask.objects.for_org(queue.org_id).filter(queue=queue)
     known = set(
         tasks.filter(dedupe_key__in=[draft.dedupe_key for draft in drafts]).values_list("dedupe_key", flat=True)
