@@ -78,7 +78,11 @@ def _add_quarantine(router: APIRouter, runtime: Runtime, looking: Threads, verdi
         wanted = [_dataset(runtime, environment_id, dataset)] if dataset else list(catalog.datasets.values())
         kept = KeptRows(runtime.journal, runtime.lake, catalog.quarantine_stream)
         found = await looking.run(partial(kept.groups, [dataset.spec.id for dataset in wanted]))
-        return _json({"groups": [overview.describe_group(group, catalog) for group in found]})
+        described = [
+            overview.describe_group(group, catalog, shows_values=not _is_closed(catalog, group.dataset_id))
+            for group in found
+        ]
+        return _json({"groups": described})
 
     @router.get("/quarantine/{environment_id}/{dataset}/rows")
     async def rows(
@@ -120,6 +124,12 @@ def _add_quarantine(router: APIRouter, runtime: Runtime, looking: Threads, verdi
         ids = ruling.quarantine_ids
         resolution = await verdicts.run(partial(work, requester, fingerprint=ruling.fingerprint, ids=ids))
         return _json(resolution.to_dict())
+
+
+def _is_closed(catalog: Catalog, dataset_id: str) -> bool:
+    """Return whether policies decide about a dataset's rows: control does not say for whom it asks."""
+    dataset = catalog.by_id(dataset_id)
+    return dataset is None or dataset.spec.protected or dataset.active.contract.protected
 
 
 def _add_ledger(router: APIRouter, runtime: Runtime) -> None:
