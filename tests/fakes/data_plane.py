@@ -34,6 +34,9 @@ class FakeServices:
     reports: dict[tuple[str, str, int], Any] = field(default_factory=dict)
     asked: list[dict[str, list[str]]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    ledger: list[dict[str, Any]] = field(default_factory=list)
+    view: dict[str, Any] = field(default_factory=dict)
+    viewings: list[dict[str, Any]] = field(default_factory=list)
     verdicts: list[dict[str, Any]] = field(default_factory=list)
     refusal: tuple[int, dict[str, Any]] | None = None
     unresolved: int = 0
@@ -60,7 +63,11 @@ class FakeServices:
         """Return status and body."""
         if self.refusal and method == "POST":
             return self.refusal
-        found = self._find(path.removeprefix("/internal/v1/").split("/"), query, body)
+        parts = path.removeprefix("/internal/v1/").split("/")
+        if parts[0] == "viewing":
+            self.viewings.append({"path": "/".join(parts[2:]), **body})
+            return 200, self.view
+        found = self._find(parts, query, body)
         return (200, found) if found is not None else (404, {"code": "not_found", "detail": path})
 
     def _find(  # noqa: PLR0911 - one for each address
@@ -71,6 +78,8 @@ class FakeServices:
                 return {"node": "node-1", "environments": [], "problems": self.problems}
             case ["datasets", _]:
                 return {"datasets": self.datasets}
+            case ["ledger", _]:
+                return {"rows": self.ledger, "balanced": True}
             case ["datasets", _, _, "receipts"]:
                 return {"receipts": self.receipts}
             case ["models", environment, "health"] if environment in self.models:

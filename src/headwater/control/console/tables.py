@@ -56,8 +56,9 @@ def keyset(
 
 
 def _beyond(model: type[Model], by: str, cursor: str, *, descending: bool) -> Q:
+    padded = cursor + "=" * (-len(cursor) % 4)
     try:
-        value, key = json.loads(base64.b64decode(cursor + "==", altchars=b"-_", validate=True))
+        value, key = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
         value = _column(model, by).to_python(value)
         pk = model._meta.pk.to_python(key)
     except (binascii.Error, ValueError, TypeError, FieldError, ValidationError) as error:

@@ -59,8 +59,9 @@ def make_internal_router(runtime: Runtime, kept: Threads, verdicts: Threads) -> 
 
 def _add_datasets(router: APIRouter, runtime: Runtime) -> None:
     @router.get("/datasets/{environment_id}")
-    async def datasets(environment_id: str) -> Response:
-        found = list(_catalog(runtime, environment_id).datasets.values())
+    async def datasets(environment_id: str, name: Annotated[list[str] | None, Query()] = None) -> Response:
+        every = _catalog(runtime, environment_id).datasets
+        found = list(every.values()) if name is None else [every[one] for one in name if one in every]
         return _json({"datasets": await asyncio.to_thread(overview.describe_datasets, runtime, found)})
 
     @router.get("/datasets/{environment_id}/{dataset}/receipts")

@@ -37,6 +37,11 @@ async def test_control_sees_counts_receipts_and_groups(ingest: Ingest) -> None:
     assert none == []
 
 
+async def test_control_asks_about_the_datasets_of_a_page_alone(ingest: Ingest) -> None:
+    reply = await ingest.internal("GET", f"datasets/{ENVIRONMENT}?name=events&name=unknown")
+    assert [dataset["name"] for dataset in reply.json()["datasets"]] == ["events"]
+
+
 async def test_control_can_replay_and_discard_in_a_persons_name(ingest: Ingest) -> None:
     await ingest.send([BAD])
     ingest.configure(make_dataset(make_contract(), make_contract(version="1.1", fields=FIELDS[:1])))

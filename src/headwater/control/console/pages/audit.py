@@ -14,15 +14,17 @@ from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpRespons
 from django.utils import timezone
 
 from headwater.control.audit.exporting import plain
-from headwater.control.audit.models import AuditEvent
+from headwater.control.audit.models import AuditEvent, AuditHead
 from headwater.control.console.forms import ConsoleForm
 from headwater.control.console.pages import Entry, page
 from headwater.control.console.place import Place
-from headwater.control.console.tables import keyset
+from headwater.control.console.tables import PAGE_ROWS, Table
 from headwater.core.ids import parse_id
 
 PERIODS: Final = (("", "Ever"), ("1", "A day"), ("7", "A week"), ("30", "A month"), ("365", "A year"))
 EXPORT_PAGE: Final = 1_000
+SEARCHED: Final = 50_000
+"""Events looked at for one page: text is looked for without an index."""
 COLUMNS: Final = (
     "n", "id", "at", "action", "actor_kind", "actor_id", "actor_label", "on_behalf_of", "target_kind", "target_id",
     "target_label", "reason", "request_id", "group_id", "ip", "before", "after", "related", "prev_hash", "hash",
@@ -45,7 +47,7 @@ class SearchForm(ConsoleForm):
 def audit(request: HttpRequest, here: Place) -> HttpResponse:
     """Search the log, newest first."""
     form = SearchForm(request.GET)
-    table = keyset(_found(here, request, form), request, by="n", descending=True)
+    table = _page(here, request, _found(here, request, form))
     query = request.GET.copy()
     query.pop("after", None)
     return here.render(
@@ -81,6 +83,30 @@ def export(request: HttpRequest, here: Place, kind: str) -> HttpResponse:
     response = StreamingHttpResponse(write(events), content_type=f"{media}; charset=utf-8")
     response.headers["Content-Disposition"] = f'attachment; filename="audit-{here.org.slug}-{stamp}.{kind}"'
     return response  # type: ignore[return-value]  # a response all the same
+
+
+def _page(here: Place, request: HttpRequest, events: QuerySet[AuditEvent]) -> Table:
+    """Return a page of events. However rare what is looked for, no more than ``SEARCHED`` events are looked at.
+
+    Events of an organisation are numbered without gaps, so how far the search has come is a number; where it found
+    fewer than a page, the link to the next one leads on from there.
+    """
+    query = request.GET.copy()
+    after = query.pop("after", [""])[-1]
+    if after and not after.isdecimal():
+        raise Http404
+    head = AuditHead.objects.filter(org_id=here.org.pk).first()
+    below = int(after[:18]) if after else (head.n if head else 0) + 1
+    first = max(below - SEARCHED, 0)
+    found = list(events.filter(n__lt=below, n__gte=first).order_by("-n")[: PAGE_ROWS + 1])
+    shown = found[:PAGE_ROWS]
+    further = shown[-1].n if len(found) > PAGE_ROWS else first
+    following = ""
+    if further > 1:
+        query["after"] = str(further)
+        following = f"?{query.urlencode()}"
+        del query["after"]
+    return Table(shown, following, f"?{query.urlencode()}" if after else "")
 
 
 def _found(here: Place, request: HttpRequest, form: SearchForm) -> QuerySet[AuditEvent]:

@@ -150,7 +150,9 @@ def _dataset(here: Place, name: str) -> Dataset:
 
 def _status(here: Place, row: Dataset) -> tuple[DatasetStatus | None, str]:
     with asking() as services:
-        answered: Sequence[DatasetStatus] = services.ask(lambda plane: plane.datasets(here.env.public_id), ())
+        answered: Sequence[DatasetStatus] = services.ask(
+            lambda plane: plane.datasets(here.env.public_id, [row.name]), ()
+        )
     return next((status for status in answered if status.name == row.name), None), services.away
 
 
@@ -173,6 +175,7 @@ def _lines(here: Place, found: list[Any]) -> tuple[list[Line], str]:
         .defer("contract__spec", "contract__source")
     }
     with asking() as services:
-        answered: Sequence[DatasetStatus] = services.ask(lambda plane: plane.datasets(here.env.public_id), ())
+        names = [row.name for row in found]
+        answered: Sequence[DatasetStatus] = services.ask(lambda plane: plane.datasets(here.env.public_id, names), ())
     statuses = {status.name: status for status in answered}
     return [Line(row, active.get(row.pk, ""), statuses.get(row.name)) for row in found], services.away
