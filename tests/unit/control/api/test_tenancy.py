@@ -13,6 +13,7 @@ from tests.builders.http import Api, with_key, with_session
 from tests.builders.onnx_models import linear
 from tests.builders.policies import policy
 from tests.builders.projects import DELAY_MODEL, RECENT, WORST, flights, resources
+from tests.builders.reviews import make_override, make_queue, make_task
 from tests.builders.sign_on import make_domain, make_provider
 
 from headwater.control import configuration
@@ -87,6 +88,19 @@ BODIES: dict[str, Any] = {
         "dataset": "flights",
         "fingerprint": "f",
     },
+    "POST /organizations/{org}/projects/{project}/environments/{environment}/review/claim": {"queue": "uncertain"},
+    "POST /organizations/{org}/projects/{project}/environments/{environment}/review/tasks/{task}/decide": {
+        "verdict": "label",
+        "answers": {"late": True},
+    },
+    "POST /organizations/{org}/projects/{project}/environments/{environment}/overrides": {
+        "model": "scored",
+        "output": "score",
+        "key": {"carrier": "UA"},
+        "value": 1,
+        "reason": "mine",
+        "valid_until": "2099-01-01T00:00:00Z",
+    },
 }
 
 
@@ -106,6 +120,7 @@ def theirs(environment: Environment, owner: Actor) -> dict[str, str]:
     project = resources({"d": timed}, {"worst.sql": WORST}, {"m": (DELAY_MODEL, sha256)}, {"recent.yaml": RECENT})
     apply_project(actor=owner, environment=environment, resources=project)
     make_key(environment, make_account(environment.project, "loader"))
+    queue = make_queue(environment)
     return {
         "org": environment.org.slug,
         "project": environment.project.slug,
@@ -119,14 +134,17 @@ def theirs(environment: Environment, owner: Actor) -> dict[str, str]:
         "alias": "champion",
         "number": "1",
         "name": "loader",
+        "queue": queue.key,
+        "task": make_task(queue, environment).public_id,
+        "override": make_override(environment, owner).public_id,
         "group": create_group(actor=owner, org=environment.org, name="partners").name,
         "given": Grant.objects.for_org(environment.org)[0].public_id,
         "policy": policy(environment, "open_to_all").name,
         "key": ApiKey.unscoped.get().public_id,
         "member": Membership.unscoped.all()[0].public_id,
-        "invitation": invite(
-            actor=owner, org=environment.org, email="new@example.com", role=get_role("analyst")
-        )[0].public_id,
+        "invitation": invite(actor=owner, org=environment.org, email="new@example.com", role=get_role("analyst"))[
+            0
+        ].public_id,
         "domain": make_domain(environment.org).public_id,
         "provider": make_provider(environment.org).public_id,
         "recovery": name_recovery_owner(
