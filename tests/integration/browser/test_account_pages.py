@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, expect
 from tests.builders.authenticator_app import shown_by_app
 from tests.builders.browser import CHROMIUM, Visit, chromium, running_control, visiting
