@@ -225,7 +225,7 @@ def test_bounds_of_the_contract_hold_for_tensors(client: Any) -> None:
         ({"name": "inputs", "shape": [-1, 2], "datatype": "FP32", "data": [1]}, "not one of a tensor"),
         ({"name": "inputs", "shape": [2, 2], "datatype": "FP32", "data": [1, 2, 3, "x"]}, "row 1: 'x' is no FP32"),
         ({"name": "inputs", "shape": [1, 2], "datatype": "FP32", "data": [1, "2"]}, "row 0: '2' is no FP32"),
-        ({"name": "inputs", "shape": [1, 2], "datatype": "FP32", "data": [1, True]}, "row 0: 'True' is no FP32"),
+        ({"name": "inputs", "shape": [1, 2], "datatype": "FP32", "data": [1, True]}, "row 0: true is no FP32"),
         ({"name": "inputs", "shape": [1, 2], "datatype": "FP32", "data": [1, None]}, "row 0: null is no FP32"),
         ({"name": "inputs", "shape": [1, 2], "datatype": "INT8", "data": [1, 300]}, "row 0: 300 is no INT8"),
         ({"name": "inputs", "shape": [1, 2], "datatype": "FP32", "data": 7}, "data must be an array"),
