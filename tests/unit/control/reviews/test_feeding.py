@@ -159,7 +159,7 @@ def test_one_queue_that_fails_keeps_no_other_from_being_fed(
     broken, fine = make_queue(environment, key="a-broken"), make_queue(environment, key="b-fine")
     plane = FakePlane(scores=[0.5])
     monkeypatch.setattr(tasks, "connect_reviews", lambda: plane)
-    real = tasks.feed
+    real = feed
 
     def feed_or_fail(services: Any, queue: ReviewQueue, environment: Environment) -> int:
         if queue == broken:
