@@ -8,6 +8,7 @@ from django import forms
 from django.db.models import Count, Max, Q
 from django.http import Http404, HttpRequest, HttpResponse
 
+from headwater.contracts.model import Field
 from headwater.contracts.spec import contract_from_spec
 from headwater.control.console.examples import example_of
 from headwater.control.console.forms import ReasonForm, perform
@@ -21,7 +22,6 @@ from headwater.control.monitoring.page import blocks, quality, thresholds, tiles
 from headwater.control.monitoring.queries import gather_report
 from headwater.control.registry.actions import approve_version, move_alias, promote_version
 from headwater.control.registry.models import Deployment, Model, ModelVersion, Rollout
-from headwater.control.registry.pages import version_page
 from headwater.control.registry.queries import Share
 
 _VERSION: Final = "models/<slug:name>/versions/<int:number>/"
@@ -74,7 +74,16 @@ def version(request: HttpRequest, here: Place, name: str, number: int) -> HttpRe
     row = _version(here, name, number)
     window = request.GET.get("window", DEFAULT_WINDOW)
     view = gather_report(row, here.env, window if window in WINDOWS else DEFAULT_WINDOW)
-    context: dict[str, Any] = version_page(row) | {
+    context: dict[str, Any] = {
+        "version": row,
+        "model": row.model,
+        "inputs": _inputs(row),
+        "checks": list(row.checks.all()),
+        "approvals": list(row.approvals.all()),
+        "aliases": list(row.aliases.all()),
+        "lineage": list(row.lineage.all()),
+        "deployments": list(row.deployments.select_related("environment")),
+        "size": f"{row.artifact_bytes / (1 << 20):,.2f} MB" if row.artifact_bytes else "size unknown",
         "view": view,
         "windows": WINDOWS,
         "tiles": tiles(view),
@@ -149,6 +158,12 @@ def _version(here: Place, name: str, number: int) -> ModelVersion:
     if row is None:
         raise Http404
     return row
+
+
+def _inputs(row: ModelVersion) -> list[tuple[Field, str]]:
+    """Return the fields of a row, each with the feature that fills it in unless a request gives it."""
+    filled = {reference["field"]: f"{reference['view']}.{reference['feature']}" for reference in row.features}
+    return [(field, filled.get(field.name, "")) for field in contract_from_spec(row.inputs).fields]
 
 
 def _standing(here: Place) -> Count:
