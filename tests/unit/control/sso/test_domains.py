@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
+from dns.resolver import NoResolverConfiguration
+from dns.resolver import Resolver as SystemResolver
 from tests.builders.control import make_environment
 from tests.builders.sign_on import make_domain
 
@@ -105,10 +107,11 @@ class Resolver:
 @pytest.fixture
 def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Resolver]:
     made = Resolver()
-    port = made.socket.getsockname()[1]
-    monkeypatch.setattr(dns, "PORT", port)
-    monkeypatch.setattr(dns, "_TIMEOUT", 0.3)
-    monkeypatch.setattr(dns, "_servers", lambda: ["127.0.0.1"])
+    system = SystemResolver(configure=False)
+    system.nameservers = ["127.0.0.1"]
+    system.port = made.socket.getsockname()[1]
+    monkeypatch.setattr(dns, "_resolver", lambda: system)
+    monkeypatch.setattr(dns, "LIFETIME_SECONDS", 0.5)
     yield made
     made.socket.close()
 
@@ -142,6 +145,9 @@ def test_an_answer_that_is_not_one_to_our_question_is_not_believed(
 
 
 def test_a_machine_without_resolvers_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dns, "_servers", list)
+    def none() -> SystemResolver:
+        raise NoResolverConfiguration
+
+    monkeypatch.setattr(dns, "_resolver", none)
     with pytest.raises(HeadwaterError, match="none is configured"):
         dns.txt_records("example.com")
