@@ -17,6 +17,7 @@ from tests.builders.system import System, make_system, wait_for
 
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.timeout(300),  # the first test starts the system
     pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine (apt-get install chromium)"),
 ]
 SERIOUS = ("serious", "critical")
