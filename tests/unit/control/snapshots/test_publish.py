@@ -21,6 +21,7 @@ from headwater.control.registry.actions import promote_version
 from headwater.control.registry.models import Model
 from headwater.control.snapshots import publish
 from headwater.control.snapshots.models import Snapshot
+from headwater.control.snapshots.signing import signing_key
 from headwater.core.errors import HeadwaterError
 from headwater.core.snapshot import DatasetSpec, SignedSnapshot, load_public_key
 
@@ -208,7 +209,7 @@ def test_without_a_signing_key_a_change_that_needs_publishing_fails_whole(
     Home(tmp_path).prepare()
     Home(tmp_path).snapshot_private_key.write_bytes(base64.b64encode(b"short"))
     with pytest.raises(HeadwaterError, match="not a signing key"):
-        publish.signing_key()
+        signing_key()
 
 
 def test_an_unrelated_organisation_is_not_published(environment: Environment) -> None:
