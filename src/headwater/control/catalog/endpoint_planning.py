@@ -18,7 +18,6 @@ from headwater.control.kit.actions import Actor
 from headwater.control.orgs.models import Environment
 from headwater.core.errors import HeadwaterError
 from headwater.core.snapshot import ParameterSpec
-from headwater.engines.query.duck import describe_endpoint
 
 
 def plan_endpoints(plan: Plan, environment: Environment, project: Project) -> None:
@@ -97,6 +96,8 @@ def _describe(plan: Plan, statement: _Statement, schemas: Mapping[str, pa.Schema
         plan.refuse(source, "sql", f"there is no dataset {table!r}; there are: {known}")
     if missing:
         return None
+    from headwater.engines.query.duck import describe_endpoint  # noqa: PLC0415 - brings DuckDB
+
     try:
         columns = describe_endpoint(statement.sql, schemas, statement.parameters)
     except HeadwaterError as error:

@@ -11,7 +11,6 @@ from headwater.control.catalog.tables import table_schemas
 from headwater.control.orgs.models import Environment
 from headwater.core.errors import HeadwaterError
 from headwater.core.snapshot import ParameterSpec
-from headwater.engines.query.duck import describe_endpoint
 from headwater.engines.query.rules import Columns
 from headwater.engines.query.tables import duckdb_columns
 
@@ -64,6 +63,8 @@ class Resources:
         return self._describe(newest.spec["sql"], parameters)
 
     def _describe(self, sql: str, parameters: Sequence[ParameterSpec]) -> Columns:
+        from headwater.engines.query.duck import describe_endpoint  # noqa: PLC0415 - brings DuckDB
+
         try:
             return [(column.name, column.type) for column in describe_endpoint(sql, self._schemas, parameters)]
         except HeadwaterError:

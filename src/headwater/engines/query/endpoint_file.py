@@ -27,7 +27,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -41,7 +41,9 @@ from headwater.engines.query.parameters import (
     read_value,
     to_plain,
 )
-from headwater.engines.query.walk import CheckedQuery, check_query
+
+if TYPE_CHECKING:
+    from headwater.engines.query.walk import CheckedQuery
 
 NAME: Final = r"^[a-z][a-z0-9_]{0,62}$"
 MAX_TIMEOUT_SECONDS: Final = 300.0
@@ -262,6 +264,10 @@ def _check_sql(
     if not sql:
         faults.add("sql", "there is no SQL below the header", hint="write one SELECT")
         return None
+
+    # Brings DuckDB, which who only reads the file's header has no use for.
+    from headwater.engines.query.walk import check_query  # noqa: PLC0415
+
     try:
         checked = check_query(sql, parameter_types=duckdb_types(parameters))
     except HeadwaterError as error:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import pyarrow as pa
 
 from headwater.engines.query.rules import Columns, RowRule
-from headwater.engines.query.walk import CheckedQuery
+
+if TYPE_CHECKING:  # DuckDB takes 30 MB, and control asks it something when a project is applied
+    from headwater.engines.query.walk import CheckedQuery
 
 
 @dataclass(frozen=True, slots=True)

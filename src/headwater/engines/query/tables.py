@@ -12,7 +12,6 @@ import pyarrow as pa
 from headwater.engines.query.protocol import TableSource
 from headwater.engines.query.quoting import quote
 from headwater.engines.query.rules import RowRule
-from headwater.engines.query.walk import scratch
 
 if TYPE_CHECKING:  # the worker that runs ad-hoc SQL has no use for the lake's libraries
     from headwater.engines.lake.protocol import TableState
@@ -32,6 +31,9 @@ def duckdb_columns(schema: pa.Schema) -> tuple[tuple[str, str], ...]:
     """Return name and DuckDB type of every column of an Arrow schema."""
     if not schema.names:
         return ()
+    # Loaded when first asked: control describes tables when a project is applied, and not before.
+    from headwater.engines.query.walk import scratch  # noqa: PLC0415
+
     with scratch() as connection:
         types = connection.from_arrow(schema.empty_table()).types
     return tuple((name, str(type_)) for name, type_ in zip(schema.names, types, strict=True))
