@@ -58,13 +58,12 @@ class KeyTable:
         if found is None:
             found = self._look_up(key)
         caller, changes_at = found
-        if changes_at is not _NEVER:
-            now = self._clock.now().timestamp()
-            if now >= changes_at:
-                caller = self._move_on(key, caller)
-            caller.use.at = now
+        now = self._clock.now().timestamp()
+        if now >= changes_at:
+            caller = self._move_on(key, caller)
         if caller.networks is not None:
             self._check_place(caller, headers, peer)
+        caller.use.at = now
         return caller
 
     def _move_on(self, key: bytes, caller: Caller) -> Caller:

@@ -7,6 +7,7 @@ from tests.builders.snapshots import KEY, make_key, make_snapshot
 
 from headwater.core.clock import FrozenClock
 from headwater.core.errors import HeadwaterError
+from headwater.services.kit.key_uses import KeyUses
 from headwater.services.kit.keys import KeyTable
 from headwater.services.kit.service import Contact, Environment
 
@@ -77,3 +78,24 @@ def test_a_key_that_was_used_before_expires_all_the_same() -> None:
     clock.advance(timedelta(minutes=2))
     with pytest.raises(HeadwaterError, match="expired"):
         known.authenticate(bearer(f"Bearer {KEY}"))
+
+
+@pytest.mark.parametrize("expires_at", [None, NOW + timedelta(days=1)])
+def test_each_use_is_noted_whether_the_key_ends_one_day_or_never(expires_at: datetime | None) -> None:
+    clock = FrozenClock(NOW)
+    known = table(Environment(make_snapshot(keys={KEY: make_key(expires_at=expires_at)})), clock=clock)
+    for _ in range(2):
+        clock.advance(timedelta(seconds=5))
+        assert known.authenticate(bearer(f"Bearer {KEY}")).use.at == clock.now().timestamp()
+
+
+def test_a_key_in_the_wrong_place_is_not_used() -> None:
+    uses = KeyUses()
+    key = make_key().model_copy(update={"cidrs": ("10.0.0.0/8",)})
+    environment = Environment(make_snapshot(keys={KEY: key}))
+    known = KeyTable([environment], FrozenClock(NOW), uses=uses)
+    with pytest.raises(HeadwaterError, match="may not be used from 192"):
+        known.authenticate(bearer(f"Bearer {KEY}"), "192.168.0.1")
+    assert not uses.untold()
+    known.authenticate(bearer(f"Bearer {KEY}"), "10.1.2.3")
+    assert len(uses.untold()) == 1
