@@ -32,6 +32,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._unclaimed = 0  # bytes since a head or a piece of a body was complete
         self._heard: Any = None  # the request whose head was complete last
         self._patience: asyncio.TimerHandle | None = None
+        self._is_in_head = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         """Wait for the first request, but not for ever."""
@@ -54,8 +55,20 @@ class BoundedConnection(HttpToolsProtocol):
             self._stop_waiting()
         if self._unclaimed > MAX_HEAD_BYTES:
             self._give_up(f"the request line and headers are longer than {MAX_HEAD_BYTES:,} bytes")
-        elif self._patience is None and (request is None or request.scope is not self.scope):
-            self._expect_head()  # another one has begun
+        elif self._patience is None and (self._is_in_head or request is None or request.response_complete):
+            # Another one has begun. Or what came is of no use to anybody, such as an empty line or the rest of a body
+            # that was refused, and has stopped uvicorn's timer for connections that are idle.
+            self._expect_head()
+
+    def on_message_begin(self) -> None:
+        """Note that a head has begun."""
+        self._is_in_head = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Note that it is complete."""
+        self._is_in_head = False
+        super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """Count anew."""
@@ -88,6 +101,11 @@ class BoundedConnection(HttpToolsProtocol):
         self._patience = self.loop.call_later(HEAD_SECONDS, self._lose_patience)
 
     def _lose_patience(self) -> None:
+        request: Any = self.cycle
+        if request is not None and not self._is_in_head:
+            self._stop_waiting()
+            self.transport.close()  # whatever was asked was answered
+            return
         self._give_up(f"no complete request came within {HEAD_SECONDS:g} s")
 
     def _stop_waiting(self) -> None:

@@ -9,9 +9,10 @@ from uvicorn import Config
 from uvicorn.server import ServerState
 
 from headwater.services.kit import connection
-from headwater.services.kit.connection import MAX_HEAD_BYTES, BoundedConnection
+from headwater.services.kit.connection import MAX_HEAD_BYTES, BoundedConnection, LaneConnection
 
 ASK = b"GET /x HTTP/1.1\r\nhost: a\r\n\r\n"
+REFUSED = b"POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nb"
 SEND = b"POST /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
@@ -53,10 +54,17 @@ async def answer(_scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body"})
 
 
-def connect() -> tuple[BoundedConnection, Wire]:
+async def refuse(_scope: Any, _receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body"})
+
+
+def connect(
+    protocol_class: type[BoundedConnection] = BoundedConnection, app: Any = answer
+) -> tuple[BoundedConnection, Wire]:
     wire = Wire()
-    config = Config(answer, http=BoundedConnection, lifespan="off", log_config=None)
-    protocol = BoundedConnection(config=config, server_state=ServerState(), app_state={})
+    config = Config(app, http=protocol_class, lifespan="off", log_config=None)
+    protocol = protocol_class(config=config, server_state=ServerState(), app_state={})
     protocol.connection_made(wire)
     return protocol, wire
 
@@ -125,6 +133,26 @@ async def test_a_head_that_never_comes_is_waited_for_only_so_long(
     await asyncio.sleep(0.1)
     assert wire.is_closing()
     assert b"no complete request came within" in wire.written
+
+
+@pytest.mark.parametrize("protocol_class", [BoundedConnection, LaneConnection])
+@pytest.mark.parametrize(
+    ("first", "more"),
+    [(ASK, b"\r\n"), (REFUSED, b"a"), (REFUSED, b"a" * 9)],
+    ids=["an empty line", "a part of a body that nobody reads", "the rest of that body"],
+)
+async def test_bytes_that_lead_nowhere_keep_no_connection_open(
+    protocol_class: type[BoundedConnection], first: bytes, more: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.05)
+    protocol, wire = connect(protocol_class, answer if first is ASK else refuse)
+    protocol.data_received(first)
+    assert await answered(wire)
+    protocol.data_received(more)
+    written = wire.written
+    await asyncio.sleep(0.1)
+    assert wire.is_closing()
+    assert wire.written == written  # nobody has asked for another answer
 
 
 async def test_a_slow_body_is_not_the_connections_business(monkeypatch: pytest.MonkeyPatch) -> None:
