@@ -76,14 +76,16 @@ class MicroBatcher(Queue):
         self._has_run = False
 
     def _flush(self) -> None:
-        taken = self.take()
-        if taken:
-            self._crowded = _CROWDED_TURNS if len(taken) > 1 else max(self._crowded - 1, 0)
-            self._run(taken)
-        if self._waiting:
-            asyncio.get_running_loop().call_soon(self._flush)
-        else:
-            self._is_scheduled = False
+        try:
+            taken = self.take()
+            if taken:
+                self._crowded = _CROWDED_TURNS if len(taken) > 1 else max(self._crowded - 1, 0)
+                self._run(taken)
+        finally:  # whatever breaks here, who waits must have their turn
+            if self._waiting:
+                asyncio.get_running_loop().call_soon(self._flush)
+            else:
+                self._is_scheduled = False
 
     def _run(self, items: Sequence[Waiting]) -> None:
         """Run requests as one batch; when that fails, one by one, so that only the culprit fails."""

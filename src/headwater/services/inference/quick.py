@@ -244,14 +244,15 @@ class QuickDesk:
         live = ask.found.model.live
         live.running -= 1  # the pipeline counts it
         try:
-            answer = await self._pipeline.ask(asked, reader)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
-            live.running += 1
-            self._refuse(ask, error, request_id)
-        else:
-            live.running += 1
+            try:
+                answer = await self._pipeline.ask(asked, reader)
+            finally:
+                live.running += 1
             self._reply(ask, answer, request_id, time.monotonic())
             self._pipeline.tell(asked, answer, reader)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer, unless that was given
+            self._refuse(ask, error, request_id)
+        else:
             self._release(ask)
 
     def _refuse(self, ask: QuickAsk, error: Exception, request_id: str) -> None:

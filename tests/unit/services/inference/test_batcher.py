@@ -113,3 +113,22 @@ def test_outputs_become_json_of_their_shortest_digits() -> None:
     assert json_texts(np.array(['a"b', "c,d"], dtype=object)) == [b'"a\\"b"', b'"c,d"']
     assert json_texts(np.array([[0.1, 0.2], [3, 4]], dtype=np.float32)) == [b"[0.1,0.2]", b"[3.0,4.0]"]
     assert json_texts(np.array([[["x"], ["y"]]], dtype=object)) == [b'[["x"],["y"]]']
+
+
+async def test_a_turn_that_breaks_does_not_stop_the_queue(executor: Doubling) -> None:
+    told: list[int] = []
+
+    def ran(count: int, _seconds: float, _waited: float) -> None:
+        told.append(count)
+        if len(told) == 1:
+            raise ZeroDivisionError
+
+    batcher = MicroBatcher(executor, ServingSpec(max_batch_rows=1), ran)
+    broken: list[BaseException | None] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, found: broken.append(found.get("exception")))
+    first, second = batcher.submit(rows((1,))), batcher.submit(rows((2,)))
+    async with asyncio.timeout(1):
+        await asyncio.gather(first, second)
+        assert (await batcher.submit(rows((3,)))).batch.outputs[0].tolist() == [6]
+    assert [type(error) for error in broken] == [ZeroDivisionError]
+    assert batcher.is_idle

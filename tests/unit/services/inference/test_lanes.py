@@ -434,3 +434,21 @@ async def test_outputs_that_are_no_number_are_null_alike(fleet: Fleet, settings:
     talk = connect()
     await talk.say(ask(URL, body, **KEYED))
     assert plain(await talk.say(ask(URL, body, **KEYED))) == expected
+
+
+async def test_a_reply_to_large_numbers_that_cannot_be_written_is_an_error(
+    fleet: Fleet, settings: Settings, connect: Any, taken: Taken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fleet.deploy(make_model(make_version(settings)))
+    talk, body = connect(), b'{"rows":[{"a":9007199254740992,"b":2}]}'
+    await primed(talk, URL, GOOD, len(body))
+
+    def stumble(*_: Any, **__: Any) -> bytes:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(fleet.model().versions[1].replies, "write", stumble)
+    (reply,) = await talk.say(ask(URL, body, **KEYED))
+    assert taken == [True]
+    assert reply.startswith(b"HTTP/1.1 500")
+    assert fleet.model().live.running == 0
+    assert fleet.process.services[0]._pipeline.budget.held == 0  # type: ignore[attr-defined]
