@@ -44,15 +44,23 @@ def routes(resolver: URLResolver | None = None, prefix: str = "") -> Iterator[tu
 
 def addresses(environment: Environment, besides: re.Pattern[str] = OPEN) -> Iterator[tuple[str, str]]:
     """Yield every template with the addresses that name something of the organisation, ``besides`` those that match."""
-    rows = rows_of(environment)
+    all_rows = rows_of(environment)
     for template, _ in routes():
         if besides.match(template) or template.startswith(("^", "(")):
             continue
         plain = _GROUP.sub("1", template)
+        rows = _rows_of_page(plain, all_rows)
         options = [_values_for(name, converter, rows, environment) for converter, name in PART.findall(plain)]
         for at in range(max((len(each) for each in options), default=1)):
             values = iter(each[min(at, len(each) - 1)] for each in options)
             yield template, "/" + PART.sub(lambda _: next(values), plain)  # noqa: B023 - used at once
+
+
+def _rows_of_page(template: str, rows: list[Entity]) -> list[Entity]:
+    """Return the rows that a page of the admin is about, all for a page that is about none or of another kind."""
+    parts = template.split("/")
+    own = [row for row in rows if parts[:1] == ["admin"] and row._meta.label_lower == ".".join(parts[1:3])]
+    return own or rows
 
 
 def _values_for(name: str, converter: str, rows: Iterable[Entity], environment: Environment) -> list[str]:
