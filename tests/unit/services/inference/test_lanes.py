@@ -7,13 +7,14 @@ import json
 import re
 import struct
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from tests.builders.fleet import URL, Fleet, Remote
 from tests.builders.models import make_model, make_version, numbers
 from tests.builders.onnx_models import logarithm
-from tests.builders.snapshots import KEY
+from tests.builders.snapshots import KEY, make_key
 from tests.fakes.process import until
 from tests.fakes.wire import Talk, ask
 
@@ -218,6 +219,30 @@ async def test_a_key_that_was_taken_away_is_refused_in_the_lane_at_once(
     reply = (await talk.say(ask(URL, GOOD, **KEYED)))[0]
     assert reply.startswith(b"HTTP/1.1 401")
     assert taken == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("changed", "status"),
+    [
+        ({"allowances": frozenset({"model.read:*"})}, b"403"),
+        ({"allowances": frozenset({"model.invoke:other"})}, b"403"),
+        ({"cidrs": ("10.0.0.0/8",)}, b"403"),
+        ({"cidrs": ("127.0.0.0/8",)}, b"200"),
+        ({"expires_at": datetime(2020, 1, 1, tzinfo=UTC)}, b"401"),
+    ],
+)
+async def test_a_key_is_what_it_has_become_since_its_head_was_remembered(
+    fleet: Fleet, settings: Settings, connect: Any, taken: Taken, changed: dict[str, Any], status: bytes
+) -> None:
+    model = make_model(make_version(settings))
+    await fleet.deploy(model)
+    talk, request = connect(), ask(URL, GOOD, **KEYED)
+    await talk.say(request)
+    await talk.say(request)
+    await fleet.deploy(model, keys={KEY: make_key().model_copy(update=changed)})
+    (reply,) = await talk.say(request)
+    assert reply[9:12] == status
+    assert taken == [True, status == b"200"]
 
 
 async def test_who_a_proxy_speaks_for_is_asked_each_time(
