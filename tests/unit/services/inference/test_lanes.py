@@ -232,7 +232,7 @@ async def test_a_key_that_was_taken_away_is_refused_in_the_lane_at_once(
     ],
 )
 async def test_a_key_is_what_it_has_become_since_its_head_was_remembered(
-    fleet: Fleet, settings: Settings, connect: Any, taken: Taken, changed: dict[str, Any], status: bytes
+    fleet: Fleet, settings: Settings, connect: Any, taken: Taken, *, changed: dict[str, Any], status: bytes
 ) -> None:
     model = make_model(make_version(settings))
     await fleet.deploy(model)
