@@ -38,14 +38,21 @@ class Api:
         reply = self.client.generic(
             method, ROOT + path, content, content_type=kind, headers={**self._headers, **headers}
         )
-        text = reply.content.decode()
-        return Answer(reply.status_code, json.loads(text) if text else None, dict(reply.headers))
+        return Answer(reply.status_code, _read(reply), dict(reply.headers))
 
     def get(self, path: str) -> Answer:
         return self("GET", path)
 
     def post(self, path: str, body: Any = None) -> Answer:
         return self("POST", path, {} if body is None else body)
+
+
+def _read(reply: Any) -> Any:
+    """Return the body as plain JSON: of lines of JSON all of them, of nothing None."""
+    text = reply.getvalue().decode()
+    if reply.headers.get("Content-Type") == "application/x-ndjson":
+        return [json.loads(line) for line in text.splitlines()]
+    return json.loads(text) if text else None
 
 
 def with_key(environment: Environment, role: str = "developer", **extra: Any) -> Api:

@@ -82,8 +82,7 @@ class Registry:
 
     def deployments(self, name: str) -> list[dict[str, Any]]:
         """Return how a model is served, by environment."""
-        found: list[dict[str, Any]] = self._ask("GET", f"{self._model(name)}/deployments")
-        return found
+        return list(self._pages(f"{self._model(name)}/deployments"))
 
     def rollouts(self, name: str, *, limit: int = 10) -> list[dict[str, Any]]:
         """Return how a model was served in the environment, newest first."""

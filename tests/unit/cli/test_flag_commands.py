@@ -22,15 +22,15 @@ STEPS = [{"what": "rule 1", "result": "decided", "why": "it is for everybody: a"
 ANSWERS: dict[str, Any] = {
     "/flags": {"items": [FLAG], "next": None},
     "/flags/late-after": FLAG,
-    "/environments/development/flags": [CONFIG],
+    "/environments/development/flags": {"items": [CONFIG], "next": None},
     "/environments/development/flags/late-after": CONFIG,
     "/environments/development/flags/late-after/toggle": CONFIG,
     "/environments/development/flags/late-after/evaluate": {
         "key": "late-after", "value": 15, "variant": "a", "reason": "TARGETING_MATCH", "steps": STEPS,
     },
-    "/environments/development/stale-flags": [
+    "/environments/development/stale-flags": {"next": None, "items": [
         {"key": "late-after", "owner": "data", "reasons": ["it was to be removed by 2020-01-01"]}
-    ],
+    ]},
 }  # fmt: skip
 
 
@@ -96,5 +96,5 @@ def test_explaining_goes_to_control_and_says_which_rule_decides(
 
 def test_stale_flags_are_listed_with_the_reason(control: Peer, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("flags", "stale", "--days", "60") == 0
-    assert control.requests[-1].path.endswith("/stale-flags?days=60")
+    assert control.requests[-1].path.endswith("/stale-flags?days=60&limit=200")
     assert "removed by 2020-01-01" in capsys.readouterr().out

@@ -70,7 +70,7 @@ def control(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> Peer:
         ("POST", ROOT): pushed,
         ("GET", f"{ROOT}/delay"): MODEL,
         ("GET", f"{ROOT}/delay/versions?limit=20"): {"items": [VERSION]},
-        ("GET", f"{ROOT}/delay/deployments"): [deployment],
+        ("GET", f"{ROOT}/delay/deployments?limit=200"): {"items": [deployment], "next": None},
         ("GET", f"{ROOT}/delay/rollouts?environment=development&limit=10"): {"items": [ROLLOUT]},
         ("GET", f"{ROOT}/delay/versions/3"): VERSION,
         ("POST", f"{ROOT}/delay/versions/2/promote"): VERSION,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 import typer
 from rich.console import Console
@@ -26,7 +27,7 @@ def list_flags(*, home: HomeOption = None, project: ProjectOption = None, as_jso
     session = open_session(home, project, json=as_json)
     with require_control(session) as control:
         flags = _all(control, f"{_project(session)}/flags")
-        configs = {item["flag"]: item for item in control.request("GET", f"{_place(session)}/flags")}
+        configs = {item["flag"]: item for item in _all(control, f"{_place(session)}/flags")}
 
     def draw(console: Console) -> None:
         rows = [
@@ -130,7 +131,7 @@ def stale(
     """List the flags that have had their day, and why: what to take out of the code."""
     session = open_session(home, project, json=as_json)
     with require_control(session) as control:
-        found = control.request("GET", f"{_place(session)}/stale-flags?days={days}")
+        found = _all(control, f"{_place(session)}/stale-flags", days=days)
 
     def draw(console: Console) -> None:
         rows = [(item["key"], item["owner"], "; ".join(item["reasons"])) for item in found]
@@ -139,12 +140,13 @@ def stale(
     session.answer({"flags": found}, draw)
 
 
-def _all(control: ControlApi, path: str) -> list[dict[str, Any]]:
+def _all(control: ControlApi, path: str, **asked: int) -> list[dict[str, Any]]:
     """Return the items of every page."""
     found: list[dict[str, Any]] = []
     cursor: str | None = ""
     while cursor is not None:
-        page = control.request("GET", f"{path}?limit=200" + (f"&cursor={cursor}" if cursor else ""))
+        query = {**asked, "limit": 200} | ({"cursor": cursor} if cursor else {})
+        page = control.request("GET", f"{path}?{urlencode(query)}")
         found += page["items"]
         cursor = page["next"]
     return found

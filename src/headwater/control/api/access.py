@@ -26,7 +26,8 @@ from headwater.control.api.access_schemas import (
 from headwater.control.api.auth import caller_of
 from headwater.control.api.caller import Caller
 from headwater.control.api.pages import Page, PageQuery, take_page
-from headwater.control.api.schemas import ReasonIn
+from headwater.control.api.revisions import LOCKED, check_revision
+from headwater.control.api.schemas import ChangeIn
 from headwater.control.orgs.models import Membership, Organization
 from headwater.control.policies.explain import Question, explain, find_who
 from headwater.core.errors import HeadwaterError
@@ -35,6 +36,7 @@ router = Router(tags=["Access"])
 own = Router(tags=["Access"])
 Paging = Annotated[PageQuery, Query(...)]
 GROUP = "/{org}/groups/{group}"
+_SHOWN = ("role", "membership__user", "service_account", "group", "project", "environment__project", "org")
 
 
 @router.get("/{org}/groups", response=Page[GroupOut])
@@ -53,11 +55,20 @@ def post_group(request: HttpRequest, org: str, body: GroupIn) -> Status[GroupOut
     return Status(201, GroupOut.show(row))
 
 
-@router.delete(GROUP, response={204: None})
+@router.get(GROUP, response=GroupOut)
+def get_group(request: HttpRequest, org: str, group: str) -> GroupOut:
+    """Show one group."""
+    caller, home = _organization(request, org)
+    return GroupOut.show(_group(caller, home, group))
+
+
+@router.delete(GROUP, response={204: None}, openapi_extra=LOCKED)
 def delete_group(request: HttpRequest, org: str, group: str) -> Status[None]:
     """Delete a group that is empty and was never given a role."""
     caller, home = _organization(request, org)
-    remove_group(actor=caller.actor, group=_group(caller, home, group))
+    row = _group(caller, home, group)
+    check_revision(request, row)
+    remove_group(actor=caller.actor, group=row)
     return Status(204, None)
 
 
@@ -82,7 +93,7 @@ def post_group_member(request: HttpRequest, org: str, group: str, body: GroupMem
     return Status(201, GroupMemberOut.show(place))
 
 
-@router.delete(GROUP + "/members/{member}", response={204: None})
+@router.delete(GROUP + "/members/{member}", response={204: None}, openapi_extra=LOCKED)
 def delete_group_member(request: HttpRequest, org: str, group: str, member: str) -> Status[None]:
     """Take somebody out of a group; ``member`` is the id of their place in it."""
     caller, home = _organization(request, org)
@@ -90,6 +101,7 @@ def delete_group_member(request: HttpRequest, org: str, group: str, member: str)
     place = rows.filter(pk=GroupMember.parse_id(member)).select_related("group").first()
     if place is None:
         raise HeadwaterError("not_found", f"there is no {member[:100]!r} in the group")
+    check_revision(request, place)
     remove_from_group(actor=caller.actor, place=place)
     return Status(204, None)
 
@@ -110,15 +122,20 @@ def post_role(request: HttpRequest, org: str, body: RoleIn) -> Status[RoleOut]:
     return Status(201, RoleOut.show(row))
 
 
+@router.get("/{org}/roles/{role}", response=RoleOut)
+def get_role_by_name(request: HttpRequest, org: str, role: str) -> RoleOut:
+    """Show one role: built in, or the organisation's own."""
+    caller, home = _organization(request, org)
+    caller.need("member.read", home)
+    return RoleOut.show(get_role(role, home))
+
+
 @router.get("/{org}/grants", response=Page[GrantOut])
 def list_grants(request: HttpRequest, org: str, page: Paging) -> Page[GrantOut]:
     """List the grants of an organisation, those that ended too."""
     caller, home = _organization(request, org)
     caller.need("member.read", home)
-    rows = Grant.objects.for_org(home).select_related(
-        "role", "membership__user", "service_account", "group", "project", "environment__project", "org"
-    )
-    return take_page(rows, page, GrantOut.show)
+    return take_page(Grant.objects.for_org(home).select_related(*_SHOWN), page, GrantOut.show)
 
 
 @router.post("/{org}/grants", response={201: GrantOut})
@@ -146,15 +163,19 @@ def post_grant(request: HttpRequest, org: str, body: GrantIn) -> Status[GrantOut
     return Status(201, GrantOut.show(row))
 
 
+@router.get("/{org}/grants/{given}", response=GrantOut)
+def get_grant(request: HttpRequest, org: str, given: str) -> GrantOut:
+    """Show one grant."""
+    caller, home = _organization(request, org)
+    return GrantOut.show(_grant(caller, home, given))
+
+
 @router.post("/{org}/grants/{given}/revoke", response=GrantOut)
-def post_revoke_grant(request: HttpRequest, org: str, given: str, body: ReasonIn) -> GrantOut:
+def post_revoke_grant(request: HttpRequest, org: str, given: str, body: ChangeIn) -> GrantOut:
     """Take a grant back."""
     caller, home = _organization(request, org)
-    caller.need("member.read", home)
-    rows = Grant.objects.for_org(home).select_related("role", "org", "project", "environment")
-    row = rows.filter(pk=Grant.parse_id(given)).first()
-    if row is None:
-        raise HeadwaterError("not_found", f"there is no grant {given[:100]!r}")
+    row = _grant(caller, home, given)
+    check_revision(request, row, body.revision)
     return GrantOut.show(revoke_grant(actor=caller.actor, given=row, reason=body.reason))
 
 
@@ -196,6 +217,15 @@ def _names_of(who: Any) -> set[str]:
 def _organization(request: HttpRequest, org: str) -> tuple[Caller, Organization]:
     caller = caller_of(request)
     return caller, caller.organization(org)
+
+
+def _grant(caller: Caller, org: Organization, given: str) -> Grant:
+    caller.need("member.read", org)
+    rows = Grant.objects.for_org(org).select_related(*_SHOWN)
+    row: Grant | None = rows.filter(pk=Grant.parse_id(given)).first()
+    if row is None:
+        raise HeadwaterError("not_found", f"there is no grant {given[:100]!r}")
+    return row
 
 
 def _group(caller: Caller, org: Organization, name: str) -> Group:

@@ -41,6 +41,7 @@ class GroupMemberOut(Schema):
     email: str | None
     service_account: str | None
     managed_by: str
+    revision: int
 
     @classmethod
     def show(cls, row: GroupMember) -> GroupMemberOut:
@@ -50,6 +51,7 @@ class GroupMemberOut(Schema):
             email=row.membership.user.email if row.membership else None,
             service_account=row.service_account.name if row.service_account else None,
             managed_by=row.managed_by,
+            revision=row.revision,
         )
 
 

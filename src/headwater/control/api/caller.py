@@ -121,13 +121,3 @@ def _found(row: Any, kind: str, name: str, *, code: str = "not_found") -> Any:
     if row is None:
         raise HeadwaterError(code, f"there is no {kind} {name[:100]!r}")
     return row
-
-
-def check_revision(row: Any, revision: int | None) -> None:
-    """Raise ``conflict`` when the caller last saw another revision of ``row``."""
-    if revision is not None and row.revision != revision:
-        raise HeadwaterError(
-            "conflict",
-            f"{row} is at revision {row.revision}, not {revision}",
-            hint="load it again and repeat the change",
-        )

@@ -12,15 +12,16 @@ from ninja import Query, Router, Status
 
 from headwater.contracts.model import Contract
 from headwater.control.api.auth import caller_of
-from headwater.control.api.caller import Caller, check_revision
+from headwater.control.api.caller import Caller
 from headwater.control.api.pages import Page, PageQuery, take_page
+from headwater.control.api.revisions import check_revision
 from headwater.control.api.schemas import (
+    ChangeIn,
     ContractDetail,
     ContractOut,
     ContractSource,
     DatasetOut,
     DatasetPatch,
-    ReasonIn,
     TargetIn,
 )
 from headwater.control.catalog.actions import (
@@ -74,23 +75,25 @@ def patch_dataset(request: HttpRequest, org: str, project: str, dataset: str, bo
     """Change a dataset's description."""
     caller = caller_of(request)
     row = caller.dataset(org, project, dataset)
-    check_revision(row, body.revision)
+    check_revision(request, row, body.revision)
     return DatasetOut.show(describe_dataset(actor=caller.actor, dataset=row, description=body.description))
 
 
 @router.post(DATASET + "/archive", response=DatasetOut)
-def post_archive(request: HttpRequest, org: str, project: str, dataset: str, body: ReasonIn) -> DatasetOut:
+def post_archive(request: HttpRequest, org: str, project: str, dataset: str, body: ChangeIn) -> DatasetOut:
     """Stop a dataset from taking rows."""
     caller = caller_of(request)
     row = caller.dataset(org, project, dataset)
+    check_revision(request, row, body.revision)
     return DatasetOut.show(archive_dataset(actor=caller.actor, dataset=row, reason=body.reason))
 
 
 @router.post(DATASET + "/restore", response=DatasetOut)
-def post_restore(request: HttpRequest, org: str, project: str, dataset: str, body: ReasonIn) -> DatasetOut:
+def post_restore(request: HttpRequest, org: str, project: str, dataset: str, body: ChangeIn) -> DatasetOut:
     """Let an archived dataset take rows again."""
     caller = caller_of(request)
     row = caller.dataset(org, project, dataset)
+    check_revision(request, row, body.revision)
     return DatasetOut.show(restore_dataset(actor=caller.actor, dataset=row, reason=body.reason))
 
 
@@ -128,6 +131,7 @@ def post_activate(
     """Hold an environment's rows against this version from now on."""
     caller = caller_of(request)
     row = _contract(caller, org, project, dataset, version)
+    check_revision(request, row, body.revision)
     environment = caller.environment(org, project, body.environment)
     activate_contract(actor=caller.actor, contract=row, environment=environment, reason=body.reason)
     return ContractOut.show(row)
@@ -135,11 +139,12 @@ def post_activate(
 
 @router.post(CONTRACT + "/retire", response=ContractOut)
 def post_retire(
-    request: HttpRequest, org: str, project: str, dataset: str, version: str, body: ReasonIn
+    request: HttpRequest, org: str, project: str, dataset: str, version: str, body: ChangeIn
 ) -> ContractOut:
     """Refuse rows that name this version from now on."""
     caller = caller_of(request)
     row = _contract(caller, org, project, dataset, version)
+    check_revision(request, row, body.revision)
     return ContractOut.show(retire_contract(actor=caller.actor, contract=row, reason=body.reason))
 
 

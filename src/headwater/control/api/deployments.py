@@ -21,8 +21,11 @@ from headwater.control.api.model_schemas import (
     RulesIn,
     VersionOut,
 )
-from headwater.control.api.pages import Page, PageQuery, take_page
+from headwater.control.api.pages import Page, PageQuery, take_page, take_sorted
 from headwater.control.api.registry import MODEL, VERSION, find_numbered
+from headwater.control.api.revisions import check_number
+from headwater.control.api.schemas import TargetIn
+from headwater.control.orgs.models import Environment
 from headwater.control.registry.actions import (
     change_serving,
     deploy_version,
@@ -31,8 +34,10 @@ from headwater.control.registry.actions import (
     route_model,
 )
 from headwater.control.registry.models import Deployment, Model, Rollout
+from headwater.control.registry.queries import newest_rollout
 
 router = Router(tags=["Models"])
+Paging = Annotated[PageQuery, Query(...)]
 
 
 class RolloutQuery(PageQuery):
@@ -41,10 +46,11 @@ class RolloutQuery(PageQuery):
     environment: str | None = None
 
 
-@router.get(MODEL + "/deployments", response=list[DeploymentOut])
-def list_deployments(request: HttpRequest, org: str, project: str, model: str) -> list[DeploymentOut]:
+@router.get(MODEL + "/deployments", response=Page[DeploymentOut])
+def list_deployments(request: HttpRequest, org: str, project: str, model: str, page: Paging) -> Page[DeploymentOut]:
     """Show how a model is served, by environment."""
-    return _deployments(caller_of(request).model(org, project, model))
+    row = caller_of(request).model(org, project, model)
+    return take_sorted(_deployments(row), page, lambda shown: shown, key=lambda shown: shown.environment)
 
 
 @router.get(MODEL + "/rollouts", response=Page[RolloutOut])
@@ -65,6 +71,7 @@ def put_routes(request: HttpRequest, org: str, project: str, model: str, body: R
     caller = caller_of(request)
     row = caller.model(org, project, model)
     environment = caller.environment(org, project, body.environment)
+    _check(request, row, environment, body)
     route_model(
         actor=caller.actor, model=row, environment=environment, routes=body.routes, pinned=body.pinned,
         reason=body.reason,
@@ -80,6 +87,7 @@ def put_rules(request: HttpRequest, org: str, project: str, model: str, body: Ru
     caller = caller_of(request)
     row = caller.model(org, project, model)
     environment = caller.environment(org, project, body.environment)
+    _check(request, row, environment, body)
     rules = read_rules(body.rules)
     change_serving(actor=caller.actor, model=row, environment=environment, rules=rules, reason=body.reason)
     return _deployments(row)
@@ -91,6 +99,7 @@ def post_rollback(request: HttpRequest, org: str, project: str, model: str, body
     caller = caller_of(request)
     row = caller.model(org, project, model)
     environment = caller.environment(org, project, body.environment)
+    _check(request, row, environment, body)
     version = find_numbered(caller, org, project, model, body.version) if body.version is not None else None
     rollout = roll_back(actor=caller.actor, model=row, environment=environment, version=version, reason=body.reason)
     return RolloutOut.show(rollout)
@@ -102,6 +111,7 @@ def post_promote(request: HttpRequest, org: str, project: str, model: str, numbe
     caller = caller_of(request)
     row = find_numbered(caller, org, project, model, number)
     environment = caller.environment(org, project, body.environment)
+    _check(request, row.model, environment, body)
     if body.role == "primary":
         promote_version(actor=caller.actor, version=row, environment=environment, reason=body.reason)
     else:
@@ -110,6 +120,12 @@ def post_promote(request: HttpRequest, org: str, project: str, model: str, numbe
             reason=body.reason,
         )  # fmt: skip
     return VersionOut.show(row)
+
+
+def _check(request: HttpRequest, model: Model, environment: Environment, body: TargetIn) -> None:
+    """Hold what the caller last saw of a model in an environment against the rollout in force."""
+    newest = newest_rollout(model, environment.pk)
+    check_number(request, newest.number if newest else 0, f"{model.name} in {environment.key}", body.revision)
 
 
 def _deployments(model: Model) -> list[DeploymentOut]:

@@ -11,7 +11,8 @@ from ninja import Query, Router
 
 from headwater.control.api.auth import caller_of
 from headwater.control.api.pages import Page, PageQuery, take_page
-from headwater.control.api.schemas import EndpointOut, ReasonIn, RevisionOut
+from headwater.control.api.revisions import check_revision
+from headwater.control.api.schemas import ChangeIn, EndpointOut, RevisionOut
 from headwater.control.catalog.actions import archive_endpoint
 from headwater.control.catalog.models import Endpoint, EndpointRevision
 
@@ -50,9 +51,10 @@ def list_revisions(
 
 @router.post(ENDPOINT + "/archive", response=EndpointOut)
 def post_archive(
-    request: HttpRequest, org: str, project: str, environment: str, endpoint: str, body: ReasonIn
+    request: HttpRequest, org: str, project: str, environment: str, endpoint: str, body: ChangeIn
 ) -> EndpointOut:
     """Stop serving an endpoint."""
     caller = caller_of(request)
     row = caller.endpoint(caller.environment(org, project, environment), endpoint)
+    check_revision(request, row, body.revision)
     return EndpointOut.show(archive_endpoint(actor=caller.actor, endpoint=row, reason=body.reason))

@@ -12,7 +12,8 @@ from ninja import Query, Router, Schema
 
 from headwater.control.api.auth import caller_of
 from headwater.control.api.pages import Page, PageQuery, take_page
-from headwater.control.api.schemas import ReasonIn
+from headwater.control.api.revisions import check_revision
+from headwater.control.api.schemas import ChangeIn
 from headwater.control.features.actions import archive_view
 from headwater.control.features.models import FeatureView, FeatureViewRevision
 
@@ -88,9 +89,10 @@ def list_view_revisions(
 
 @router.post(VIEW + "/archive", response=FeatureViewOut)
 def post_archive_view(
-    request: HttpRequest, org: str, project: str, environment: str, view: str, body: ReasonIn
+    request: HttpRequest, org: str, project: str, environment: str, view: str, body: ChangeIn
 ) -> FeatureViewOut:
     """Stop serving a feature view."""
     caller = caller_of(request)
     row = caller.feature_view(caller.environment(org, project, environment), view)
+    check_revision(request, row, body.revision)
     return FeatureViewOut.show(archive_view(actor=caller.actor, view=row, reason=body.reason))

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from ninja import Field, Schema
 from pydantic import AwareDatetime
 
+from headwater.control.api.schemas import SEEN
 from headwater.control.flags.document import ConfigDocument, show_rule
 from headwater.control.flags.models import Flag, FlagConfig
 from headwater.control.flags.preview import Preview
@@ -74,7 +75,7 @@ class FlagPatch(Schema):
     remove_by: date | None = None
     exposures: bool = False
     reason: str = Field("", max_length=500)
-    revision: int | None = Field(None, description="The revision last seen; another one answers 409")
+    revision: int | None = Field(None, description=SEEN)
 
     def content(self) -> dict[str, Any]:
         """Return the fields of ``Flag`` that change."""
@@ -120,7 +121,7 @@ class ConfigIn(ConfigDocument):
     """
 
     reason: str = Field("", max_length=500)
-    revision: int | None = Field(None, description="The revision last seen; another one answers 409")
+    revision: int | None = Field(None, description=SEEN)
     dry_run: bool = Field(False, description="Say what would change, and change nothing")
 
 
@@ -137,7 +138,7 @@ class ToggleIn(Schema):
 
     enabled: bool
     reason: str = Field("", max_length=500)
-    revision: int | None = None
+    revision: int | None = Field(None, description=SEEN)
 
 
 class EvaluateIn(Schema):

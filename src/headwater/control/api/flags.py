@@ -7,10 +7,10 @@ from __future__ import annotations
 from typing import Annotated
 
 from django.http import HttpRequest
-from ninja import Query, Router, Status
+from ninja import Field, Query, Router, Status
 
 from headwater.control.api.auth import caller_of
-from headwater.control.api.caller import Caller, check_revision
+from headwater.control.api.caller import Caller
 from headwater.control.api.flag_schemas import (
     ChangeOut,
     ConfigIn,
@@ -24,8 +24,9 @@ from headwater.control.api.flag_schemas import (
     ToggleIn,
     UsageOut,
 )
-from headwater.control.api.pages import Page, PageQuery, take_page
-from headwater.control.api.schemas import ReasonIn
+from headwater.control.api.pages import Page, PageQuery, take_page, take_rows, take_sorted
+from headwater.control.api.revisions import check_revision
+from headwater.control.api.schemas import ChangeIn
 from headwater.control.flags.actions import (
     archive_flag,
     change_config,
@@ -35,7 +36,7 @@ from headwater.control.flags.actions import (
     restore_flag,
     toggle_flag,
 )
-from headwater.control.flags.checks import check, configs_of, specs_of
+from headwater.control.flags.checks import check, specs_of, unconfigured
 from headwater.control.flags.models import Flag, FlagConfig
 from headwater.control.flags.preview import preview
 from headwater.control.flags.stale import DEFAULT_DAYS, stale_flags
@@ -53,14 +54,26 @@ CONFIGS = PLACE + "/flags"
 CONFIG = CONFIGS + "/{flag}"
 
 
+class FlagQuery(PageQuery):
+    """Which flags are asked for."""
+
+    archived: bool = Field(False, description="Those that are archived, instead of those that are not")
+
+
+class StaleQuery(PageQuery):
+    """Over how long flags are judged."""
+
+    days: int = Field(DEFAULT_DAYS, ge=1, le=3_650, description="Unchanged, or not asked for, for so long")
+
+
 @router.get(FLAGS, response=Page[FlagOut])
-def list_flags(request: HttpRequest, org: str, project: str, page: Paging, *, archived: bool = False) -> Page[FlagOut]:
+def list_flags(request: HttpRequest, org: str, project: str, query: Annotated[FlagQuery, Query(...)]) -> Page[FlagOut]:
     """List a project's flags; those that are archived only when asked for."""
     caller = caller_of(request)
     home = caller.project(org, project)
     caller.need("flag.read", home)
-    rows = Flag.objects.for_org(home.org_id).filter(project=home, archived_at__isnull=not archived)
-    return take_page(rows, page, FlagOut.show)
+    rows = Flag.objects.for_org(home.org_id).filter(project=home, archived_at__isnull=not query.archived)
+    return take_page(rows, query, FlagOut.show)
 
 
 @router.post(FLAGS, response={201: FlagOut})
@@ -84,46 +97,52 @@ def patch_flag(request: HttpRequest, org: str, project: str, flag: str, body: Fl
     """Change what is the same in every environment."""
     caller = caller_of(request)
     row = _flag(caller, caller.project(org, project), flag)
-    check_revision(row, body.revision)
+    check_revision(request, row, body.revision)
     return FlagOut.show(change_flag(actor=caller.actor, flag=row, content=body.content(), reason=body.reason))
 
 
 @router.post(FLAG + "/archive", response=FlagOut)
-def post_archive(request: HttpRequest, org: str, project: str, flag: str, body: ReasonIn) -> FlagOut:
+def post_archive(request: HttpRequest, org: str, project: str, flag: str, body: ChangeIn) -> FlagOut:
     """Stop serving a flag: applications get what their code says."""
     caller = caller_of(request)
     row = _flag(caller, caller.project(org, project), flag)
+    check_revision(request, row, body.revision)
     return FlagOut.show(archive_flag(actor=caller.actor, flag=row, reason=body.reason))
 
 
 @router.post(FLAG + "/restore", response=FlagOut)
-def post_restore(request: HttpRequest, org: str, project: str, flag: str, body: ReasonIn) -> FlagOut:
+def post_restore(request: HttpRequest, org: str, project: str, flag: str, body: ChangeIn) -> FlagOut:
     """Serve an archived flag again, as it was."""
     caller = caller_of(request)
     row = _flag(caller, caller.project(org, project), flag)
+    check_revision(request, row, body.revision)
     return FlagOut.show(restore_flag(actor=caller.actor, flag=row, reason=body.reason))
 
 
-@router.get(CONFIGS, response=list[ConfigOut])
-def list_configs(request: HttpRequest, org: str, project: str, environment: str) -> list[ConfigOut]:
+@router.get(CONFIGS, response=Page[ConfigOut])
+def list_configs(request: HttpRequest, org: str, project: str, environment: str, page: Paging) -> Page[ConfigOut]:
     """List what an environment says about each flag that is not archived."""
     caller = caller_of(request)
     home = caller.environment(org, project, environment)
     caller.need("flag.read", home)
-    return [ConfigOut.show(_with(row, home)) for row in configs_of(home).values()]
+    flags, following = take_rows(
+        Flag.objects.for_org(home.org_id).filter(project_id=home.project_id, archived_at=None), page
+    )
+    configs = FlagConfig.objects.for_org(home.org_id).filter(environment=home, flag__in=flags).select_related("flag")
+    known = {config.flag_id: config for config in configs}
+    rows = [known.get(flag.pk) or unconfigured(flag, home.pk) for flag in flags]
+    return Page[ConfigOut](items=[ConfigOut.show(_with(row, home)) for row in rows], next=following)
 
 
-@router.get(PLACE + "/stale-flags", response=list[StaleOut])
+@router.get(PLACE + "/stale-flags", response=Page[StaleOut])
 def list_stale_flags(
-    request: HttpRequest, org: str, project: str, environment: str, *, days: int = DEFAULT_DAYS
-) -> list[StaleOut]:
+    request: HttpRequest, org: str, project: str, environment: str, query: Annotated[StaleQuery, Query(...)]
+) -> Page[StaleOut]:
     """List the flags that have had their day, each with why; judged over this many days."""
-    if not 1 <= days <= 3_650:  # noqa: PLR2004 - ten years
-        raise HeadwaterError("invalid_parameter", f"days={days}: from 1 to 3650")
     caller = caller_of(request)
     home = caller.environment(org, project, environment)
     caller.need("flag.read", home)
-    return [StaleOut.show(found) for found in stale_flags(home, days=days)]
+    return take_sorted(stale_flags(home, days=query.days), query, StaleOut.show, key=lambda found: found.flag.key)
 
 
 @router.get(CONFIG, response=ConfigOut)
@@ -139,7 +158,7 @@ def patch_config(
     """Change what an environment says about a flag, or with ``dry_run`` say what would change."""
     caller = caller_of(request)
     row = _config(caller, org, project, environment, flag)
-    check_revision(row, body.revision)
+    check_revision(request, row, body.revision)
     changes = body.changes()
     shown = differences(row, changes)
     if body.dry_run:
@@ -155,7 +174,7 @@ def post_toggle(request: HttpRequest, org: str, project: str, environment: str, 
     """Switch a flag on or off in an environment."""
     caller = caller_of(request)
     row = _config(caller, org, project, environment, flag)
-    check_revision(row, body.revision)
+    check_revision(request, row, body.revision)
     return ConfigOut.show(toggle_flag(actor=caller.actor, config=row, enabled=body.enabled, reason=body.reason))
 
 
@@ -168,11 +187,14 @@ def post_evaluate(
     return EvaluateOut.show(preview(row.environment, flag, body.context, body.at))
 
 
-@router.get(CONFIG + "/usage", response=list[UsageOut])
-def get_usage(request: HttpRequest, org: str, project: str, environment: str, flag: str) -> list[UsageOut]:
+@router.get(CONFIG + "/usage", response=Page[UsageOut])
+def list_usage(
+    request: HttpRequest, org: str, project: str, environment: str, flag: str, page: Paging
+) -> Page[UsageOut]:
     """Say how often a flag was evaluated by itself in the last thirty days."""
     row = _config(caller_of(request), org, project, environment, flag)
-    return [UsageOut(**counted) for counted in counts_by_day(row.environment, row.flag.key)]
+    counted = [UsageOut(**one) for one in counts_by_day(row.environment, row.flag.key)]
+    return take_sorted(counted, page, lambda one: one, key=lambda one: f"{one.day} {one.variant}")
 
 
 def _flag(caller: Caller, home: Project, key: str) -> Flag:

@@ -23,11 +23,12 @@ from headwater.control.access.models import ApiKey, ServiceAccount
 from headwater.control.access.queries import get_role
 from headwater.control.api.auth import caller_of
 from headwater.control.api.pages import Page, PageQuery, take_page
+from headwater.control.api.revisions import check_revision
 from headwater.control.api.schemas import (
+    ChangeIn,
     KeyIn,
     KeyOut,
     NewKeyOut,
-    ReasonIn,
     RotateIn,
     ServiceAccountIn,
     ServiceAccountOut,
@@ -65,11 +66,21 @@ def post_service_account(
     return Status(201, ServiceAccountOut.show(row))
 
 
+@router.get(ACCOUNTS + "/{name}", response=ServiceAccountOut)
+def get_service_account(request: HttpRequest, org: str, project: str, name: str) -> ServiceAccountOut:
+    """Show one service account."""
+    caller = caller_of(request)
+    home = caller.project(org, project)
+    caller.need("key.read", home)
+    return ServiceAccountOut.show(_account(home, name))
+
+
 @router.post(ACCOUNTS + "/{name}/disable", response=ServiceAccountOut)
-def post_disable(request: HttpRequest, org: str, project: str, name: str, body: ReasonIn) -> ServiceAccountOut:
+def post_disable(request: HttpRequest, org: str, project: str, name: str, body: ChangeIn) -> ServiceAccountOut:
     """Let none of an account's keys open anything any more."""
     caller = caller_of(request)
     row = _account(caller.project(org, project), name)
+    check_revision(request, row, body.revision)
     return ServiceAccountOut.show(disable_service_account(actor=caller.actor, account=row, reason=body.reason))
 
 
@@ -107,6 +118,15 @@ def post_key(request: HttpRequest, org: str, project: str, environment: str, bod
     return Status(201, NewKeyOut(**KeyOut.show(row).model_dump(), key=text))
 
 
+@router.get(KEYS + "/{key}", response=KeyOut)
+def get_key(request: HttpRequest, org: str, project: str, environment: str, key: str) -> KeyOut:
+    """Show one key, without its secret."""
+    caller = caller_of(request)
+    home = caller.environment(org, project, environment)
+    caller.need("key.read", home)
+    return KeyOut.show(_key(home, key))
+
+
 @router.post(KEYS + "/{key}/rotate", response={201: NewKeyOut})
 def post_rotate(
     request: HttpRequest, org: str, project: str, environment: str, key: str, body: RotateIn
@@ -114,6 +134,7 @@ def post_rotate(
     """Make the key that follows another. Both open until the overlap has passed; its text is here and never again."""
     caller = caller_of(request)
     row = _key(caller.environment(org, project, environment), key)
+    check_revision(request, row, body.revision)
     made, text = rotate_key(
         actor=caller.actor,
         key=row,
@@ -125,11 +146,12 @@ def post_rotate(
 
 
 @router.post(KEYS + "/{key}/revoke", response=KeyOut)
-def post_revoke(request: HttpRequest, org: str, project: str, environment: str, key: str, body: ReasonIn) -> KeyOut:
+def post_revoke(request: HttpRequest, org: str, project: str, environment: str, key: str, body: ChangeIn) -> KeyOut:
     """Close a key for good."""
     caller = caller_of(request)
-    home = caller.environment(org, project, environment)
-    return KeyOut.show(revoke_key(actor=caller.actor, key=_key(home, key), reason=body.reason))
+    row = _key(caller.environment(org, project, environment), key)
+    check_revision(request, row, body.revision)
+    return KeyOut.show(revoke_key(actor=caller.actor, key=row, reason=body.reason))
 
 
 def _key(environment: Environment, key: str) -> ApiKey:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ninja import Field, Schema
 
-from headwater.control.api.schemas import ReasonIn, TargetIn
+from headwater.control.api.schemas import SEEN, ChangeIn, ReasonIn, TargetIn
 from headwater.control.monitoring.links import report_url
 from headwater.control.orgs.models import Environment
 from headwater.control.registry.models import (
@@ -17,6 +17,7 @@ from headwater.control.registry.models import (
     Deployment,
     LineageEdge,
     Model,
+    ModelAlias,
     ModelVersion,
     Rollout,
     VersionCheck,
@@ -215,6 +216,19 @@ class PushOut(VersionDetail):
         )
 
 
+class AliasOut(Schema):
+    """What an alias means."""
+
+    alias: str
+    version: int
+    revision: int
+
+    @classmethod
+    def show(cls, row: ModelAlias) -> AliasOut:
+        """Return what the API says about ``row``."""
+        return cls(alias=row.name, version=row.version.number, revision=row.revision)
+
+
 class AliasMoveOut(Schema):
     """That an alias came to mean another version."""
 
@@ -270,6 +284,7 @@ class DeploymentOut(Schema):
     by: str
     reason: str
     at: datetime | None
+    revision: int = Field(description="What a change of routes, rules or roles asks for: the rollout's number, or 0")
 
     @classmethod
     def show(cls, model: Model, deployments: Iterable[Deployment]) -> DeploymentOut:
@@ -289,12 +304,14 @@ class DeploymentOut(Schema):
             by=rollout.by_label if rollout else "",
             reason=rollout.reason if rollout else "",
             at=rollout.created_at if rollout else None,
+            revision=rollout.number if rollout else 0,
         )
 
 
-class PushIn(TargetIn):
+class PushIn(ReasonIn):
     """A version to be registered: its manifest, and the digests of what was put before."""
 
+    environment: str
     text: str = Field(max_length=1 << 20, description="model.yaml")
     artifact_sha256: str = Field("", pattern="^([0-9a-f]{64})?$")
     profile_sha256: str = Field("", pattern="^([0-9a-f]{64})?$")
@@ -327,7 +344,7 @@ class RollbackIn(TargetIn):
     version: int | None = None
 
 
-class ApproveIn(ReasonIn):
+class ApproveIn(ChangeIn):
     """Why a version may be served in protected environments; ``override`` lets failed checks pass."""
 
     override: bool = False
@@ -336,11 +353,12 @@ class ApproveIn(ReasonIn):
 class TagsIn(Schema):
     """Tags to set; null takes one away, and those not named stay."""
 
-    tags: dict[str, str | None] = Field(max_length=100)
+    tags: dict[str, str | None] = Field(max_length=100, examples=[{"team": "operations", "draft": None}])
+    revision: int | None = Field(None, description=SEEN)
 
 
-class AliasIn(ReasonIn):
-    """What an alias is to mean."""
+class AliasIn(ChangeIn):
+    """What an alias is to mean; the revision is the alias's own, 0 where there is none yet."""
 
     version: int
 

@@ -12,11 +12,13 @@ from ninja import Query, Router, Status
 from headwater.control.access.members import activate_member, change_role, invite_member, suspend_member
 from headwater.control.access.queries import get_role
 from headwater.control.api.auth import caller_of
-from headwater.control.api.caller import check_revision
+from headwater.control.api.caller import Caller
 from headwater.control.api.pages import Page, PageQuery, take_page
+from headwater.control.api.revisions import check_revision
 from headwater.control.api.schemas import (
     EnvironmentIn,
     EnvironmentOut,
+    EnvironmentPatch,
     MemberIn,
     MemberOut,
     MemberPatch,
@@ -25,7 +27,7 @@ from headwater.control.api.schemas import (
     ProjectIn,
     ProjectOut,
 )
-from headwater.control.orgs.actions import create_environment, create_project, rename_organization
+from headwater.control.orgs.actions import change_protection, create_environment, create_project, rename_organization
 from headwater.control.orgs.models import Membership
 from headwater.core.errors import HeadwaterError
 
@@ -50,7 +52,7 @@ def patch_organization(request: HttpRequest, org: str, body: OrganizationIn) -> 
     """Rename an organisation; its slug stays."""
     caller = caller_of(request)
     row = caller.organization(org)
-    check_revision(row, body.revision)
+    check_revision(request, row, body.revision)
     return OrganizationOut.show(rename_organization(actor=caller.actor, org=row, name=body.name))
 
 
@@ -97,6 +99,18 @@ def get_environment(request: HttpRequest, org: str, project: str, environment: s
     return EnvironmentOut.show(caller_of(request).environment(org, project, environment))
 
 
+@router.patch("/{org}/projects/{project}/environments/{environment}", response=EnvironmentOut)
+def patch_environment(
+    request: HttpRequest, org: str, project: str, environment: str, body: EnvironmentPatch
+) -> EnvironmentOut:
+    """Protect an environment, or cease to."""
+    caller = caller_of(request)
+    row = caller.environment(org, project, environment)
+    check_revision(request, row, body.revision)
+    changed = change_protection(actor=caller.actor, environment=row, protected=body.protected, reason=body.reason)
+    return EnvironmentOut.show(changed)
+
+
 @router.get("/{org}/members", response=Page[MemberOut])
 def list_members(request: HttpRequest, org: str, page: Paging) -> Page[MemberOut]:
     """List an organisation's members and their roles."""
@@ -121,21 +135,33 @@ def post_member(request: HttpRequest, org: str, body: MemberIn) -> Status[Member
     return Status(201, MemberOut.show(row))
 
 
+@router.get("/{org}/members/{member}", response=MemberOut)
+def get_member(request: HttpRequest, org: str, member: str) -> MemberOut:
+    """Show one member."""
+    return MemberOut.show(_member(caller_of(request), org, member))
+
+
 @router.patch("/{org}/members/{member}", response=MemberOut)
 def patch_member(request: HttpRequest, org: str, member: str, body: MemberPatch) -> MemberOut:
     """Give a member another role, suspend them, or let them act again."""
     caller = caller_of(request)
-    home = caller.organization(org)
-    caller.need("member.read", home)
-    row = Membership.objects.for_org(home).filter(pk=Membership.parse_id(member)).select_related("user", "org").first()
-    if row is None:
-        raise HeadwaterError("not_found", f"there is no member {member!r}")
-    check_revision(row, body.revision)
+    row = _member(caller, org, member)
+    check_revision(request, row, body.revision)
     with transaction.atomic():
         if body.role is not None:
-            change_role(actor=caller.actor, membership=row, role=get_role(body.role, home), reason=body.reason)
+            change_role(actor=caller.actor, membership=row, role=get_role(body.role, row.org), reason=body.reason)
         if body.status == "suspended":
             suspend_member(actor=caller.actor, membership=row, reason=body.reason)
         elif body.status == "active":
             activate_member(actor=caller.actor, membership=row, reason=body.reason)
     return MemberOut.show(row)
+
+
+def _member(caller: Caller, org: str, member: str) -> Membership:
+    home = caller.organization(org)
+    caller.need("member.read", home)
+    rows = Membership.objects.for_org(home).filter(pk=Membership.parse_id(member))
+    row: Membership | None = rows.select_related("user", "org").first()
+    if row is None:
+        raise HeadwaterError("not_found", f"there is no member {member[:100]!r}")
+    return row

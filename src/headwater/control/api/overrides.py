@@ -12,8 +12,10 @@ from ninja import Field, Query, Router, Schema, Status
 from pydantic import AwareDatetime
 
 from headwater.control.api.auth import caller_of
-from headwater.control.api.caller import Caller, check_revision
+from headwater.control.api.caller import Caller
 from headwater.control.api.pages import Page, PageQuery, take_page
+from headwater.control.api.revisions import check_revision
+from headwater.control.api.schemas import ChangeIn
 from headwater.control.overrides.actions import approve_override, reject_override, request_override, revoke_override
 from headwater.control.overrides.models import Override
 from headwater.core.errors import HeadwaterError
@@ -70,13 +72,6 @@ class OverrideIn(Schema):
     valid_until: AwareDatetime
 
 
-class VerdictIn(Schema):
-    """Why, and which revision was looked at."""
-
-    reason: str = Field("", max_length=500)
-    revision: int | None = Field(None, description="The revision last seen; another one answers 409")
-
-
 class OverridesQuery(PageQuery):
     """Which overrides are asked for."""
 
@@ -122,31 +117,31 @@ def get_override(request: HttpRequest, org: str, project: str, environment: str,
 
 @router.post(OVERRIDE + "/approve", response=OverrideOut)
 def post_approve(
-    request: HttpRequest, org: str, project: str, environment: str, override: str, body: VerdictIn
+    request: HttpRequest, org: str, project: str, environment: str, override: str, body: ChangeIn
 ) -> OverrideOut:
     """Serve an override that somebody else asked for."""
     caller, row = _find(request, org, project, environment, override)
-    check_revision(row, body.revision)
+    check_revision(request, row, body.revision)
     return OverrideOut.show(approve_override(actor=caller.actor, override=row, reason=body.reason))
 
 
 @router.post(OVERRIDE + "/reject", response=OverrideOut)
 def post_reject(
-    request: HttpRequest, org: str, project: str, environment: str, override: str, body: VerdictIn
+    request: HttpRequest, org: str, project: str, environment: str, override: str, body: ChangeIn
 ) -> OverrideOut:
     """Refuse an override that was asked for."""
     caller, row = _find(request, org, project, environment, override)
-    check_revision(row, body.revision)
+    check_revision(request, row, body.revision)
     return OverrideOut.show(reject_override(actor=caller.actor, override=row, reason=body.reason))
 
 
 @router.post(OVERRIDE + "/revoke", response=OverrideOut)
 def post_revoke(
-    request: HttpRequest, org: str, project: str, environment: str, override: str, body: VerdictIn
+    request: HttpRequest, org: str, project: str, environment: str, override: str, body: ChangeIn
 ) -> OverrideOut:
     """End an override, or withdraw one that was asked for."""
     caller, row = _find(request, org, project, environment, override)
-    check_revision(row, body.revision)
+    check_revision(request, row, body.revision)
     return OverrideOut.show(revoke_override(actor=caller.actor, override=row, reason=body.reason))
 
 

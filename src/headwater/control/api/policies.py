@@ -8,12 +8,13 @@ from datetime import datetime
 from typing import Annotated
 
 from django.http import HttpRequest
-from ninja import Query, Router, Schema
+from ninja import Field, Query, Router, Schema
 
 from headwater.control.api.auth import caller_of
-from headwater.control.api.caller import Caller, check_revision
+from headwater.control.api.caller import Caller
 from headwater.control.api.pages import Page, PageQuery, take_page
-from headwater.control.api.schemas import ReasonIn
+from headwater.control.api.revisions import check_number, check_revision
+from headwater.control.api.schemas import SEEN, ChangeIn
 from headwater.control.orgs.models import Environment
 from headwater.control.policies.actions import archive_policy, publish_policy
 from headwater.control.policies.document import PolicyDocument
@@ -66,8 +67,8 @@ class PolicyOut(Schema):
 class PolicyIn(PolicyDocument):
     """A policy to be put in force, as ``policies/<name>.yaml`` has it."""
 
-    revision: int | None = None
-    reason: str = ""
+    revision: int | None = Field(None, description=SEEN + "; 0: there is none yet")
+    reason: str = Field("", max_length=500)
 
 
 @router.get(POLICIES, response=Page[PolicyOut])
@@ -96,8 +97,7 @@ def put_policy(
     home = caller.environment(org, project, environment)
     caller.need("policy.write", home)
     existing = _find(home, policy)
-    if existing is not None:
-        check_revision(existing, body.revision)
+    check_number(request, existing.revision if existing else 0, f"policy {policy[:100]!r}", body.revision)
     columns = Resources(home).columns(body.resource)
     if columns is None:
         raise HeadwaterError("not_found", f"there is no {body.resource.replace(':', ' ')} here")
@@ -118,11 +118,12 @@ def put_policy(
 
 @router.post(POLICY + "/archive", response=PolicyOut)
 def post_archive_policy(
-    request: HttpRequest, org: str, project: str, environment: str, policy: str, body: ReasonIn
+    request: HttpRequest, org: str, project: str, environment: str, policy: str, body: ChangeIn
 ) -> PolicyOut:
     """Take a policy out of force."""
     caller = caller_of(request)
     row = _policy(caller, caller.environment(org, project, environment), policy)
+    check_revision(request, row, body.revision)
     return PolicyOut.show(archive_policy(actor=caller.actor, policy=row, reason=body.reason))
 
 

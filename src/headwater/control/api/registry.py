@@ -14,6 +14,7 @@ from headwater.control.api.caller import Caller
 from headwater.control.api.model_schemas import (
     AliasIn,
     AliasMoveOut,
+    AliasOut,
     ApproveIn,
     CheckOut,
     LineageOut,
@@ -25,7 +26,8 @@ from headwater.control.api.model_schemas import (
     VersionOut,
 )
 from headwater.control.api.pages import Page, PageQuery, take_page
-from headwater.control.api.schemas import ReasonIn
+from headwater.control.api.revisions import LOCKED, check_number, check_revision
+from headwater.control.api.schemas import ChangeIn
 from headwater.control.registry.actions import (
     approve_version,
     archive_version,
@@ -36,7 +38,7 @@ from headwater.control.registry.actions import (
     tag_version,
 )
 from headwater.control.registry.aliases import find_alias
-from headwater.control.registry.models import AliasMove, Model, ModelVersion
+from headwater.control.registry.models import AliasMove, Model, ModelAlias, ModelVersion
 from headwater.control.registry.queries import list_dependents
 from headwater.core.errors import HeadwaterError
 
@@ -105,7 +107,9 @@ def get_model(request: HttpRequest, org: str, project: str, model: str) -> Model
 def patch_model_tags(request: HttpRequest, org: str, project: str, model: str, body: TagsIn) -> ModelOut:
     """Set tags of a model."""
     caller = caller_of(request)
-    return ModelOut.show(tag_model(actor=caller.actor, model=caller.model(org, project, model), tags=body.tags))
+    row = caller.model(org, project, model)
+    check_revision(request, row, body.revision)
+    return ModelOut.show(tag_model(actor=caller.actor, model=row, tags=body.tags))
 
 
 @router.get(MODEL + "/alias-moves", response=Page[AliasMoveOut])
@@ -116,16 +120,26 @@ def list_alias_moves(request: HttpRequest, org: str, project: str, model: str, p
     return take_page(moves, page, AliasMoveOut.show, newest_first=True)
 
 
+@router.get(MODEL + "/aliases", response=Page[AliasOut])
+def list_aliases(request: HttpRequest, org: str, project: str, model: str, page: Paging) -> Page[AliasOut]:
+    """List what a model's aliases mean."""
+    row = caller_of(request).model(org, project, model)
+    aliases = ModelAlias.objects.for_org(row.org_id).filter(model=row).select_related("version")
+    return take_page(aliases, page, AliasOut.show)
+
+
 @router.put(MODEL + "/aliases/{alias}", response=ModelOut)
 def put_alias(request: HttpRequest, org: str, project: str, model: str, alias: str, body: AliasIn) -> ModelOut:
     """Let an alias mean a version."""
     caller = caller_of(request)
     version = find_numbered(caller, org, project, model, body.version)
+    known = find_alias(version.model, alias)
+    check_number(request, known.revision if known else 0, f"alias {alias[:64]!r}", body.revision)
     move_alias(actor=caller.actor, version=version, name=alias, reason=body.reason)
     return ModelOut.show(version.model)
 
 
-@router.delete(MODEL + "/aliases/{alias}", response=ModelOut)
+@router.delete(MODEL + "/aliases/{alias}", response=ModelOut, openapi_extra=LOCKED)
 def delete_alias(request: HttpRequest, org: str, project: str, model: str, alias: str) -> ModelOut:
     """Let an alias mean nothing any more."""
     caller = caller_of(request)
@@ -133,6 +147,7 @@ def delete_alias(request: HttpRequest, org: str, project: str, model: str, alias
     found = find_alias(row, alias)
     if found is None:
         raise HeadwaterError("not_found", f"{row.name!r} has no alias {alias[:64]!r}")
+    check_revision(request, found)
     remove_alias(actor=caller.actor, alias=found)
     return ModelOut.show(row)
 
@@ -170,6 +185,7 @@ def patch_version_tags(
     """Set tags of a version."""
     caller = caller_of(request)
     row = find_numbered(caller, org, project, model, number)
+    check_revision(request, row, body.revision)
     return VersionOut.show(tag_version(actor=caller.actor, version=row, tags=body.tags))
 
 
@@ -180,15 +196,17 @@ def post_approve(
     """Allow a version that somebody else pushed in protected environments."""
     caller = caller_of(request)
     row = find_numbered(caller, org, project, model, number)
+    check_revision(request, row, body.revision)
     approved = approve_version(actor=caller.actor, version=row, reason=body.reason, override=body.override)
     return VersionDetail.show(approved)
 
 
 @router.post(VERSION + "/archive", response=VersionOut)
-def post_archive(request: HttpRequest, org: str, project: str, model: str, number: int, body: ReasonIn) -> VersionOut:
+def post_archive(request: HttpRequest, org: str, project: str, model: str, number: int, body: ChangeIn) -> VersionOut:
     """Take a version out of use; refused while it is served or an alias names it."""
     caller = caller_of(request)
     row = find_numbered(caller, org, project, model, number)
+    check_revision(request, row, body.revision)
     return VersionOut.show(archive_version(actor=caller.actor, version=row, reason=body.reason))
 
 

@@ -12,8 +12,9 @@ from ninja import Field, Query, Router, Schema, Status
 
 from headwater.control.api.auth import caller_of
 from headwater.control.api.caller import Caller
-from headwater.control.api.pages import Page, PageQuery, take_page
-from headwater.control.api.schemas import ReasonIn
+from headwater.control.api.pages import Page, PageQuery, take_page, take_sorted
+from headwater.control.api.revisions import check_revision
+from headwater.control.api.schemas import ChangeIn, ReasonIn
 from headwater.control.orgs.models import Environment, Membership
 from headwater.control.reviews.actions import (
     archive_queue,
@@ -34,6 +35,7 @@ from headwater.control.reviews.queries import Standing, standings
 from headwater.core.errors import HeadwaterError
 
 router = Router(tags=["Reviews"])
+Paging = Annotated[PageQuery, Query(...)]
 REVIEW = "/{org}/projects/{project}/environments/{environment}/review"
 TASK = REVIEW + "/tasks/{task}"
 
@@ -189,15 +191,14 @@ class DecisionIn(Schema):
     revision: int | None = Field(None, description="The revision last seen; another one answers 409")
 
 
-class AssignIn(Schema):
+class AssignIn(ChangeIn):
     """For whom a task is set aside; null: for anybody."""
 
     email: str | None = Field(None, max_length=254)
-    reason: str = Field("", max_length=500)
 
 
-@router.get(REVIEW + "/queues", response=list[QueueOut])
-def list_queues(request: HttpRequest, org: str, project: str, environment: str) -> list[QueueOut]:
+@router.get(REVIEW + "/queues", response=Page[QueueOut])
+def list_queues(request: HttpRequest, org: str, project: str, environment: str, page: Paging) -> Page[QueueOut]:
     """List the review queues of a project with how they stand in an environment."""
     caller = caller_of(request)
     home = caller.environment(org, project, environment)
@@ -205,28 +206,41 @@ def list_queues(request: HttpRequest, org: str, project: str, environment: str) 
     rows = ReviewQueue.objects.for_org(home.org_id).filter(project=home.project).select_related("form", "project")
     queues = [queue for queue in rows if queue.watches(home)]
     found = standings(queues, home)
-    return [QueueOut.show(queue, found[queue.pk]) for queue in queues]
+    return take_sorted(queues, page, lambda queue: QueueOut.show(queue, found[queue.pk]), key=lambda queue: queue.key)
+
+
+@router.get(REVIEW + "/queues/{queue}", response=QueueOut)
+def get_queue(request: HttpRequest, org: str, project: str, environment: str, queue: str) -> QueueOut:
+    """Show one review queue and how it stands in an environment."""
+    caller = caller_of(request)
+    home = caller.environment(org, project, environment)
+    row = _queue(caller, home, queue)
+    return QueueOut.show(row, standings([row], home)[row.pk])
 
 
 @router.post(REVIEW + "/queues/{queue}/archive", response=QueueOut)
 def post_archive_queue(
-    request: HttpRequest, org: str, project: str, environment: str, queue: str, body: ReasonIn
+    request: HttpRequest, org: str, project: str, environment: str, queue: str, body: ChangeIn
 ) -> QueueOut:
     """Feed a queue no more; what waits in it can still be decided."""
     caller = caller_of(request)
     home = caller.environment(org, project, environment)
-    row = archive_queue(actor=caller.actor, queue=_queue(caller, home, queue), reason=body.reason)
+    row = _queue(caller, home, queue)
+    check_revision(request, row, body.revision)
+    row = archive_queue(actor=caller.actor, queue=row, reason=body.reason)
     return QueueOut.show(row, standings([row], home)[row.pk])
 
 
 @router.post(REVIEW + "/queues/{queue}/restore", response=QueueOut)
 def post_restore_queue(
-    request: HttpRequest, org: str, project: str, environment: str, queue: str, body: ReasonIn
+    request: HttpRequest, org: str, project: str, environment: str, queue: str, body: ChangeIn
 ) -> QueueOut:
     """Feed an archived queue again."""
     caller = caller_of(request)
     home = caller.environment(org, project, environment)
-    row = restore_queue(actor=caller.actor, queue=_queue(caller, home, queue), reason=body.reason)
+    row = _queue(caller, home, queue)
+    check_revision(request, row, body.revision)
+    row = restore_queue(actor=caller.actor, queue=row, reason=body.reason)
     return QueueOut.show(row, standings([row], home)[row.pk])
 
 
@@ -291,6 +305,7 @@ def post_release(request: HttpRequest, org: str, project: str, environment: str,
 def post_assign(request: HttpRequest, org: str, project: str, environment: str, task: str, body: AssignIn) -> TaskOut:
     """Set a task aside for one member."""
     caller, row = _task(request, org, project, environment, task)
+    check_revision(request, row, body.revision)
     member = None
     if body.email is not None:
         member = Membership.objects.for_org(row.org_id).filter(user__email=body.email.lower()).first()
@@ -300,9 +315,10 @@ def post_assign(request: HttpRequest, org: str, project: str, environment: str, 
 
 
 @router.post(TASK + "/cancel", response=TaskOut)
-def post_cancel(request: HttpRequest, org: str, project: str, environment: str, task: str, body: ReasonIn) -> TaskOut:
+def post_cancel(request: HttpRequest, org: str, project: str, environment: str, task: str, body: ChangeIn) -> TaskOut:
     """Close a task without a verdict."""
     caller, row = _task(request, org, project, environment, task)
+    check_revision(request, row, body.revision)
     return TaskOut.show(cancel_task(actor=caller.actor, task=row, reason=body.reason))
 
 

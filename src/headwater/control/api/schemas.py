@@ -14,7 +14,19 @@ from headwater.control.catalog.models import ContractVersion, Dataset, Endpoint,
 from headwater.control.orgs.models import Environment, Membership, Organization, Project
 from headwater.core.settings import SLUG
 
-NAME = r"^[a-z][a-z0-9_]{0,62}$"
+SEEN = "The revision last seen; another one answers 409"
+
+
+class ReasonIn(Schema):
+    """Why; kept in the audit log."""
+
+    reason: str = Field("", max_length=500)
+
+
+class ChangeIn(ReasonIn):
+    """Why, and what the caller last saw."""
+
+    revision: int | None = Field(None, description=SEEN)
 
 
 class OrganizationOut(Schema):
@@ -36,7 +48,7 @@ class OrganizationIn(Schema):
     """Another name for an organisation."""
 
     name: str = Field(min_length=1, max_length=200)
-    revision: int | None = Field(None, description="The revision last seen; another one answers 409")
+    revision: int | None = Field(None, description=SEEN)
 
 
 class ProjectOut(Schema):
@@ -81,6 +93,12 @@ class EnvironmentIn(Schema):
     protected: bool = False
 
 
+class EnvironmentPatch(ChangeIn):
+    """What to change about an environment."""
+
+    protected: bool = Field(description="Whether models need an approval there, and flags a reason")
+
+
 class MemberOut(Schema):
     """A member of an organisation and the roles given on the whole of it."""
 
@@ -111,13 +129,11 @@ class MemberIn(Schema):
     role: str = Field(examples=["developer"])
 
 
-class MemberPatch(Schema):
+class MemberPatch(ChangeIn):
     """What to change about a member."""
 
     role: str | None = None
     status: Literal["active", "suspended"] | None = None
-    reason: str = Field("", max_length=500)
-    revision: int | None = None
 
 
 class ServiceAccountOut(Schema):
@@ -208,18 +224,11 @@ class KeyIn(Schema):
     )
 
 
-class RotateIn(Schema):
+class RotateIn(ChangeIn):
     """How a key is followed by another."""
 
     overlap_hours: float = Field(24, ge=0, le=90 * 24, description="How long the old key stays open")
     expires_at: AwareDatetime | None = Field(None, description="Of the new key; default: as long a life as the old one")
-    reason: str = Field("", max_length=500)
-
-
-class ReasonIn(Schema):
-    """Why; kept in the audit log."""
-
-    reason: str = Field("", max_length=500)
 
 
 class DatasetOut(Schema):
@@ -256,7 +265,7 @@ class DatasetPatch(Schema):
     """What to change about a dataset."""
 
     description: str = Field(max_length=10_000)
-    revision: int | None = None
+    revision: int | None = Field(None, description=SEEN)
 
 
 class ContractOut(Schema):
@@ -286,8 +295,8 @@ class ContractDetail(ContractOut):
     spec: dict[str, Any]
 
 
-class TargetIn(ReasonIn):
-    """The environment that something is done in."""
+class TargetIn(ChangeIn):
+    """The environment that something is done in, why, and what the caller last saw."""
 
     environment: str
 

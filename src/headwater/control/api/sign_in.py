@@ -12,24 +12,24 @@ from ninja import Query, Router, Status
 
 from headwater.control.access.queries import get_role
 from headwater.control.api.auth import caller_of
-from headwater.control.api.caller import Caller, check_revision
-from headwater.control.api.pages import Page, PageQuery, take_page
-from headwater.control.api.schemas import ReasonIn
+from headwater.control.api.caller import Caller
+from headwater.control.api.pages import Page, PageQuery, take_page, take_sorted
+from headwater.control.api.revisions import LOCKED, check_number, check_revision
+from headwater.control.api.schemas import ChangeIn
 from headwater.control.api.sign_in_schemas import (
     DomainIn,
     DomainOut,
     DomainPatch,
     InvitationIn,
     InvitationOut,
-    PolicyIn,
-    PolicyOut,
     ProviderIn,
     ProviderOut,
     ProviderPatch,
     RecoveryOwnerIn,
     RecoveryOwnerOut,
-    SessionList,
     SessionOut,
+    SignInPolicyIn,
+    SignInPolicyOut,
 )
 from headwater.control.identity.actions import end_sessions
 from headwater.control.identity.invitations import invite, renew, revoke, send
@@ -71,8 +71,14 @@ def post_invitation(request: HttpRequest, org: str, body: InvitationIn) -> Statu
     return Status(201, InvitationOut.show(row))
 
 
+@router.get(INVITATIONS + "/{invitation}", response=InvitationOut)
+def get_invitation(request: HttpRequest, org: str, invitation: str) -> InvitationOut:
+    """Show one invitation."""
+    return InvitationOut.show(_find(Invitation, request, org, invitation))
+
+
 @router.post(INVITATIONS + "/{invitation}/resend", response=InvitationOut)
-def post_resend(request: HttpRequest, org: str, invitation: str) -> InvitationOut:
+def post_resend_invitation(request: HttpRequest, org: str, invitation: str) -> InvitationOut:
     """Mail another link; the one before opens nothing any more."""
     row, token = renew(actor=caller_of(request).actor, invitation=_find(Invitation, request, org, invitation))
     send(row, token)
@@ -80,9 +86,10 @@ def post_resend(request: HttpRequest, org: str, invitation: str) -> InvitationOu
 
 
 @router.post(INVITATIONS + "/{invitation}/revoke", response=InvitationOut)
-def post_revoke(request: HttpRequest, org: str, invitation: str, body: ReasonIn) -> InvitationOut:
+def post_revoke_invitation(request: HttpRequest, org: str, invitation: str, body: ChangeIn) -> InvitationOut:
     """Take an invitation back."""
     row = _find(Invitation, request, org, invitation)
+    check_revision(request, row, body.revision)
     return InvitationOut.show(revoke(actor=caller_of(request).actor, invitation=row, reason=body.reason))
 
 
@@ -100,8 +107,14 @@ def post_domain(request: HttpRequest, org: str, body: DomainIn) -> Status[Domain
     return Status(201, DomainOut.show(row))
 
 
+@router.get(DOMAINS + "/{domain}", response=DomainOut)
+def get_domain(request: HttpRequest, org: str, domain: str) -> DomainOut:
+    """Show one domain with the record that proves it."""
+    return DomainOut.show(_find(Domain, request, org, domain))
+
+
 @router.post(DOMAINS + "/{domain}/verify", response=DomainOut)
-def post_verify(request: HttpRequest, org: str, domain: str) -> DomainOut:
+def post_verify_domain(request: HttpRequest, org: str, domain: str) -> DomainOut:
     """Look for the record now."""
     row = _find(Domain, request, org, domain)
     verified = actions.verify_domain(actor=caller_of(request).actor, domain=row, resolve=dns.txt_records)
@@ -112,16 +125,18 @@ def post_verify(request: HttpRequest, org: str, domain: str) -> DomainOut:
 def patch_domain(request: HttpRequest, org: str, domain: str, body: DomainPatch) -> DomainOut:
     """Let people of a verified domain join by themselves, or no longer."""
     row = _find(Domain, request, org, domain)
-    check_revision(row, body.revision)
+    check_revision(request, row, body.revision)
     role = get_role(body.default_role, row.org) if body.default_role else None
     actor = caller_of(request).actor
     return DomainOut.show(actions.change_joining(actor=actor, domain=row, auto_join=body.auto_join, role=role))
 
 
-@router.delete(DOMAINS + "/{domain}", response={204: None})
+@router.delete(DOMAINS + "/{domain}", response={204: None}, openapi_extra=LOCKED)
 def delete_domain(request: HttpRequest, org: str, domain: str) -> Status[None]:
     """Give a domain up."""
-    actions.remove_domain(actor=caller_of(request).actor, domain=_find(Domain, request, org, domain))
+    row = _find(Domain, request, org, domain)
+    check_revision(request, row)
+    actions.remove_domain(actor=caller_of(request).actor, domain=row)
     return Status(204, None)
 
 
@@ -143,11 +158,17 @@ def post_provider(request: HttpRequest, org: str, body: ProviderIn) -> Status[Pr
     return Status(201, _show_provider(row))
 
 
+@router.get(PROVIDERS + "/{provider}", response=ProviderOut)
+def get_provider(request: HttpRequest, org: str, provider: str) -> ProviderOut:
+    """Show one identity provider; its secret is never shown."""
+    return _show_provider(_find(IdentityProvider, request, org, provider))
+
+
 @router.patch(PROVIDERS + "/{provider}", response=ProviderOut)
 def patch_provider(request: HttpRequest, org: str, provider: str, body: ProviderPatch) -> ProviderOut:
     """Change a provider, enforce it, or cease to."""
     row, actor = _find(IdentityProvider, request, org, provider), caller_of(request).actor
-    check_revision(row, body.revision)
+    check_revision(request, row, body.revision)
     role = get_role(body.default_role, row.org) if body.default_role else None
     with transaction.atomic():
         if body.enforced is False:
@@ -161,10 +182,11 @@ def patch_provider(request: HttpRequest, org: str, provider: str, body: Provider
     return _show_provider(row)
 
 
-@router.delete(PROVIDERS + "/{provider}", response={204: None})
+@router.delete(PROVIDERS + "/{provider}", response={204: None}, openapi_extra=LOCKED)
 def delete_provider(request: HttpRequest, org: str, provider: str) -> Status[None]:
     """Forget a provider that is not enforced, and which of its accounts are whose."""
     row = _find(IdentityProvider, request, org, provider)
+    check_revision(request, row)
     actions.remove_provider(actor=caller_of(request).actor, provider=row)
     return Status(204, None)
 
@@ -184,34 +206,37 @@ def post_recovery_owner(request: HttpRequest, org: str, body: RecoveryOwnerIn) -
     return Status(201, RecoveryOwnerOut.show(row))
 
 
-@router.delete(RECOVERY + "/{recovery}", response={204: None})
+@router.delete(RECOVERY + "/{recovery}", response={204: None}, openapi_extra=LOCKED)
 def delete_recovery_owner(request: HttpRequest, org: str, recovery: str) -> Status[None]:
     """Keep an owner for recovery no longer."""
     row = _find(RecoveryOwner, request, org, recovery)
+    check_revision(request, row)
     actions.dismiss_recovery_owner(actor=caller_of(request).actor, recovery=row)
     return Status(204, None)
 
 
-@router.get("/{org}/sign-in-policy", response=PolicyOut)
-def get_policy(request: HttpRequest, org: str) -> PolicyOut:
+@router.get("/{org}/sign-in-policy", response=SignInPolicyOut)
+def get_sign_in_policy(request: HttpRequest, org: str) -> SignInPolicyOut:
     """Show what an organisation asks of its members."""
-    return PolicyOut.show(SignInPolicy.objects.for_org(_home(request, org)).first())
+    return SignInPolicyOut.show(SignInPolicy.objects.for_org(_home(request, org)).first())
 
 
-@router.put("/{org}/sign-in-policy", response=PolicyOut)
-def put_policy(request: HttpRequest, org: str, body: PolicyIn) -> PolicyOut:
+@router.put("/{org}/sign-in-policy", response=SignInPolicyOut)
+def put_sign_in_policy(request: HttpRequest, org: str, body: SignInPolicyIn) -> SignInPolicyOut:
     """Ask members for a second factor, or no longer."""
     caller, home = caller_of(request), _home(request, org)
+    policy = SignInPolicy.objects.for_org(home).first()
+    check_number(request, policy.revision if policy else 0, "the sign-in policy", body.revision)
     row = actions.change_policy(actor=caller.actor, org=home, mfa_required=body.mfa_required, reason=body.reason)
-    return PolicyOut.show(row)
+    return SignInPolicyOut.show(row)
 
 
-@own.get("/me/sessions", response=SessionList)
-def list_sessions(request: HttpRequest) -> SessionList:
+@own.get("/me/sessions", response=Page[SessionOut])
+def list_sessions(request: HttpRequest, page: Paging) -> Page[SessionOut]:
     """List the browsers in which you are signed in."""
     current = request.session.session_key or ""
     rows = UserSession.objects.purge_and_list(_person(caller_of(request)))
-    return SessionList(items=[SessionOut.show(row, current) for row in rows])
+    return take_sorted(rows, page, lambda row: SessionOut.show(row, current), key=lambda row: f"{row.pk:019}")
 
 
 @own.delete("/me/sessions/{int:session}", response={204: None})

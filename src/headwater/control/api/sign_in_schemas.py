@@ -6,6 +6,7 @@ from datetime import datetime
 
 from ninja import Field, Schema
 
+from headwater.control.api.schemas import SEEN, ChangeIn
 from headwater.control.identity.browsers import describe
 from headwater.control.identity.models import Invitation
 from headwater.control.sso.models import Domain, IdentityProvider, RecoveryOwner, SignInPolicy
@@ -72,7 +73,7 @@ class DomainPatch(Schema):
 
     auto_join: bool
     default_role: str | None = None
-    revision: int | None = Field(None, description="The revision last seen; another one answers 409")
+    revision: int | None = Field(None, description=SEEN)
 
 
 class ProviderOut(Schema):
@@ -122,7 +123,7 @@ class ProviderPatch(Schema):
     enabled: bool | None = None
     enforced: bool | None = Field(None, description="Whether addresses of the verified domains come in no other way")
     reason: str = Field("", max_length=500)
-    revision: int | None = Field(None, description="The revision last seen; another one answers 409")
+    revision: int | None = Field(None, description=SEEN)
 
 
 class RecoveryOwnerOut(Schema):
@@ -130,11 +131,12 @@ class RecoveryOwnerOut(Schema):
 
     id: str
     email: str
+    revision: int
 
     @classmethod
     def show(cls, row: RecoveryOwner) -> RecoveryOwnerOut:
         """Return what the API says about ``row``."""
-        return cls(id=row.public_id, email=row.membership.user.email)
+        return cls(id=row.public_id, email=row.membership.user.email, revision=row.revision)
 
 
 class RecoveryOwnerIn(Schema):
@@ -144,22 +146,22 @@ class RecoveryOwnerIn(Schema):
     reason: str = Field(min_length=1, max_length=500)
 
 
-class PolicyOut(Schema):
+class SignInPolicyOut(Schema):
     """What an organisation asks of its members."""
 
     mfa_required: bool
+    revision: int = Field(description="0: never changed")
 
     @classmethod
-    def show(cls, row: SignInPolicy | None) -> PolicyOut:
+    def show(cls, row: SignInPolicy | None) -> SignInPolicyOut:
         """Return what the API says about ``row``."""
-        return cls(mfa_required=row is not None and row.mfa_required)
+        return cls(mfa_required=row is not None and row.mfa_required, revision=row.revision if row else 0)
 
 
-class PolicyIn(Schema):
+class SignInPolicyIn(ChangeIn):
     """What to ask of members."""
 
     mfa_required: bool
-    reason: str = Field("", max_length=500)
 
 
 class SessionOut(Schema):
@@ -180,9 +182,3 @@ class SessionOut(Schema):
             id=known["id"], browser=describe(known["user_agent"]), ip=known["ip"], signed_in_at=known["created_at"],
             last_seen_at=known["last_seen_at"], is_current=known["session_key"] == current,
         )  # fmt: skip
-
-
-class SessionList(Schema):
-    """Every browser in which you are signed in."""
-
-    items: list[SessionOut]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.urls import path
-from ninja import NinjaAPI
 
 from headwater import __version__
 from headwater.control.api import (
     access,
+    audit,
     datasets,
     deployments,
     endpoints,
@@ -16,20 +16,22 @@ from headwater.control.api import (
     flags,
     keys,
     monitoring,
-    operations,
     organizations,
     overrides,
     policies,
     projects,
+    quarantine,
     registry,
     reviews,
     sign_in,
+    snapshots,
 )
 from headwater.control.api.auth import KeyAuth, SessionAuth
+from headwater.control.api.openapi import ControlApi
 from headwater.control.api.problems import install_handlers, nothing_here, with_problems
 from headwater.control.kit.own_apps import own_routers
 
-api = NinjaAPI(
+api = ControlApi(
     title="Headwater control API",
     version=__version__,
     description=(
@@ -57,7 +59,9 @@ for module in (
     registry,
     deployments,
     monitoring,
-    operations,
+    quarantine,
+    snapshots,
+    audit,
     reviews,
     overrides,
 ):

@@ -62,7 +62,7 @@ def test_traffic_is_shared_and_taken_back(api: Api, models: str) -> None:
     assert push(api, models, 3.0, 4.0, hold=True).body["routes"][0]["version"] == 1
     body = {"environment": "dev", "role": "canary", "weight_bps": 1_000, "reason": "try"}
     assert api.post(f"{models}/delay/versions/2/promote", body).body["aliases"] == ["challenger"]
-    (deployment,) = api.get(f"{models}/delay/deployments").body
+    (deployment,) = api.get(f"{models}/delay/deployments").body["items"]
     assert (deployment["environment"], deployment["champion"], deployment["rollout"]) == ("dev", 1, 2)
     assert {route["version"]: route["weight_bps"] for route in deployment["routes"]} == {1: 9_000, 2: 1_000}
     rolled = api.post(f"{models}/delay/rollback", {"environment": "dev", "reason": "errors"})

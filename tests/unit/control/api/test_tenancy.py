@@ -17,6 +17,7 @@ from tests.builders.reviews import make_override, make_queue, make_task
 from tests.builders.sign_on import make_domain, make_provider
 
 from headwater.control import configuration
+from headwater.control.access.actions import create_role
 from headwater.control.access.groups import create_group
 from headwater.control.access.models import ApiKey, Grant
 from headwater.control.access.queries import get_role
@@ -33,6 +34,7 @@ BODIES: dict[str, Any] = {
     "PATCH /organizations/{org}": {"name": "Taken over"},
     "POST /organizations/{org}/projects": {"slug": "mine"},
     "POST /organizations/{org}/projects/{project}/environments": {"key": "mine"},
+    "PATCH /organizations/{org}/projects/{project}/environments/{environment}": {"protected": True},
     "POST /organizations/{org}/members": {"email": "x@example.com", "role": "owner"},
     "POST /organizations/{org}/invitations": {"email": "x@example.com", "role": "owner"},
     "POST /organizations/{org}/domains": {"name": "evil.example"},
@@ -138,6 +140,9 @@ def theirs(environment: Environment, owner: Actor) -> dict[str, str]:
         "task": make_task(queue, environment).public_id,
         "override": make_override(environment, owner).public_id,
         "group": create_group(actor=owner, org=environment.org, name="partners").name,
+        "role": create_role(actor=owner, org=environment.org, name="watcher", permissions=["dataset.read"]).name,
+        "snapshot": str(environment.snapshots.order_by("-number")[0].number),
+        "event": AuditEvent.objects.filter(org_id=environment.org_id)[0].public_id,
         "given": Grant.objects.for_org(environment.org)[0].public_id,
         "policy": policy(environment, "open_to_all").name,
         "key": ApiKey.unscoped.get().public_id,

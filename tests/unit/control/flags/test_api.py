@@ -50,7 +50,7 @@ def test_a_flag_is_made_changed_switched_and_archived(api: Api, environment: Env
     assert api("PATCH", path, {"enabled": True, "revision": 1})[0] == 409
     assert api("POST", f"{path}/toggle", {"enabled": True})[1]["enabled"] is True
     assert newest_snapshot(environment).flags["new-home"].enabled
-    assert [item["enabled"] for item in api("GET", f"{api.here}/flags")[1]] == [True]
+    assert [item["enabled"] for item in api("GET", f"{api.here}/flags")[1]["items"]] == [True]
     status, patched = api("PATCH", f"{api.base}/flags/new-home", {"owner": "another", "revision": 1})
     assert (status, patched["owner"], patched["description"]) == (200, "another", "The new home page")
     assert api("POST", f"{api.base}/flags/new-home/archive", {"reason": "done"})[1]["archived_at"]
@@ -91,10 +91,11 @@ def test_bad_changes_are_refused_and_change_nothing(api: Api, body: dict[str, An
 
 def test_stale_flags_and_usage_are_listed(api: Api) -> None:
     api("POST", f"{api.base}/flags", NEW | {"remove_by": "2020-01-01"})
-    status, stale = api("GET", f"{api.here}/stale-flags")
-    assert (status, stale[0]["key"], stale[0]["reasons"]) == (200, "new-home", ["it was to be removed by 2020-01-01"])
+    status, page = api("GET", f"{api.here}/stale-flags")
+    (stale,) = page["items"]
+    assert (status, stale["key"], stale["reasons"]) == (200, "new-home", ["it was to be removed by 2020-01-01"])
     assert api("GET", f"{api.here}/stale-flags?days=0")[0] == 400
-    assert api("GET", f"{api.here}/flags/new-home/usage") == (200, [])
+    assert api("GET", f"{api.here}/flags/new-home/usage") == (200, {"items": [], "next": None})
 
 
 def test_an_analyst_reads_and_changes_nothing(api: Api, environment: Environment) -> None:

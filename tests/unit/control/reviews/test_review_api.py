@@ -36,7 +36,7 @@ def reviewer(environment: Environment) -> Api:
 def test_a_task_is_claimed_decided_and_shown(environment: Environment, reviewer: Api) -> None:
     make_tasks(make_queue(environment), environment, 2)
     path = environment_path(environment) + "/review"
-    (queue,) = reviewer.get(f"{path}/queues").body
+    (queue,) = reviewer.get(f"{path}/queues").body["items"]
     assert (queue["key"], queue["standing"]["waiting"]) == ("uncertain", 2)
     assert queue["verdicts"] == ["confirm", "label", "override"]
     claimed = reviewer.post(f"{path}/claim", {"queue": "uncertain"})

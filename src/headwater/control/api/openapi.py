@@ -1,0 +1,114 @@
+"""The OpenAPI document: short names, a sentence for each operation, and the one answer that every error has."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from ninja import NinjaAPI
+from ninja.openapi.schema import OpenAPISchema
+from ninja.operation import Operation
+
+from headwater.control.api.revisions import IF_MATCH
+from headwater.core.errors import MEDIA_TYPE, PROBLEMS
+
+_OURS: Final = "headwater.control.api."
+_WRITES: Final = frozenset({"post", "put", "patch", "delete"})
+_PROBLEM_SCHEMA: Final[dict[str, Any]] = {
+    "title": "Problem",
+    "description": "What went wrong (RFC 9457). `code` is stable; `hint` says what to do about it.",
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "instance", "code", "request_id"],
+    "properties": {
+        "type": {"type": "string", "format": "uri"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "instance": {"type": "string"},
+        "code": {"type": "string", "enum": sorted(PROBLEMS)},
+        "request_id": {"type": "string"},
+        "hint": {"type": "string"},
+        "retry_after": {"type": "integer", "description": "Seconds"},
+        "errors": {
+            "type": "array",
+            "description": "Each thing that is wrong, where there may be several",
+            "items": {
+                "type": "object",
+                "required": ["path", "message"],
+                "properties": {
+                    "source": {"type": "string", "description": "The file, when a project is applied"},
+                    "path": {"type": "string"},
+                    "message": {"type": "string"},
+                },
+            },
+        },
+    },
+    "example": {
+        "type": "https://headwater.dev/problems/conflict",
+        "title": PROBLEMS["conflict"].title,
+        "status": 409,
+        "detail": "flights is at revision 4, not 3",
+        "instance": "/api/v1/organizations/default/projects/default/datasets/flights",
+        "code": "conflict",
+        "request_id": "req_01J0ABCDEFGHJKMNPQRSTVWXYZ",
+        "hint": "load it again and repeat the change",
+    },
+}
+
+
+class ControlApi(NinjaAPI):
+    """The control API with its document."""
+
+    def get_openapi_operation_id(self, operation: Operation) -> str:
+        """Return ``datasets_list_datasets`` for a view of ours; those of a project keep their modules' names."""
+        view = operation.view_func
+        return f"{view.__module__.removeprefix(_OURS)}_{view.__name__}".replace(".", "_")
+
+    def get_openapi_schema(
+        self, *, path_prefix: str | None = None, path_params: dict[str, Any] | None = None
+    ) -> OpenAPISchema:
+        """Return the document."""
+        document = super().get_openapi_schema(path_prefix=path_prefix, path_params=path_params)
+        schemas = document["components"]["schemas"]
+        schemas["Problem"] = _PROBLEM_SCHEMA
+        for path, item in document["paths"].items():
+            for method, operation in item.items():
+                _say(operation)
+                if _takes_revision(operation, schemas):
+                    operation["parameters"] = [*operation["parameters"], IF_MATCH]
+                operation["responses"] |= _problems(path, method, operation)
+        return document
+
+
+def _say(operation: dict[str, Any]) -> None:
+    """Let the first sentence of what a view says be the summary, and the rest the description."""
+    summary, _, rest = operation.pop("description", operation["summary"]).strip().partition("\n\n")
+    operation["summary"] = " ".join(summary.split()).removesuffix(".")
+    if rest:
+        operation["description"] = rest
+
+
+def _takes_revision(operation: dict[str, Any], schemas: dict[str, Any]) -> bool:
+    content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+    name = content.get("schema", {}).get("$ref", "").rsplit("/", 1)[-1]
+    return "revision" in schemas.get(name, {}).get("properties", {})
+
+
+def _problems(path: str, method: str, operation: dict[str, Any]) -> dict[int | str, Any]:
+    """Return the problems that an operation may answer with: those to be expected by their status, and the rest."""
+    found = {401: "The key is unknown, expired or revoked", 403: "The caller may not do this"}
+    if operation["parameters"] or "requestBody" in operation:
+        found[400] = "A parameter or the body cannot be read"
+    if "{" in path:
+        found[404] = "There is no such thing, or not for the caller"
+    if method in _WRITES:
+        found[409] = "It is not in the state, or at the revision, that the caller believes"
+    if "requestBody" in operation:
+        found[422] = "What was sent is not valid"
+    return {status: _answer(text) for status, text in sorted(found.items())} | {"default": _answer("A problem")}
+
+
+def _answer(description: str) -> dict[str, Any]:
+    return {
+        "description": description,
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
