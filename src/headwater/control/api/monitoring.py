@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from django.http import HttpRequest, HttpResponse
 from ninja import Field, Query, Router, Schema
@@ -26,6 +26,8 @@ from headwater.core.errors import HeadwaterError
 router = Router(tags=["Monitoring"])
 own = Router(tags=["Monitoring"])
 """Addresses that name no organisation: what the caller's key is for, or what a session can see."""
+_HTML: Final = {"responses": {200: {"content": {"text/html": {"schema": {"type": "string"}}}}}}
+_PNG: Final = {"responses": {200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}}}
 SHORT = "/models/{model}/versions/{int:number}/report"
 
 
@@ -102,7 +104,7 @@ def list_alerts(request: HttpRequest, query: Annotated[AlertQuery, Query(...)]) 
     return take_page(related, query, AlertOut.show, newest_first=True)
 
 
-@router.get(VERSION + "/report")
+@router.get(VERSION + "/report", response=dict[str, Any])
 def get_report(
     request: HttpRequest, org: str, project: str, model: str, number: int, query: Reporting
 ) -> dict[str, Any]:
@@ -110,7 +112,7 @@ def get_report(
     return document(_view(request, org, project, model, number, query))
 
 
-@router.get(VERSION + "/report.html")
+@router.get(VERSION + "/report.html", openapi_extra=_HTML)
 def get_report_html(
     request: HttpRequest, org: str, project: str, model: str, number: int, query: Reporting
 ) -> HttpResponse:
@@ -118,7 +120,7 @@ def get_report_html(
     return respond(_view(request, org, project, model, number, query), "html")
 
 
-@router.get(VERSION + "/report.png")
+@router.get(VERSION + "/report.png", openapi_extra=_PNG)
 def get_report_png(
     request: HttpRequest, org: str, project: str, model: str, number: int, query: Reporting
 ) -> HttpResponse:
@@ -126,19 +128,19 @@ def get_report_png(
     return respond(_view(request, org, project, model, number, query), "png")
 
 
-@own.get(SHORT)
+@own.get(SHORT, response=dict[str, Any])
 def get_own_report(request: HttpRequest, model: str, number: int, query: OwnReporting) -> dict[str, Any]:
     """Show the report of a version of the key's project; without a key, `organization` and `project` say whose."""
     return document(_view(request, *_home(caller_of(request), query), model, number, query))
 
 
-@own.get(SHORT + ".html")
+@own.get(SHORT + ".html", openapi_extra=_HTML)
 def get_own_report_html(request: HttpRequest, model: str, number: int, query: OwnReporting) -> HttpResponse:
     """Download the report as one HTML file that loads nothing."""
     return respond(_view(request, *_home(caller_of(request), query), model, number, query), "html")
 
 
-@own.get(SHORT + ".png")
+@own.get(SHORT + ".png", openapi_extra=_PNG)
 def get_own_report_png(request: HttpRequest, model: str, number: int, query: OwnReporting) -> HttpResponse:
     """Download the report as an image."""
     return respond(_view(request, *_home(caller_of(request), query), model, number, query), "png")

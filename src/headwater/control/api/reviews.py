@@ -328,8 +328,9 @@ def post_decide(
 ) -> TaskDetailOut:
     """Say what is to become of a task that the caller holds; saying the same again changes nothing."""
     caller, row = _task(request, org, project, environment, task)
-    if body.revision is not None and row.revision != body.revision and row.lease_owner_id != caller.actor.id:
-        raise HeadwaterError("conflict", f"the task is at revision {row.revision}, not {body.revision}")
+    # Who holds the task may have renewed the lease meanwhile, which steps its revision and changes nothing else.
+    if row.lease_owner_id != caller.actor.id:
+        check_revision(request, row, body.revision)
     say = supersede_decision if body.supersede else decide_task
     say(
         actor=caller.actor, task=row, verdict=body.verdict, answers=body.answers, changes=body.changes,

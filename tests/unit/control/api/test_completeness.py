@@ -24,12 +24,11 @@ ELSEWHERE: Final = {
 OURS: Final = "headwater.control."
 
 
-def views() -> Iterator[Any]:
-    """Yield the function behind every operation of the control API."""
+def operations() -> Iterator[Any]:
+    """Yield every operation of the control API."""
     for _, router in api._routers:
         for path in router.path_operations.values():
-            for operation in path.operations:
-                yield operation.view_func
+            yield from path.operations
 
 
 def named_by(function: FunctionType) -> Iterator[Any]:
@@ -53,7 +52,7 @@ def reached() -> set[str]:
     A class that is named counts with its methods: plans keep steps that are carried out later.
     """
     seen: set[int] = set()
-    ahead: list[Any] = list(views())
+    ahead: list[Any] = [operation.view_func for operation in operations()]
     while ahead:
         one = ahead.pop()
         if id(one) in seen or not getattr(one, "__module__", None) or not str(one.__module__).startswith(OURS):
