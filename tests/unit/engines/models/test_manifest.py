@@ -7,6 +7,7 @@ import pytest
 from headwater.contracts.model import LogicalType
 from headwater.core.errors import HeadwaterError
 from headwater.core.snapshot import FeatureRefSpec, LogSpec, OutputSpec, QualitySpec, RollbackSpec
+from headwater.engines.models import manifest
 from headwater.engines.models.manifest import Checks, Example, Training, parse_manifest, read_manifest
 
 GOOD = """
@@ -199,3 +200,13 @@ def test_a_directory_is_read_with_its_artifact(tmp_path: Path) -> None:
     (tmp_path / "model.yaml").write_bytes(b"\xff\xfe")
     with pytest.raises(HeadwaterError, match="cannot be read"):
         read_manifest(tmp_path)
+
+
+def test_an_artifact_that_is_too_large_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model.yaml").write_text(GOOD)
+    (tmp_path / "delay.onnx").write_bytes(b"123456")
+    read_manifest(tmp_path)
+    monkeypatch.setattr(manifest, "MAX_ARTIFACT_BYTES", 5)
+    with pytest.raises(HeadwaterError, match=r"artifact: .*delay\.onnx has more than 5 bytes") as refused:
+        read_manifest(tmp_path)
+    assert refused.value.hint == "Make it smaller."
