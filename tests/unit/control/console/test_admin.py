@@ -284,7 +284,7 @@ def test_a_versions_page_tells_all_about_it_and_shows_text_as_it_is(
     approve_version(actor=SYSTEM, version=version, reason="looked at it", override=True)
     page = text_of(operator, reverse("admin:registry_modelversion_change", args=[version.pk]))
     told = (
-        "Apache-2.0", "auc 0.71", "weather.temp", "table version 12", "336,776", "9f2c1d", "looked at it", "approved",
+        "Apache-2.0", "AUC 0.71", "weather.temp", "table version 12", "336,776", "9f2c1d", "looked at it", "approved",
     )  # fmt: skip
     for text in told:
         assert text in page, text
