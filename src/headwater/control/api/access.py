@@ -93,16 +93,16 @@ def post_group_member(request: HttpRequest, org: str, group: str, body: GroupMem
     return Status(201, GroupMemberOut.show(place))
 
 
-@router.delete(GROUP + "/members/{member}", response={204: None}, openapi_extra=LOCKED)
-def delete_group_member(request: HttpRequest, org: str, group: str, member: str) -> Status[None]:
-    """Take somebody out of a group; ``member`` is the id of their place in it."""
+@router.delete(GROUP + "/members/{place}", response={204: None}, openapi_extra=LOCKED)
+def delete_group_member(request: HttpRequest, org: str, group: str, place: str) -> Status[None]:
+    """Take somebody out of a group; `place` is the id of their membership of it."""
     caller, home = _organization(request, org)
     rows = GroupMember.objects.for_org(home).filter(group=_group(caller, home, group))
-    place = rows.filter(pk=GroupMember.parse_id(member)).select_related("group").first()
-    if place is None:
-        raise HeadwaterError("not_found", f"there is no {member[:100]!r} in the group")
-    check_revision(request, place)
-    remove_from_group(actor=caller.actor, place=place)
+    row = rows.filter(pk=GroupMember.parse_id(place)).select_related("group").first()
+    if row is None:
+        raise HeadwaterError("not_found", f"there is no {place[:100]!r} in the group")
+    check_revision(request, row)
+    remove_from_group(actor=caller.actor, place=row)
     return Status(204, None)
 
 

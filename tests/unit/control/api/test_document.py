@@ -126,6 +126,8 @@ def test_pages_of_what_is_worked_out_neither_skip_nor_repeat() -> None:
     rows = [f"row {number:03}" for number in range(25)]
     found: list[str] = []
     query = PageQuery(limit=10, cursor=None)
+    page = take_sorted(rows, PageQuery(limit=200, cursor=None), str, key=str)
+    assert (page.items, page.next) == (rows, None)
     for expected in (10, 10, 5):
         page = take_sorted(reversed(rows), query, str, key=str)
         assert len(page.items) == expected

@@ -18,7 +18,7 @@ from tests.builders.sign_on import make_domain, make_provider
 
 from headwater.control import configuration
 from headwater.control.access.actions import create_role
-from headwater.control.access.groups import create_group
+from headwater.control.access.groups import add_to_group, create_group
 from headwater.control.access.models import ApiKey, Grant
 from headwater.control.access.queries import get_role
 from headwater.control.api.urls import api as control_api
@@ -123,6 +123,8 @@ def theirs(environment: Environment, owner: Actor) -> dict[str, str]:
     apply_project(actor=owner, environment=environment, resources=project)
     make_key(environment, make_account(environment.project, "loader"))
     queue = make_queue(environment)
+    group = create_group(actor=owner, org=environment.org, name="partners")
+    member = Membership.unscoped.get(user=owner.subject)
     return {
         "org": environment.org.slug,
         "project": environment.project.slug,
@@ -139,7 +141,8 @@ def theirs(environment: Environment, owner: Actor) -> dict[str, str]:
         "queue": queue.key,
         "task": make_task(queue, environment).public_id,
         "override": make_override(environment, owner).public_id,
-        "group": create_group(actor=owner, org=environment.org, name="partners").name,
+        "group": group.name,
+        "place": add_to_group(actor=owner, group=group, membership=member).public_id,
         "role": create_role(actor=owner, org=environment.org, name="watcher", permissions=["dataset.read"]).name,
         "snapshot": str(environment.snapshots.order_by("-number")[0].number),
         "event": AuditEvent.objects.filter(org_id=environment.org_id)[0].public_id,
@@ -152,9 +155,7 @@ def theirs(environment: Environment, owner: Actor) -> dict[str, str]:
         ].public_id,
         "domain": make_domain(environment.org).public_id,
         "provider": make_provider(environment.org).public_id,
-        "recovery": name_recovery_owner(
-            actor=owner, membership=Membership.unscoped.get(user=owner.subject), reason="away"
-        ).public_id,
+        "recovery": name_recovery_owner(actor=owner, membership=member, reason="away").public_id,
     }
 
 
