@@ -141,7 +141,8 @@ async def test_one_headwater_asks_another(
         options = {"url": f"http://127.0.0.1:{services.port}", "model": model}
         more = {"headers_from_env": {"Authorization": "OTHER_KEY"}, "binary": binary}
         spec = spec_of("remote", fields, outputs, options={**options, **more})
-        opened = open_executor(spec, None, fields, settings=InferenceSettings())
+        settings = InferenceSettings(remote_networks=("127.0.0.0/8",))
+        opened = open_executor(spec, None, fields, settings=settings)
         assert isinstance(opened, RemoteExecutor)
         return opened
 

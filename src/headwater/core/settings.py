@@ -21,7 +21,13 @@ PREFIX: Final = "HEADWATER_"
 #: What the client reads: no settings, although they share the prefix.
 _CLIENT_VARIABLES: Final = frozenset({f"{PREFIX}URL", f"{PREFIX}API_KEY"})
 _LISTS: Final = frozenset(
-    {"control.allowed_hosts", "control.trusted_proxies", "services.trusted_proxies", "up.after_start"}
+    {
+        "control.allowed_hosts",
+        "control.trusted_proxies",
+        "services.trusted_proxies",
+        "inference.remote_networks",
+        "up.after_start",
+    }
 )
 FILE_NAME: Final = "headwater.toml"
 SLUG: Final = r"^[a-z][a-z0-9_-]{0,62}$"
@@ -162,6 +168,10 @@ class InferenceSettings(Section):
         description="Load joblib and pickle artifacts, which run code of whoever wrote them, in their own process",
     )
     allow_python: bool = Field(True, description="Load models that are Python classes of a project")
+    remote_networks: Networks = Field(
+        (),
+        description="Private networks that remote models may lie in, such as 10.1.0.0/16; public addresses always may",
+    )
     sidecar: bool = Field(True, description="Log and profile predictions in a process of their own beside each worker")
     max_in_flight_bytes: int = Field(
         256 << 20, ge=1 << 20, description="Of all bodies being worked on in one process; beyond it, 503"

@@ -65,7 +65,7 @@ def check_artifact(manifest: ModelManifest, artifact: Path | None, *, settings: 
     spec = _spec(manifest)
     fields = manifest.inputs.fields
     if manifest.framework == "remote":
-        executor = open_remote(spec, fields)
+        executor = open_remote(spec, fields, settings=settings)
         answers = asyncio.run(_ask_remote(executor, manifest))
         return ArtifactReport(0, mismatches=tuple(_mismatches(manifest, answers)))
     if artifact is None:

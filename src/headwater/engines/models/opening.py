@@ -18,7 +18,7 @@ def open_by_framework(
 ) -> Executor | AsyncExecutor:
     """Do what ``open_executor`` promises."""
     if spec.framework == "remote":
-        return open_remote(spec, fields)
+        return open_remote(spec, fields, settings=settings)
     if artifact is None:
         raise HeadwaterError("model_unavailable", f"a {spec.framework} model needs an artifact", hint="push it again")
     if spec.framework == "onnx":
@@ -37,11 +37,11 @@ def require_allowed(framework: str, settings: InferenceSettings) -> None:
         )
 
 
-def open_remote(spec: ModelVersionSpec, fields: Sequence[Field]) -> AsyncExecutor:
+def open_remote(spec: ModelVersionSpec, fields: Sequence[Field], *, settings: InferenceSettings) -> AsyncExecutor:
     """Return what asks another server; raises ``model_unavailable`` when it does not answer or fit."""
     from headwater.engines.models.remote.executor import RemoteExecutor  # noqa: PLC0415 - brings an HTTP client
 
-    return RemoteExecutor(spec, fields)
+    return RemoteExecutor(spec, fields, networks=settings.remote_networks)
 
 
 def _open_onnx(spec: ModelVersionSpec, artifact: Path, fields: Sequence[Field]) -> Executor:

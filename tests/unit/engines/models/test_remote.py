@@ -35,7 +35,7 @@ def server() -> Iterator[OipServer]:
 def _open(url: str, fields: Any = (A, B), outputs: Any = (SCORE,), **members: Any) -> RemoteExecutor:
     options = {"url": url, "model": "delay", **members.pop("options", {})}
     spec = spec_of("remote", fields, outputs, options=options, **members)
-    opened = open_executor(spec, None, fields, settings=InferenceSettings())
+    opened = open_executor(spec, None, fields, settings=InferenceSettings(remote_networks=("127.0.0.0/8",)))
     assert isinstance(opened, RemoteExecutor)
     return opened
 

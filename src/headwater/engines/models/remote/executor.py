@@ -20,6 +20,7 @@ from headwater.engines.models.isolated.job import OutputJob
 from headwater.engines.models.manifest_document import RemoteOptions
 from headwater.engines.models.native.outputs import OutputPicker
 from headwater.engines.models.native.protocol import misfit
+from headwater.engines.models.remote.addresses import GuardedAsyncTransport, GuardedTransport
 from headwater.engines.models.remote.binding import InputBinding, Tensor, output_sources
 from headwater.engines.models.remote.breaker import CircuitBreaker
 from headwater.engines.models.remote.codec import (
@@ -38,6 +39,8 @@ _BINARY: Final = "binary_tensor_data"
 _BUSY: Final = frozenset({429, 502, 503, 504})
 _ERROR: Final = 400
 _RETRY_SECONDS: Final = 5
+#: Variables with this prefix hold secrets of ours, such as the database's address.
+_OURS: Final = "HEADWATER_"
 
 
 class RemoteExecutor:
@@ -45,8 +48,8 @@ class RemoteExecutor:
 
     depth = DEPTH
 
-    def __init__(self, spec: ModelVersionSpec, fields: Sequence[Field]) -> None:
-        """Ask the server what it has and try it on a row.
+    def __init__(self, spec: ModelVersionSpec, fields: Sequence[Field], *, networks: tuple[str, ...] = ()) -> None:
+        """Ask the server what it has and try it on a row; ``networks`` are private ones that it may lie in.
 
         Raises:
             HeadwaterError: ``model_unavailable`` when the server does not answer, or its model does not fit.
@@ -64,7 +67,9 @@ class RemoteExecutor:
         self._client: httpx.AsyncClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
-        with httpx.Client(headers=self._headers, timeout=_METADATA_SECONDS) as client:
+        self._networks = networks
+        transport = GuardedTransport(networks)
+        with httpx.Client(headers=self._headers, timeout=_METADATA_SECONDS, transport=transport) as client:
             self._bind(client, spec, fields, options.binary)
         self.takes_matrix = self._inputs.takes_matrix
         self.dtype = self._inputs.dtype
@@ -117,8 +122,8 @@ class RemoteExecutor:
         """Ask once, and once more when the connection broke: predictions change nothing."""
         client = self._client
         if client is None:
-            limits = httpx.Limits(max_connections=DEPTH, max_keepalive_connections=DEPTH)
-            client = self._client = httpx.AsyncClient(headers=self._headers, timeout=self._timeout, limits=limits)
+            transport = GuardedAsyncTransport(self._networks, connections=DEPTH)
+            client = self._client = httpx.AsyncClient(headers=self._headers, timeout=self._timeout, transport=transport)
             self._loop = asyncio.get_running_loop()
         url = f"{self._model_url}/infer"
         try:
@@ -183,6 +188,12 @@ class RemoteExecutor:
 def _headers(options: RemoteOptions) -> dict[str, str]:
     headers: dict[str, str] = {}
     for header, variable in options.headers_from_env.items():
+        if variable.upper().startswith(_OURS):
+            raise HeadwaterError(
+                "model_unavailable",
+                f"the header {header} would carry {variable}, which is a setting of Headwater",
+                hint="keep what other servers are told in a variable of its own",
+            )
         value = os.environ.get(variable)
         if value is None:
             raise HeadwaterError(
