@@ -1,7 +1,8 @@
 """The protocol of a connection: uvicorn's own, with bounds on what comes before a body, and the entrance to the lane.
 
 Its parser collects headers, and trailers behind a body, without end, and waits for them without end: both before
-anything of ours hears of the request.
+anything of ours hears of the request. And it waits without end for a client to take its reply, with all that was
+needed for it held meanwhile.
 """
 
 from __future__ import annotations
@@ -20,11 +21,15 @@ from headwater.services.kit.problem import problem_body, problem_headers
 
 MAX_HEAD_BYTES: Final = 64 << 10
 HEAD_SECONDS: Final = 30.0
+TAKE_SECONDS: Final = 60.0
 _END_OF_HEAD: Final = b"\r\n\r\n"
 
 
 class BoundedConnection(HttpToolsProtocol):
-    """Gives up on a request line with headers that is too long or too slow. Whoever reads a body bounds that."""
+    """Gives up on a request line with headers that is too long or too slow, and on a reply that nobody takes.
+
+    Whoever reads a body bounds that.
+    """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         """Begin as uvicorn's protocol does."""
@@ -33,6 +38,8 @@ class BoundedConnection(HttpToolsProtocol):
         self._heard: Any = None  # the request whose head was complete last
         self._patience: asyncio.TimerHandle | None = None
         self._is_in_head = False
+        self._untaken = 0  # bytes of a reply that the client had left when it was last looked at
+        self._look: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         """Wait for the first request, but not for ever."""
@@ -42,7 +49,18 @@ class BoundedConnection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
         self._stop_waiting()
+        self._stop_looking()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Look now and then whether the client takes anything of its reply: what works on it waits for that."""
+        super().pause_writing()
+        self._look_later()
+
+    def resume_writing(self) -> None:
+        """Stop looking: enough was taken."""
+        super().resume_writing()
+        self._stop_looking()
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, and give up when too much of it leads to nothing."""
@@ -96,6 +114,21 @@ class BoundedConnection(HttpToolsProtocol):
             self.transport.close()
         else:
             self.send_400_response(why)
+
+    def _look_later(self) -> None:
+        self._untaken = self.transport.get_write_buffer_size()
+        self._look = self.loop.call_later(TAKE_SECONDS, self._look_at_writing)
+
+    def _look_at_writing(self) -> None:
+        if self.transport.get_write_buffer_size() < self._untaken:
+            self._look_later()
+        else:
+            self.transport.abort()
+
+    def _stop_looking(self) -> None:
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
 
     def _expect_head(self) -> None:
         self._patience = self.loop.call_later(HEAD_SECONDS, self._lose_patience)

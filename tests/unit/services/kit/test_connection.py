@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import pytest
+from tests.fakes.process import until
 from uvicorn import Config
 from uvicorn.server import ServerState
 
@@ -173,3 +174,51 @@ async def test_what_is_no_http_gets_a_problem_like_everything_else() -> None:
     protocol.data_received(b"\x16\x03\x01 hello\r\n\r\n")
     assert wire.is_closing()
     assert wire.problem["request_id"].startswith("req_")
+
+
+LARGE = b"x" * (16 << 20)
+
+
+async def pour(_scope: Any, _receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(LARGE))]})
+    await send({"type": "http.response.body", "body": LARGE, "more_body": True})
+    await send({"type": "http.response.body"})
+
+
+async def served(app: Any) -> tuple[asyncio.Server, ServerState, asyncio.StreamReader, asyncio.StreamWriter]:
+    """Return a server on a socket, and a client of it that has asked and whose buffers are small."""
+    state = ServerState()
+    config = Config(app, http=LaneConnection, lifespan="off", log_config=None, access_log=False)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(
+        lambda: LaneConnection(config=config, server_state=state, app_state={}), "127.0.0.1", 0
+    )
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2], limit=1 << 14)
+    writer.write(ASK)
+    return server, state, reader, writer
+
+
+async def test_a_client_that_takes_nothing_of_its_reply_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "TAKE_SECONDS", 0.1)
+    server, state, _reader, writer = await served(pour)
+    await until(lambda: bool(state.connections))
+    await until(lambda: not (state.connections or state.tasks))
+    writer.close()
+    server.close()
+
+
+async def test_a_client_that_takes_its_reply_slowly_gets_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "TAKE_SECONDS", 1.0)
+    server, _state, reader, writer = await served(pour)
+    await reader.readuntil(b"\r\n\r\n")
+    read, pauses = 0, 0
+    async with asyncio.timeout(20):
+        while read < len(LARGE):
+            read += len(await reader.read(1 << 16))
+            if read // (4 << 20) > pauses:
+                pauses += 1
+                await asyncio.sleep(0.3)
+    assert read == len(LARGE)
+    assert pauses == 4
+    writer.close()
+    server.close()
