@@ -88,7 +88,7 @@ def read_text(cursor: str) -> str:
 
 def _decode(cursor: str) -> bytes:
     try:
-        return base64.b64decode(cursor + "==", altchars=b"-_", validate=True)
+        return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError) as error:
         raise unknown_cursor(cursor) from error
 
