@@ -13,20 +13,20 @@ from django.utils.safestring import SafeString
 from headwater.control.audit.checkpoints import current_archive
 from headwater.control.audit.models import AuditEvent
 from headwater.control.audit.verify import verify_all, verify_chain
-from headwater.control.console.model_admin import ConsoleModelAdmin, button, readable_orgs
+from headwater.control.console.long_lists import LongListAdmin, RecentValuesFilter
+from headwater.control.console.model_admin import button, readable_orgs
 from headwater.control.orgs.models import Organization
 
 
 @admin.register(AuditEvent)
-class AuditEventAdmin(ConsoleModelAdmin):
+class AuditEventAdmin(LongListAdmin):
     """What happened."""
 
     view_permission: ClassVar[str | None] = "audit.read"
     list_display = ("at", "action", "who", "what", "reason", "number")
-    list_filter = ("actor_kind", "target_kind")
+    list_filter = (("actor_kind", RecentValuesFilter), ("target_kind", RecentValuesFilter))
+    list_defer = ("before_json", "after_json", "related_json")
     search_fields = ("action", "actor_label", "target_label", "target_id", "reason", "request_id", "group_id")
-    date_hierarchy = "at"
-    ordering = ("-at", "-n")
     actions_list = ("verify",)
     fields = (
         "at", "action", "actor", "on_behalf_of", "target", "change", "also", "reason", "request_id", "group_id", "ip",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, Final
 
 from django.contrib import admin
+from django.db.models import Prefetch, prefetch_related_objects
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import URLPattern
 from django.utils.html import format_html
@@ -12,6 +13,7 @@ from django.utils.safestring import SafeString
 
 from headwater.control.catalog.actions import activate_contract, archive_dataset, archive_endpoint, restore_dataset
 from headwater.control.catalog.models import (
+    Activation,
     ContractVersion,
     Dataset,
     Endpoint,
@@ -46,8 +48,13 @@ class DatasetAdmin(ConsoleModelAdmin):
     @admin.display(description="active contracts")
     def active_contracts(self, row: Dataset) -> str:
         """Return the active version of each environment."""
-        active = row.activations.select_related("environment", "contract")
+        active = row.activations.all()
         return ", ".join(f"{item.environment.key}: {item.contract.version}" for item in active) or "none"
+
+    def fill(self, rows: list[Any]) -> None:
+        """Fetch the active versions."""
+        active = Activation.unscoped.select_related("environment", "contract").order_by("environment__key")
+        prefetch_related_objects(rows, Prefetch("activations", active.defer("contract__spec", "contract__source")))
 
     def get_urls(self) -> list[URLPattern]:
         """Add the addresses of actions."""
@@ -148,6 +155,8 @@ class ContractVersionAdmin(ConsoleModelAdmin):
     list_display = ("dataset", "version", "state", "created_at", "short_digest")
     list_select_related = ("dataset",)
     list_filter = ("state",)
+    list_defer = ("spec", "source")
+    ordering = ("dataset__name", "-number")
     search_fields = ("dataset__name", "version")
     fields = ("dataset", "version", "number", "state", "created_at", "spec_sha256", "text")
     readonly_fields = ("created_at", "text", "short_digest")
@@ -176,8 +185,11 @@ class EndpointAdmin(ConsoleModelAdmin):
     @admin.display(description="revision")
     def revision_number(self, row: Endpoint) -> int | str:
         """Return the number of the revision served."""
-        newest = _newest(row)
-        return newest.number if newest else "none"
+        return max((revision.number for revision in row.revisions.all()), default="none")
+
+    def fill(self, rows: list[Any]) -> None:
+        """Fetch the numbers of the revisions."""
+        prefetch_related_objects(rows, Prefetch("revisions", EndpointRevision.unscoped.only("endpoint_id", "number")))
 
     def get_urls(self) -> list[URLPattern]:
         """Add the addresses of actions."""
@@ -230,9 +242,3 @@ def _environment(dataset: Dataset, pk: Any) -> Environment:
     if environment is None:
         raise Http404
     return environment
-
-
-def _newest(endpoint: Endpoint) -> EndpointRevision | None:
-    rows = EndpointRevision.objects.for_org(endpoint.org_id).filter(endpoint=endpoint)
-    newest: EndpointRevision | None = rows.order_by("-number").first()
-    return newest

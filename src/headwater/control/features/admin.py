@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from django.contrib import admin
+from django.db.models import Prefetch, prefetch_related_objects
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern
 
@@ -27,8 +28,11 @@ class FeatureViewAdmin(ConsoleModelAdmin):
     @admin.display(description="revision")
     def revision_number(self, row: FeatureView) -> int | str:
         """Return the number of the revision in force."""
-        newest = row.newest
-        return newest.number if newest else "none"
+        return max((revision.number for revision in row.revisions.all()), default="none")
+
+    def fill(self, rows: list[Any]) -> None:
+        """Fetch the numbers of the revisions."""
+        prefetch_related_objects(rows, Prefetch("revisions", FeatureViewRevision.unscoped.only("view_id", "number")))
 
     def get_urls(self) -> list[URLPattern]:
         """Add the addresses of actions."""

@@ -108,6 +108,12 @@ def standing_of(model: Model) -> QuerySet[ModelAlert]:
     return alerts.select_related(*_RELATED).order_by("-raised_at")
 
 
+def standing(models: Iterable[Model]) -> QuerySet[ModelAlert]:
+    """Return the alerts that stand about any of ``models``, in no order."""
+    alerts: QuerySet[ModelAlert] = ModelAlert.unscoped.filter(version__model__in=list(models), cleared_at=None)
+    return alerts.order_by()
+
+
 def environments_of(version: ModelVersion) -> list[tuple[Environment, str]]:
     """Return the environments of a version's project with the version's role there, those that serve it first."""
     environments = Environment.objects.for_org(version.org_id).filter(project_id=version.model.project_id)

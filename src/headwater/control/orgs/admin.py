@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 from django import forms
 from django.contrib import admin
 from django.contrib.auth import get_user_model
-from django.db.models import Q
+from django.db.models import Prefetch, Q, prefetch_related_objects
 from django.http import HttpRequest, HttpResponse
 
 from headwater.control.access.members import activate_member, change_role, invite_member, suspend_member
-from headwater.control.access.models import Role
+from headwater.control.access.models import Grant, Role
 from headwater.control.console.model_admin import ActionForm, ConsoleModelAdmin, acting, button, operating
 from headwater.control.orgs.actions import (
     change_protection,
@@ -209,8 +209,12 @@ class MembershipAdmin(ConsoleModelAdmin):
     @admin.display(description="roles")
     def roles(self, row: Membership) -> str:
         """Return the roles that live grants give."""
-        live = row.grants.filter(revoked_at=None).select_related("role")
-        return ", ".join(sorted({grant.role.name for grant in live})) or "none"
+        return ", ".join(sorted({grant.role.name for grant in row.grants.all() if grant.revoked_at is None})) or "none"
+
+    def fill(self, rows: list[Any]) -> None:
+        """Fetch the grants."""
+        live = Grant.unscoped.filter(revoked_at=None).select_related("role")
+        prefetch_related_objects(rows, Prefetch("grants", live))
 
     @button("Invite member", path="invite", icon="person_add")
     def invite(self, request: HttpRequest) -> HttpResponse:

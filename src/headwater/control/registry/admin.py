@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Final
 
 from django import forms
 from django.contrib import admin
+from django.db.models import Count, Prefetch, prefetch_related_objects
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import URLPattern
 from django.utils.html import format_html
@@ -16,7 +17,7 @@ from django.utils.safestring import SafeString
 from headwater.control.console.model_admin import ActionForm, ConsoleModelAdmin, ReasonForm, acting
 from headwater.control.kit.actions import Actor
 from headwater.control.monitoring.admin import ReportPages
-from headwater.control.monitoring.queries import standing_of
+from headwater.control.monitoring.queries import standing, standing_of
 from headwater.control.orgs.models import Environment, slug_validator
 from headwater.control.registry.actions import (
     approve_version,
@@ -28,7 +29,7 @@ from headwater.control.registry.actions import (
     record_checks,
     roll_back,
 )
-from headwater.control.registry.models import Model, ModelVersion
+from headwater.control.registry.models import Deployment, Model, ModelAlias, ModelVersion
 from headwater.control.registry.pages import model_page, traffic_text, version_page
 from headwater.control.registry.queries import newest_rollout, rules_of
 from headwater.core.errors import HeadwaterError
@@ -156,24 +157,35 @@ class ModelAdmin(ConsoleModelAdmin):
     @admin.display(description="aliases", empty_value="none")
     def champion(self, row: Model) -> str | None:
         """Return what the aliases mean."""
-        aliases = row.aliases.select_related("version")
+        aliases = row.aliases.all()
         return ", ".join(f"@{alias.name} {alias.version.number}" for alias in aliases) or None
 
     @admin.display(description="alerts", empty_value="none")
-    def alerts(self, row: Model) -> SafeString | None:
+    def alerts(self, row: Any) -> SafeString | None:
         """Return how many alerts stand."""
-        count = standing_of(row).count()
+        count = row.alert_count
         return format_html('<span class="hw-badge hw-bad">{}</span>', count) if count else None
 
     @admin.display(description="traffic", empty_value="none")
     def traffic(self, row: Model) -> str | None:
         """Return what is served where."""
-        return traffic_text(row) or None
+        return traffic_text(row.deployments.all()) or None
 
     @admin.display(description="versions")
-    def versions_count(self, row: Model) -> int:
+    def versions_count(self, row: Any) -> int:
         """Return how many versions there are."""
-        return row.versions.count()
+        return int(row.version_count)
+
+    def fill(self, rows: list[Any]) -> None:
+        """Fetch aliases and traffic, count versions and alerts."""
+        served = Deployment.unscoped.select_related("environment", "version")
+        named = ModelAlias.unscoped.select_related("version")
+        prefetch_related_objects(rows, Prefetch("deployments", served), Prefetch("aliases", named))
+        versions = ModelVersion.unscoped.filter(model__in=rows).order_by().values_list("model")
+        counts = dict(versions.annotate(count=Count("pk")))
+        alerts = dict(standing(rows).values_list("version__model").annotate(count=Count("pk")))
+        for row in rows:
+            row.version_count, row.alert_count = counts.get(row.pk, 0), alerts.get(row.pk, 0)
 
     def get_urls(self) -> list[URLPattern]:
         """Add the addresses of decisions."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -83,11 +83,10 @@ def version_page(version: ModelVersion) -> dict[str, Any]:
     }
 
 
-def traffic_text(model: Model) -> str:
-    """Return how a model is served everywhere, on one line."""
-    rows = Deployment.objects.for_org(model.org_id).filter(model=model).select_related("environment", "version")
+def traffic_text(rows: Iterable[Deployment]) -> str:
+    """Return how a model is served everywhere, on one line; ``rows`` are all its routes."""
     places: dict[str, list[str]] = {}
-    for row in rows.order_by("environment__key", "-weight_bps"):
+    for row in sorted(rows, key=lambda row: (row.environment.key, -row.weight_bps)):
         share = Share(row.version, row.role, row.weight_bps)
         places.setdefault(row.environment.key, []).append(_route_text(share.plain()))
     return "; ".join(f"{key}: {', '.join(routes)}" for key, routes in places.items())

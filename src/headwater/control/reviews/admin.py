@@ -9,6 +9,7 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from headwater.control.console.long_lists import LongListAdmin, OwnRelatedFilter, RecentValuesFilter
 from headwater.control.console.model_admin import ConsoleModelAdmin, acting
 from headwater.control.reviews.actions import archive_queue, cancel_task, restore_queue, retry_delivery
 from headwater.control.reviews.models import ReviewDecision, ReviewQueue, ReviewTask
@@ -51,17 +52,15 @@ class ReviewQueueAdmin(ConsoleModelAdmin):
 
 
 @admin.register(ReviewTask)
-class ReviewTaskAdmin(ConsoleModelAdmin):
+class ReviewTaskAdmin(LongListAdmin):
     """Review tasks with how they stand; deciding is done in the console."""
 
     view_permission: ClassVar[str | None] = "review.read"
     list_display = ("title", "queue", "environment", "state", "lease_owner_label", "due_at", "verdict", "delivery")
     list_select_related = ("queue", "environment__project")
-    list_filter = ("state", "delivery", "escalated_because", ("queue", admin.RelatedOnlyFieldListFilter))
+    list_filter = ("state", "delivery", ("escalated_because", RecentValuesFilter), ("queue", OwnRelatedFilter))
     search_fields = ("title", "dedupe_key", "lease_owner_label")
     exclude = ("payload", "subject")
-    ordering = ("-id",)
-    show_full_result_count = False
     actions: Any = ("cancel_chosen", "retry_chosen")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -81,13 +80,12 @@ class ReviewTaskAdmin(ConsoleModelAdmin):
 
 
 @admin.register(ReviewDecision)
-class ReviewDecisionAdmin(ConsoleModelAdmin):
+class ReviewDecisionAdmin(LongListAdmin):
     """Decisions, as they were made."""
 
     view_permission: ClassVar[str | None] = "review.read"
     list_display = ("created_at", "reviewer_label", "verdict", "task", "comment", "supersedes")
     list_select_related = ("task", "supersedes")
-    list_filter = ("verdict",)
+    list_defer = ("task__payload", "task__subject")
+    list_filter = (("verdict", RecentValuesFilter),)
     search_fields = ("reviewer_label", "comment")
-    ordering = ("-id",)
-    show_full_result_count = False

@@ -18,6 +18,7 @@ class SnapshotAdmin(ConsoleModelAdmin):
     list_display = ("number", "environment", "created_at", "short_digest", "trouble")
     list_select_related = ("environment__project",)
     list_filter = (("environment", admin.RelatedOnlyFieldListFilter),)
+    list_defer = ("payload",)
     ordering = ("-created_at",)
     fields = ("number", "environment", "created_at", "schema_version", "sha256", "content_sha256", "trouble")
     readonly_fields = ("trouble", "short_digest")

@@ -25,6 +25,7 @@ PERIODS: Final = (("", "Ever"), ("1", "A day"), ("7", "A week"), ("30", "A month
 EXPORT_PAGE: Final = 1_000
 SEARCHED: Final = 50_000
 """Events looked at for one page: text is looked for without an index."""
+NEAR: Final = 1_000
 COLUMNS: Final = (
     "n", "id", "at", "action", "actor_kind", "actor_id", "actor_label", "on_behalf_of", "target_kind", "target_id",
     "target_label", "reason", "request_id", "group_id", "ip", "before", "after", "related", "prev_hash", "hash",
@@ -63,7 +64,9 @@ def event(request: HttpRequest, here: Place, event: str) -> HttpResponse:  # noq
     row = AuditEvent.objects.filter(org_id=here.org.pk, pk=parse_id(AuditEvent.prefix, event)).first()
     if row is None:
         raise Http404
-    group = AuditEvent.objects.filter(org_id=here.org.pk, group_id=row.group_id).exclude(pk=row.pk).order_by("n")
+    # What was done together was logged in one go, so it lies close by: there is no index to find it with.
+    near = AuditEvent.objects.filter(org_id=here.org.pk, n__range=(row.n - NEAR, row.n + NEAR))
+    group = near.filter(group_id=row.group_id).exclude(pk=row.pk).order_by("n")
     return here.render(
         "console/pages/audit/event.html", title=row.action, event=row, changes=list(_changes(row)),
         related=[(item, list(_differences(item["before"], item["after"]))) for item in row.related],
