@@ -58,6 +58,10 @@ _PROBLEM_SCHEMA: Final[dict[str, Any]] = {
 class ControlApi(NinjaAPI):
     """The control API with its document."""
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._documents: dict[str, OpenAPISchema] = {}
+
     def get_openapi_operation_id(self, operation: Operation) -> str:
         """Return ``datasets_list_datasets`` for a view of ours; those of a project keep their modules' names."""
         view = operation.view_func
@@ -66,8 +70,14 @@ class ControlApi(NinjaAPI):
     def get_openapi_schema(
         self, *, path_prefix: str | None = None, path_params: dict[str, Any] | None = None
     ) -> OpenAPISchema:
-        """Return the document."""
-        document = super().get_openapi_schema(path_prefix=path_prefix, path_params=path_params)
+        """Return the document below a prefix; it is built once, for anybody may ask for it and it takes long."""
+        prefix = self.get_root_path(path_params or {}) if path_prefix is None else path_prefix
+        if prefix not in self._documents:
+            self._documents[prefix] = self._build(prefix)
+        return self._documents[prefix]
+
+    def _build(self, prefix: str) -> OpenAPISchema:
+        document = super().get_openapi_schema(path_prefix=prefix)
         schemas = document["components"]["schemas"]
         schemas["Problem"] = _PROBLEM_SCHEMA
         for path, item in document["paths"].items():

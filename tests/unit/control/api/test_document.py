@@ -85,6 +85,13 @@ def test_a_change_takes_the_revision_last_seen(method: str, path: str, operation
         assert 409 in operation["responses"]
 
 
+def test_the_document_is_built_once_for_everybody() -> None:
+    assert api.get_openapi_schema(path_prefix="") is DOCUMENT
+    assert set(api.get_openapi_schema(path_prefix="/elsewhere")["paths"]) == {
+        f"/elsewhere{path}" for path in DOCUMENT["paths"]
+    }
+
+
 def test_names_are_given_once() -> None:
     ids = [operation["operationId"] for _, _, operation in described()]
     assert len(ids) == len(set(ids)) > 120
