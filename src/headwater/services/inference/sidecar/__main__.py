@@ -43,6 +43,8 @@ class _Inbox:
         self._connection = connection
         self._queue: queue.Queue[list[Hello | Frame]] = queue.Queue(_WAITING)
         self.has_ended = threading.Event()
+        self.is_broken = False
+        """Whether what came last could not be understood: the worker, which lives, will send its epoch again."""
         threading.Thread(target=self._read, name="inbox", daemon=True).start()
 
     def get(self, timeout: float) -> list[Hello | Frame]:
@@ -53,8 +55,11 @@ class _Inbox:
         try:
             for found in messages(self._connection):
                 self._queue.put(found)
-        except Exception:  # noqa: BLE001 - a worker that sends nonsense, or is gone, ends the connection
+        except ConnectionResetError:
+            _log.warning("sidecar_left_alone")  # the worker was killed, and had not read all acknowledgements
+        except Exception:  # noqa: BLE001 - a worker that sends nonsense ends the connection
             _log.exception("sidecar_connection_broken")
+            self.is_broken = True
         self.has_ended.set()
         self._queue.put([])
 
@@ -110,7 +115,8 @@ def _record(
         if time.monotonic() >= condense_at:
             condense_at = time.monotonic() + _CONDENSE_SECONDS
             _condense(monitor)
-    recorder.close()
+    if not inbox.is_broken:
+        recorder.close()
     store.close()
 
 

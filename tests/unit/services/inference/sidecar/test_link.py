@@ -240,6 +240,24 @@ async def test_an_epoch_that_kills_every_sidecar_is_given_up(
     assert log._rows == 0
 
 
+async def test_an_epoch_of_which_a_part_was_damaged_on_its_way_is_written_whole(
+    settings: Settings, start: Callable[..., SidecarLog]
+) -> None:
+    told = Told()
+    log = start(told)
+    log.add(told.rows(3))
+    log._ship()
+    log.add(told.rows(2))
+    log._ship(closes=True)
+    frame = log._epochs[0].frames[1]
+    whole = bytes(frame)
+    frame[4:8] = b"\xc1\xc1\xc1\xc1"
+    await until(lambda: log._child.restarts.value(()) == 1, SECONDS)
+    frame[:] = whole
+    await acknowledged(log, 5)
+    assert len(logged(settings)) == 5
+
+
 async def test_what_cannot_be_packed_is_dropped_and_the_next_is_not(
     settings: Settings, start: Callable[..., SidecarLog]
 ) -> None:
