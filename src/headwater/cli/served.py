@@ -23,9 +23,9 @@ def wait_until_served(session: Session, number: int, *, seconds: float = PATIENC
     key = session.find_api_key()
     if key is None or (session.running is None and session.settings.control.url is None):
         return None
-    deadline = time.monotonic() + seconds
     serving = "none"
     with httpx.Client(base_url=session.services_url, headers={"Authorization": f"Bearer {key}"}, timeout=2.0) as http:
+        deadline = time.monotonic() + seconds  # to open a client takes long on a busy machine
         while time.monotonic() < deadline:
             try:
                 reply = http.get("/v1/endpoints")

@@ -32,6 +32,9 @@ def test_files_travel_as_they_are_under_their_names_in_the_project(tmp_path: Pat
         datasets__a_yaml="a: ä",
         endpoints__x_sql="/* */ SELECT 1",
         features__f_yaml="dataset: a",
+        flags__on_yaml="variants: {}",
+        policies__p_yaml="dataset: a",
+        reviews__r_yaml="for: a",
         models__delay__model_yaml=MANIFEST,
         models__delay__model_onnx=b"\x00onnx",
         notes_yaml="ignored",
@@ -47,6 +50,9 @@ def test_files_travel_as_they_are_under_their_names_in_the_project(tmp_path: Pat
         ],
         "endpoints": [{"source": "endpoints/x.sql", "text": "/* */ SELECT 1"}],
         "features": [{"source": "features/f.yaml", "text": "dataset: a"}],
+        "flags": [{"source": "flags/on.yaml", "text": "variants: {}"}],
+        "policies": [{"source": "policies/p.yaml", "text": "dataset: a"}],
+        "reviews": [{"source": "reviews/r.yaml", "text": "for: a"}],
         "models": [{"source": "models/delay/model.yaml", "text": MANIFEST, "artifact_sha256": digest}],
     }
     assert project.artifacts == {digest: tmp_path / "models/delay/model.onnx"}
