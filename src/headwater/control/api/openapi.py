@@ -9,10 +9,20 @@ from ninja.openapi.schema import OpenAPISchema
 from ninja.operation import Operation
 
 from headwater.control.api.revisions import IF_MATCH
-from headwater.core.errors import MEDIA_TYPE, PROBLEMS
+from headwater.core.errors import MEDIA_TYPE, PROBLEMS, HeadwaterError
 
 _OURS: Final = "headwater.control.api."
 _WRITES: Final = frozenset({"post", "put", "patch", "delete"})
+_USUAL: Final = {
+    400: "invalid_parameter",
+    401: "unauthenticated",
+    403: "forbidden",
+    404: "not_found",
+    409: "conflict",
+    422: "project_invalid",
+    500: "internal",
+}
+"""The code to be expected with a status: the document's example."""
 _PROBLEM_SCHEMA: Final[dict[str, Any]] = {
     "title": "Problem",
     "description": "What went wrong (RFC 9457). `code` is stable; `hint` says what to do about it.",
@@ -41,16 +51,6 @@ _PROBLEM_SCHEMA: Final[dict[str, Any]] = {
                 },
             },
         },
-    },
-    "example": {
-        "type": "https://headwater.dev/problems/conflict",
-        "title": PROBLEMS["conflict"].title,
-        "status": 409,
-        "detail": "flights is at revision 4, not 3",
-        "instance": "/api/v1/organizations/default/projects/default/datasets/flights",
-        "code": "conflict",
-        "request_id": "req_01J0ABCDEFGHJKMNPQRSTVWXYZ",
-        "hint": "load it again and repeat the change",
     },
 }
 
@@ -92,7 +92,7 @@ class ControlApi(NinjaAPI):
 def _say(operation: dict[str, Any]) -> None:
     """Let the first sentence of what a view says be the summary, and the rest the description."""
     summary, _, rest = operation.pop("description", operation["summary"]).strip().partition("\n\n")
-    operation["summary"] = " ".join(summary.split()).removesuffix(".")
+    operation["summary"] = " ".join(summary.replace("`", "").split()).removesuffix(".")
     if rest:
         operation["description"] = rest
 
@@ -114,11 +114,14 @@ def _problems(path: str, method: str, operation: dict[str, Any]) -> dict[int | s
         found[409] = "It is not in the state, or at the revision, that the caller believes"
     if "requestBody" in operation:
         found[422] = "What was sent is not valid"
-    return {status: _answer(text) for status, text in sorted(found.items())} | {"default": _answer("A problem")}
+    known: dict[int | str, Any] = {status: _answer(text, status) for status, text in sorted(found.items())}
+    return known | {"default": _answer("A problem", 500)}
 
 
-def _answer(description: str) -> dict[str, Any]:
+def _answer(description: str, status: int) -> dict[str, Any]:
+    error = HeadwaterError(_USUAL[status])
+    shown = error.to_problem(instance="/api/v1/…", request_id="req_01J0ABCDEFGHJKMNPQRSTVWXYZ")
     return {
         "description": description,
-        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": shown}},
     }

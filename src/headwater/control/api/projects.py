@@ -21,6 +21,20 @@ from headwater.engines.blobs import open_blobs
 
 router = Router(tags=["Projects"])
 _CHUNK_BYTES: Final = 1 << 20
+_EXAMPLE: Final = {
+    "content": {
+        "application/json": {
+            "example": {
+                "project": "flights",
+                "environment": "development",
+                "dry_run": True,
+                "resources": {
+                    "endpoints": [{"source": "endpoints/carriers.sql", "text": "SELECT DISTINCT carrier FROM flights"}]
+                },
+            }
+        }
+    }
+}
 
 
 class ArtifactOut(Schema):
@@ -30,7 +44,7 @@ class ArtifactOut(Schema):
     size: int
 
 
-@router.post("/apply", response=Outcome)
+@router.post("/apply", response=Outcome, openapi_extra={"requestBody": _EXAMPLE})
 def post_apply(request: HttpRequest, body: ApplyRequest) -> Outcome:
     """Change an environment to what a project directory declares, all or nothing; `dry_run` only says what would be.
 
