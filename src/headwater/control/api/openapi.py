@@ -10,6 +10,7 @@ from ninja.operation import Operation
 
 from headwater.control.api.revisions import IF_MATCH
 from headwater.core.errors import MEDIA_TYPE, PROBLEMS, HeadwaterError
+from headwater.core.settings import SLUG
 
 _OURS: Final = "headwater.control.api."
 _WRITES: Final = frozenset({"post", "put", "patch", "delete"})
@@ -23,6 +24,7 @@ _USUAL: Final = {
     500: "internal",
 }
 """The code to be expected with a status: the document's example."""
+_NAMES: Final = {"organization": "default", "project": "default", "environment": "development", "key": "staging"}
 _PROBLEM_SCHEMA: Final[dict[str, Any]] = {
     "title": "Problem",
     "description": "What went wrong (RFC 9457). `code` is stable; `hint` says what to do about it.",
@@ -80,6 +82,7 @@ class ControlApi(NinjaAPI):
         document = super().get_openapi_schema(path_prefix=prefix)
         schemas = document["components"]["schemas"]
         schemas["Problem"] = _PROBLEM_SCHEMA
+        _illustrate(schemas)
         for path, item in document["paths"].items():
             for method, operation in item.items():
                 _say(operation)
@@ -87,6 +90,15 @@ class ControlApi(NinjaAPI):
                     operation["parameters"] = [*operation["parameters"], IF_MATCH]
                 operation["responses"] |= _problems(path, method, operation)
         return document
+
+
+def _illustrate(schemas: dict[str, Any]) -> None:
+    """Give names an example; the documentation page would make up a random one that fits their pattern."""
+    for schema in schemas.values():
+        for name, value in schema.get("properties", {}).items():
+            patterns = {item.get("pattern") for item in (value, *value.get("anyOf", ()))}
+            if SLUG in patterns and "examples" not in value:
+                value["examples"] = [_NAMES.get(name, "my-name")]
 
 
 def _say(operation: dict[str, Any]) -> None:
