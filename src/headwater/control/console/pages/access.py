@@ -34,6 +34,7 @@ def grants(request: HttpRequest, here: Place) -> HttpResponse:
         "membership__user",
         "membership__org",
         "service_account",
+        "group",
         "project",
         "environment__project",
     )
