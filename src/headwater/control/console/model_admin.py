@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self, TypeVar
 
 from django import forms
 from django.contrib import messages
+from django.core.exceptions import ValidationError
 from django.db.models import Model, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -176,7 +177,10 @@ class ConsoleModelAdmin(ModelAdmin):  # type: ignore[misc]
         """Return a row the reader may see, or answer 404."""
         if not self.has_view_permission(request):
             raise Http404
-        found = self.get_queryset(request).filter(pk=pk).first()
+        try:
+            found = self.get_queryset(request).filter(pk=pk).first()
+        except (ValidationError, ValueError) as error:
+            raise Http404 from error  # an address that no page gave out
         if found is None:
             raise Http404
         return found
