@@ -155,11 +155,11 @@ def console_arguments(environment: Any) -> dict[str, tuple[Any, ...]]:
     from headwater.control.reviews.models import ReviewTask
 
     org = environment.org
-    key = ApiKey.objects.for_org(org).filter(environment=environment).first()
-    group = Group.objects.for_org(org).first()
-    member = Membership.objects.for_org(org).order_by("-id").first()
-    task = ReviewTask.objects.for_org(org).filter(state="open").order_by("id").first()
-    event = AuditEvent.objects.filter(org_id=org.pk).order_by("-n").first()
+    key: Any = ApiKey.objects.for_org(org).filter(environment=environment).first()
+    group: Any = Group.objects.for_org(org).first()
+    member: Any = Membership.objects.for_org(org).order_by("-id").first()
+    task: Any = ReviewTask.objects.for_org(org).filter(state="open").order_by("id").first()
+    event: Any = AuditEvent.objects.filter(org_id=org.pk).order_by("-n").first()
     return {
         **dict.fromkeys(("dataset", "dataset-quality", "dataset-rows"), ("data_3",)),
         "endpoint": ("endpoint_3",),
