@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 PROJECT ?= examples/flights
 UP_FLAGS ?=
 PYTEST_FLAGS ?=
+# Tests that share nothing run two at a time; those that start servers, browsers and whole systems one after the other.
+SIDE_BY_SIDE := tests/unit tests/property tests/conformance
 # Nothing that a developer's shell sets may leak into the tests.
 unexport HEADWATER_HOME HEADWATER_PROJECT
 
@@ -24,7 +26,10 @@ setup: $(VENV)/.dev ## Create the virtual environment with everything that devel
 ##@ Test and check
 test: $(VENV)/.dev check ## Run every check and test, the servers' and the browser's included
 	@sh tools/system_packages.sh
-	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+	@status=0; \
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_FLAGS) $(SIDE_BY_SIDE) || status=$$?; \
+	$(BIN)/python -m pytest $(PYTEST_FLAGS) $(SIDE_BY_SIDE:%=--ignore=%) || status=$$?; \
+	exit $$status
 
 check: lint types arch docs ## Format, lint, types, import rules and generated docs, without changing a file
 
