@@ -16,7 +16,6 @@ from tests.builders.entries import NOON_US, Told
 
 from headwater.contracts.model import Field, LogicalType
 from headwater.core.snapshot import LogSpec, OutputSpec
-from headwater.engines.journal.narrowing import widened
 from headwater.engines.monitoring.profile import Profile, build_profile
 from headwater.services.inference.encoding import LoggedVersion, encode_rows
 from headwater.services.inference.gathering import describe, gather
@@ -121,7 +120,7 @@ def assert_logged(told: Told, entries: Sequence[Entry], fields: Sequence[Field],
     version = LoggedVersion(describe(told.version, told.environment))
     batch = encode_rows(version, Rows(joined(entries, frames), len(fields)), "rcp_1")
     assert batch is not None
-    table = widened(pa.ipc.open_stream(batch.block.payload).read_all())
+    table = pa.ipc.open_stream(batch.block.payload).read_all()
     assert table.schema == version.schema
     wanted = expected(told, entries, fields)
     found = table.to_pylist()
@@ -150,7 +149,7 @@ def test_frames_of_both_widths_share_a_block(
     groups = [*joined(entries[: len(narrow)], 1), *joined(entries[len(narrow) :], 1)]
     batch = encode_rows(version, Rows(groups, len(NUMBERS)), "rcp_1")
     assert batch is not None
-    found = widened(pa.ipc.open_stream(batch.block.payload).read_all()).to_pylist()
+    found = pa.ipc.open_stream(batch.block.payload).read_all().to_pylist()
     assert [row["input_b"] for row in found] == [row["input_b"] for row in expected(told, entries, NUMBERS)]
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 
 from headwater.core.errors import HeadwaterError
-from headwater.engines.journal.narrowing import widened
 from headwater.engines.journal.protocol import Span, StoredBlock
 from headwater.engines.lake.columns import conformed, merged, table_schema
 
@@ -62,7 +61,7 @@ def build_segment(blocks: Sequence[StoredBlock], *, max_bytes: int = MAX_DECODED
 
 def _decode(block: StoredBlock) -> pa.Table:
     # Most blocks are small: handing their buffers to threads costs more than it gains.
-    rows = widened(pa.ipc.open_stream(block.block.payload, options=_ONE_THREAD).read_all())
+    rows = pa.ipc.open_stream(block.block.payload, options=_ONE_THREAD).read_all()
     if rows.num_rows != block.block.rows:
         raise ValueError(f"block {block.id} holds {rows.num_rows} rows, the journal says {block.block.rows}")
     taken = set(rows.schema.names) & set(SYSTEM_COLUMNS.names)

@@ -8,7 +8,6 @@ import pyarrow as pa
 import pytest
 from tests.builders.journal import STREAM, ipc
 
-from headwater.engines.journal.narrowing import narrowed
 from headwater.engines.journal.protocol import Block, Span, StoredBlock
 from headwater.jobs.segment import SYSTEM_COLUMNS, build_segment
 
@@ -86,17 +85,3 @@ def test_the_system_columns_are_those_that_sql_knows() -> None:
     from headwater.engines.query.tables import SYSTEM_COLUMNS as SHOWN
 
     assert SHOWN.equals(SYSTEM_COLUMNS)
-
-
-def test_numbers_that_a_block_holds_narrow_are_wide_in_the_table() -> None:
-    wide = pa.table({"id": ["a", "b"], "x": pa.array([0.1, None], pa.float64())})
-    narrow = pa.table(
-        [wide.column("id"), wide.column("x").cast(pa.float32())], schema=narrowed(wide.schema, frozenset({"x"}))
-    )
-    rows, taken = build_segment([stored(narrow, 1), stored(wide, 3)])
-    assert taken == 2
-    assert rows.schema.field("x").type == pa.float64()
-    assert rows.schema.metadata is None
-    assert rows.column("x").to_pylist() == [pa.scalar(0.1, pa.float32()).as_py(), None, 0.1, None]
-    alone, _ = build_segment([stored(pa.table({"x": pa.array([0.5], pa.float32())}), 1)])
-    assert alone.schema.field("x").type == pa.float32(), "float32 of its own accord stays"

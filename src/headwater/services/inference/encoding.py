@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from headwater.contracts.spec import contract_from_spec
 from headwater.core.snapshot import OutputSpec
 from headwater.core.streams import prediction_log, stream_name
-from headwater.engines.journal.narrowing import narrowed
 from headwater.engines.journal.protocol import Block, Counts, JournalTransaction, Receipt, Span
-from headwater.engines.models.log_schema import INPUT_PREFIX, OWN_FIELDS, input_type, log_schema, output_type
+from headwater.engines.models.log_schema import OWN_FIELDS, input_type, log_schema, output_type
 from headwater.services.inference.rows import WHOLE, Rows
 from headwater.services.inference.sidecar.wire import Described
 
@@ -35,9 +34,6 @@ class LoggedVersion:
         self.fields = contract_from_spec(described.inputs).fields
         self.outputs = tuple(OutputSpec.model_validate(output) for output in described.outputs)
         self.schema: pa.Schema = log_schema(self.fields, self.outputs)
-        self.narrow_schema = narrowed(
-            self.schema, frozenset(field.name for field in self.schema if _is_input_number(field))
-        )
         self.input_types = [input_type(field) for field in self.fields]
         self.output_types = [output_type(output) for output in self.outputs]
         self.stream = stream_name(described.environment_id, prediction_log(described.model))
@@ -86,8 +82,7 @@ def encode_rows(version: LoggedVersion, rows: Rows, receipt_id: str) -> LogBatch
             return None
         rows = rows.take(kept)
     columns = [*_own_columns(version, rows), *_input_columns(version, rows), *_output_columns(version, rows)]
-    schema = version.narrow_schema if _is_narrow(rows) else version.schema
-    batch = pa.RecordBatch.from_arrays(columns, schema=schema)
+    batch = pa.RecordBatch.from_arrays(columns, schema=version.schema)
     sink = pa.BufferOutputStream()
     options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
     with pa.ipc.new_stream(sink, batch.schema, options=options) as writer:
@@ -145,21 +140,10 @@ def _repeat(texts: Sequence[str], counts: NDArray[Any], total: int) -> pa.Array:
 
 
 def _input_columns(version: LoggedVersion, rows: Rows) -> list[pa.Array]:
-    types = version.input_types
-    if _is_narrow(rows):
-        types = [pa.float32() if kind == pa.float64() else kind for kind in types]
     return [
         pa.nulls(len(rows), kind) if field.name in version.redacted else rows.column(index, kind)
-        for index, (field, kind) in enumerate(zip(version.fields, types, strict=True))
+        for index, (field, kind) in enumerate(zip(version.fields, version.input_types, strict=True))
     ]
-
-
-def _is_narrow(rows: Rows) -> bool:
-    return rows.block is not None and rows.block.dtype == np.float32
-
-
-def _is_input_number(field: pa.Field) -> bool:
-    return bool(field.name.startswith(INPUT_PREFIX) and field.type == pa.float64())
 
 
 def _output_columns(version: LoggedVersion, rows: Rows) -> list[pa.Array]:

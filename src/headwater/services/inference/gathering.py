@@ -18,7 +18,6 @@ from headwater.services.kit.service import Environment
 
 SERVICE: Final = "inference"
 _WIDE: Final = np.dtype("<f8")
-_DTYPES: Final = (_WIDE, np.dtype("<f4"))
 
 
 class Descriptions:
@@ -93,7 +92,6 @@ def gather(entries: Sequence[Entry], version: int) -> Group:
         features=_by_row(entries, "features"),
         shadow_of=_by_row(entries, "shadow_of"),
         overrides=_by_row(entries, "overrides"),
-        matrix_dtype=_WIDE.str if matrix is None else matrix.dtype.str,
     )
 
 
@@ -135,7 +133,7 @@ def _values(
     matrices = [batch.matrix[start:stop] for batch, start, stop in runs if batch.matrix is not None]
     if len(matrices) == len(runs):
         matrix = _stacked(matrices)
-        return matrix if matrix.dtype in _DTYPES else matrix.astype(_WIDE), None, outputs
+        return matrix.astype(_WIDE, copy=False), None, outputs
     rows = [row for batch, start, stop in runs for row in _rows(batch, start, stop)]
     return None, rows, outputs
 

@@ -133,7 +133,7 @@ def _inputs(groups: Sequence[Group], fields: int) -> tuple[NDArray[Any] | None, 
 
 
 def _matrix(group: Group, fields: int) -> NDArray[Any]:
-    return np.frombuffer(group.matrix or b"", group.matrix_dtype).reshape(-1, fields)
+    return np.frombuffer(group.matrix or b"", "<f8").reshape(-1, fields)
 
 
 def _output(parts: Sequence[Output]) -> NDArray[Any] | list[Any]:

@@ -66,12 +66,11 @@ class Group(msgspec.Struct, array_like=True, gc=False):
         counts: rows of each request.
         ids: prediction ids, by row.
         routes: one alone where it is the same for all; so with ``principals``.
-        matrix: inputs, rows by fields, where the model takes numbers alone.
+        matrix: inputs as float64, rows by fields, where the model takes numbers alone.
         rows: values in signature order otherwise, by row.
         features: what was fetched, by row.
         shadow_of: the prediction that was served, by row.
         overrides: what was served in place of outputs, by row.
-        matrix_dtype: how the matrix has its numbers, as float32 or as float64.
     """
 
     version: int
@@ -88,7 +87,6 @@ class Group(msgspec.Struct, array_like=True, gc=False):
     features: list[Any] | None = None
     shadow_of: list[str | None] | None = None
     overrides: list[Any] | None = None
-    matrix_dtype: str = "<f8"
 
 
 class Failed(msgspec.Struct, array_like=True, gc=False):
