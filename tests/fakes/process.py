@@ -67,8 +67,8 @@ async def _lifespan(door: Door, inbox: asyncio.Queue[Message], outbox: asyncio.Q
     await door({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, inbox.get, outbox.put)
 
 
-async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
-    """Wait for something to become true."""
+async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Wait for something to become true, with the patience that a busy machine needs."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - what tests wait for has no event
             await asyncio.sleep(0.005)
