@@ -6,7 +6,6 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [("reviews", "0002_seal_reviews")]
 
     operations = [
