@@ -1,8 +1,8 @@
 """A project's own Django apps: the packages below ``control/`` of its directory, added to the platform.
 
 An app ``shipping`` has what Django apps have: models with migrations, ``admin.py``, ``tasks.py``, ``actions.py``. It is
-found by name what it brings: ``urls.py`` answers below ``/apps/shipping/`` to people who are signed in, ``api.py`` with a
-ninja ``router`` below ``/api/v1/x/shipping/`` to callers of the control API, ``console_pages.py`` puts pages into the
+found by name what it brings: ``urls.py`` answers below ``/apps/shipping/`` to people who are signed in, ``api.py`` with
+a ninja ``router`` below ``/api/v1/x/shipping/`` to callers of the control API, ``console_pages.py`` puts pages into the
 console.
 """
 
