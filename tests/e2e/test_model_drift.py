@@ -192,8 +192,8 @@ def rows_are_found(system: System, alert: dict[str, Any]) -> None:
 
 
 def look_at_the_report(visit: Visit) -> None:
-    """Go from the home by the alert to the report, and look at each part of it."""
-    page = visit.page
+    """Go from the operator's home by the alert to the report, and look at each part of it."""
+    page = visit.open("/admin/")
     expect(page.get_by_text("Model alerts").first).to_be_visible()
     visit.shoot("admin-home-alert")
     page.locator("#alerts").get_by_role("link", name="late v1").first.click()
