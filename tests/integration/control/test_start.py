@@ -91,7 +91,7 @@ def serving(home: Path, **flags: Any) -> Iterator[tuple[subprocess.Popen[str], h
 
 def test_the_first_start_makes_everything_and_the_second_finds_it(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
-    (first,) = run(home.root, ("bootstrap", []))
+    ((first, patience),) = finish(start(home.root, ("bootstrap", [])))
     assert first["created"]
     assert (first["organization"], first["project"], first["environment"]) == ("default", "default", "development")
     assert len(first["admin_password"]) >= 16
@@ -109,7 +109,7 @@ def test_the_first_start_makes_everything_and_the_second_finds_it(tmp_path: Path
 
     ((second, seconds),) = finish(start(home.root, ("bootstrap", [])))
     assert second == first | {"created": False, "admin_password": None, "demo_key": None}
-    assert seconds < 2
+    assert seconds < patience / 2  # on whatever machine: nothing is migrated again
     assert {path: path.read_bytes() for path in secrets} == secrets
     with sqlite3.connect(home.control_database) as database:
         tables = {"orgs_organization": 1, "identity_user": 1, "access_apikey": 1, "orgs_environment": 1}
