@@ -44,4 +44,6 @@ def spec_of(
 def open_file(
     spec: ModelVersionSpec, artifact: Path | None, fields: Sequence[Field], settings: InferenceSettings | None = None
 ) -> Executor | AsyncExecutor:
-    return open_executor(spec, artifact, fields, settings=settings or InferenceSettings())
+    return open_executor(
+        spec, artifact, fields, settings=settings or InferenceSettings(remote_networks=("127.0.0.0/8",))
+    )
