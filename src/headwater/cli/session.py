@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from rich.console import Console
 from headwater.cli.supervisor.state import UpState
 from headwater.cli.tables import open_console
 from headwater.core.home import Home
-from headwater.core.settings import Settings, load_settings
+from headwater.core.settings import Settings, TargetSettings, load_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,4 +70,9 @@ def open_session(home: Path | None, project: Path | None, *, json: bool, **flags
     """
     given = {name.replace("__", "."): value for name, value in flags.items()}
     settings = load_settings({"home": home, "project": project, **given})
-    return Session(settings, Home(settings.home), json)
+    session = Session(settings, Home(settings.home), json)
+    running = session.running if settings.target == TargetSettings() else None
+    if running is None or not running.target:
+        return session
+    # Nobody said which project is meant: the one that `up` runs here.
+    return replace(session, settings=settings.model_copy(update={"target": TargetSettings(**running.target)}))

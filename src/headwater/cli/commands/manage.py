@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from headwater.cli.options import HomeOption, ProjectOption
 from headwater.cli.session import open_session
+from headwater.core.settings import FILE_NAME
 
 app = typer.Typer(add_completion=False)
 
@@ -27,7 +29,8 @@ def manage(
 
     Tables are migrated by `headwater up` itself; this is for writing migrations, shells and an app's own commands.
     """
-    session = open_session(home, project, json=False)
+    here = Path()
+    session = open_session(home, project or (here if (here / FILE_NAME).is_file() else None), json=False)
     session.home.prepare()
     bootstrap = importlib.import_module("headwater.control.bootstrap")
     bootstrap.setup(session.settings)

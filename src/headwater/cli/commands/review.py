@@ -33,7 +33,7 @@ def list_tasks(
     session = open_session(home, project, json=as_json)
     if queue is None:
         with require_control(session) as control:
-            queues = control.request("GET", f"{_place(session)}/queues")
+            queues = control.request("GET", f"{_place(session)}/queues")["items"]
         session.answer({"queues": queues}, lambda console: draw_table(console, _QUEUE, map(_queue_row, queues)))
         return
     wanted = f"?queue={queue}" + (f"&state={state}" if state else "")

@@ -80,7 +80,13 @@ class _Up:
         self._home = home
         self._stream = stream
         self._began = time.monotonic()
-        state = UpState(os.getpid(), identity(os.getpid()), settings.control_url, settings.services_url)
+        state = UpState(
+            os.getpid(),
+            identity(os.getpid()),
+            settings.control_url,
+            settings.services_url,
+            target=settings.target.model_dump(),
+        )
         self._supervisor = Supervisor(home, state, stream)
         self._stopping = asyncio.Event()
 

@@ -33,7 +33,7 @@ class ProcessState:
 
 @dataclass(slots=True)
 class UpState:
-    """What ``run/up.json`` holds: the supervisor, where its servers are, and its children by name."""
+    """What ``run/up.json`` holds: the supervisor, its servers, its children by name, and what commands act on."""
 
     pid: int
     identity: str | None
@@ -41,6 +41,7 @@ class UpState:
     services_url: str
     ready: bool = False
     processes: dict[str, ProcessState] = field(default_factory=dict)
+    target: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_current(self) -> bool:

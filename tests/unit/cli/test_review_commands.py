@@ -1,0 +1,71 @@
+"""``headwater review`` against a scripted control, and which project commands act on when nobody says."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.fakes.peer import Peer
+from tests.unit.cli.test_data_commands import run
+
+from headwater.cli.session import open_session
+from headwater.cli.supervisor.processes import identity
+from headwater.cli.supervisor.state import UpState
+from headwater.core.home import Home
+
+PLACE = "/api/v1/organizations/default/projects/default/environments/development/review"
+STANDING = {
+    "waiting": 3,
+    "claimed": 1,
+    "escalated": 0,
+    "overdue": 0,
+    "oldest_at": "2026-01-02T03:04:05Z",
+    "problem": "",
+}
+QUEUE: dict[str, Any] = {"key": "broken", "source": "quarantine", "subject": "weather", "standing": STANDING}
+TASK: dict[str, Any] = {"id": "rt_1", "state": "open", "title": "wind", "lease_owner": "", "due_at": None}
+ANSWERS = {"/queues": {"items": [QUEUE], "next": None}, "/tasks": {"items": [TASK], "next": None}}
+
+
+@pytest.fixture
+def control(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> Peer:
+    """Return a stand-in for control with one queue."""
+    monkeypatch.setenv("HEADWATER_CONTROL__URL", peer.url)
+
+    def answer(request: Any) -> tuple[int, dict[str, str], bytes]:
+        found = ANSWERS[request.path.partition("?")[0].removeprefix(PLACE)]
+        return 200, {"content-type": "application/json"}, json.dumps(found).encode()
+
+    peer.answer = answer
+    return peer
+
+
+def test_queues_are_listed_with_how_they_stand(control: Peer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("review", "list") == 0
+    assert "2026-01-02 03:04" in capsys.readouterr().out
+    assert run("review", "list", "--json") == 0
+    assert [queue["key"] for queue in json.loads(capsys.readouterr().out)["queues"]] == ["broken"]
+
+
+def test_the_tasks_of_a_queue_are_listed(control: Peer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("review", "list", "broken") == 0
+    assert "rt_1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+def test_commands_act_on_what_runs_here_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_running: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    home = Home(tmp_path / "home")
+    home.prepare()
+    target = {"organization": "headwater", "project": "flights", "environment": "development"}
+    me = identity(os.getpid()) if is_running else "another"
+    UpState(os.getpid(), me, "http://c", "http://s", target=target).write(home)
+    found = open_session(home.root, None, json=False).settings.target
+    assert found.project == ("flights" if is_running else "default")
+    (tmp_path / "headwater.toml").write_text('[target]\nproject = "mine"\n')
+    assert open_session(home.root, None, json=False).settings.target.project == "mine"
