@@ -165,6 +165,7 @@ def test_a_shifted_stream_raises_the_alert_and_shows_on_the_page_of_the_version(
     ):
         with visiting(browser, system.state["control_url"], **options) as visit:
             sign_in(visit, system)
+            visit.open("/admin/")
             visit.page.locator("#alerts").get_by_role("link", name="late v1").first.click()
             visit.page.wait_for_load_state("networkidle")
             visit.shoot(name)
