@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import importlib
 import io
+import os
+import signal
 import sys
+import threading
 from typing import Annotated, Any, Final, NamedTuple, NoReturn
 
 import typer
@@ -99,6 +102,10 @@ def headwater(
     """The open-source backend for data applications."""
 
 
+def _leave(_number: int, _frame: object) -> None:
+    os._exit(128 + signal.SIGINT)
+
+
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
     group = typer.main.get_command(app)
@@ -111,6 +118,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             # Where a terminal lacks a letter, its code is better than a failure.
             stream.reconfigure(errors="backslashreplace")
+    if arguments[:1] == ["up"] and threading.current_thread() is threading.main_thread():
+        # What is being imported can lose the exception that Ctrl-C becomes; nothing was started yet that could be left.
+        signal.signal(signal.SIGINT, _leave)
     try:
         group.main(arguments, prog_name="headwater")
     except Exception as error:  # noqa: BLE001 - the one place where errors become words
