@@ -25,7 +25,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from harness import HEADWATER, HERE, free_port, median, print_table, server, write_results, wrk
 from headwater.core.flags import CompiledFlags, FlagSpec, PrerequisiteSpec, RuleSpec, WeightSpec, compile_flags
 from headwater.core.home import Home
-from headwater.core.snapshot import EnvironmentSpec, KeySpec, SignedSnapshot, Snapshot, public_key_text
+from headwater.core.sealed_snapshot import SignedSnapshot, public_key_text
+from headwater.core.snapshot import EnvironmentSpec, KeySpec, Snapshot
 from headwater.services.kit.snapshot_store import SnapshotStore
 
 KEY = "hw_benchkey_abcdefghijklmnopqrstuvwxyz234567"

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 from playwright.sync_api import Browser, expect
-from tests.builders.browser import CHROMIUM, Visit, chromium, visiting
+from tests.builders.browser import Visit, chromium, needs_chromium, visiting
 from tests.builders.onnx_models import linear
 from tests.builders.system import System, make_system, wait_for
 
@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.e2e,
     pytest.mark.browser,
     pytest.mark.timeout(300),
-    pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine (apt-get install chromium)"),
+    needs_chromium,
 ]
 
 MODEL = """\

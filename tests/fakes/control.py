@@ -14,7 +14,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from headwater.core.home import Home
-from headwater.core.snapshot import SignedSnapshot, Snapshot, public_key_text
+from headwater.core.sealed_snapshot import SignedSnapshot, public_key_text
+from headwater.core.snapshot import Snapshot
 
 TOKEN = "node-token-of-a-test"
 

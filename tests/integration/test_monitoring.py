@@ -21,8 +21,9 @@ from tests.fakes.control import FakeControl
 
 from headwater.contracts.model import Field, LogicalType
 from headwater.core.home import Home
+from headwater.core.sealed_snapshot import SignedSnapshot
 from headwater.core.settings import Settings
-from headwater.core.snapshot import RouteSpec, SignedSnapshot
+from headwater.core.snapshot import RouteSpec
 from headwater.engines.blobs import open_blobs
 from headwater.engines.journal import open_journal
 from headwater.engines.lake import open_lake

@@ -22,8 +22,9 @@ from tritonclient.utils import InferenceServerException
 
 from headwater.contracts.model import Constraints, Field, LogicalType
 from headwater.core.home import Home
+from headwater.core.sealed_snapshot import SignedSnapshot
 from headwater.core.settings import Settings
-from headwater.core.snapshot import OutputSpec, SignedSnapshot
+from headwater.core.snapshot import OutputSpec
 from headwater.services.kit.snapshot_store import SnapshotStore
 
 TEXT_FIELDS = (

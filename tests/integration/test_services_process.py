@@ -13,8 +13,8 @@ from tests.builders.snapshots import KEY, make_snapshot
 from tests.fakes.control import FakeControl
 
 from headwater.core.home import Home
+from headwater.core.sealed_snapshot import SignedSnapshot
 from headwater.core.settings import Settings
-from headwater.core.snapshot import SignedSnapshot
 from headwater.engines.journal import open_journal
 from headwater.services.kit.snapshot_store import SnapshotStore
 

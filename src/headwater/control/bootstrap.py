@@ -27,8 +27,8 @@ from headwater.control.kit.database import embedded_database
 from headwater.control.kit.own_apps import blaming
 from headwater.core.errors import HeadwaterError
 from headwater.core.home import Home
+from headwater.core.sealed_snapshot import public_key_text
 from headwater.core.settings import Settings
-from headwater.core.snapshot import public_key_text
 
 _MIGRATION_LOCK: Final = 0x6865_6164_7761_7465
 """The advisory lock that keeps two machines from migrating one PostgreSQL at once."""

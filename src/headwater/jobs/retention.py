@@ -15,7 +15,8 @@ from headwater.contracts.spec import contract_from_spec
 from headwater.core.errors import HeadwaterError
 from headwater.core.home import Home
 from headwater.core.logging import get_logger
-from headwater.core.snapshot import SignedSnapshot, Snapshot, load_public_key
+from headwater.core.sealed_snapshot import SignedSnapshot, load_public_key
+from headwater.core.snapshot import Snapshot
 from headwater.core.streams import EXPOSURES, QUARANTINE, stream_name
 
 logger = get_logger(__name__)

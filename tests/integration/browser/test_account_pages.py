@@ -11,13 +11,13 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, expect
 from tests.builders.authenticator_app import shown_by_app
-from tests.builders.browser import CHROMIUM, Visit, chromium, running_control, visiting
+from tests.builders.browser import Visit, chromium, needs_chromium, running_control, visiting
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.servers,
     pytest.mark.timeout(300),
-    pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium here"),
+    needs_chromium,
 ]
 PASSWORD = "correct horse battery"
 SEED = """

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, expect
-from tests.builders.browser import CHROMIUM, Control, Visit, chromium, running_control, visiting
+from tests.builders.browser import Control, Visit, chromium, needs_chromium, running_control, visiting
 from tests.fakes.data_plane import FakeServices, fake_services
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine (apt-get install chromium)"),
+    needs_chromium,
 ]
 
 

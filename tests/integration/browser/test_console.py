@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, Page, expect
-from tests.builders.browser import CHROMIUM, Visit, chromium, visiting
+from tests.builders.browser import Visit, chromium, needs_chromium, visiting
 from tests.builders.system import System, make_system, wait_for
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.timeout(300),  # the first test starts the system
-    pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine (apt-get install chromium)"),
+    needs_chromium,
 ]
 SERIOUS = ("serious", "critical")
 RULES = {"resultTypes": ["violations"], "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from tests.builders.browser import CHROMIUM, SEED_AND_SERVE, Control, Visit, chromium, running_control, visiting
+from tests.builders.browser import SEED_AND_SERVE, Control, Visit, chromium, needs_chromium, running_control, visiting
 from tests.fakes.data_plane import FakeServices, fake_services
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.timeout(400),
-    pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine (apt-get install chromium)"),
+    needs_chromium,
 ]
 PASSWORD = "correct horse battery"
 SEED = """

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from tests.builders.browser import CHROMIUM, Visit, chromium, running_control, visiting
+from tests.builders.browser import Visit, chromium, needs_chromium, running_control, visiting
 from tests.builders.identity_provider import CLIENT_ID, CLIENT_SECRET, Issuer, free_issuer, running_issuer
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.servers,
     pytest.mark.timeout(300),
-    pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium here"),
+    needs_chromium,
 ]
 PASSWORD = "correct horse battery"
 SEED = """

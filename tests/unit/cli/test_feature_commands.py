@@ -17,8 +17,9 @@ from tests.unit.cli.test_data_commands import run
 
 from headwater.contracts.model import Contract, Field, LogicalType
 from headwater.core.home import Home
+from headwater.core.sealed_snapshot import SignedSnapshot, public_key_text
 from headwater.core.settings import Settings
-from headwater.core.snapshot import FeatureSpec, SignedSnapshot, public_key_text
+from headwater.core.snapshot import FeatureSpec
 from headwater.engines.features.progress import read_progress
 from headwater.engines.lake import open_lake
 from headwater.engines.lake.protocol import AppTransaction

@@ -20,8 +20,9 @@ from headwater.contracts.model import Contract, Field, LogicalType
 from headwater.contracts.spec import contract_to_spec
 from headwater.core.home import Home
 from headwater.core.jobs import FEATURE_SKEW
+from headwater.core.sealed_snapshot import SignedSnapshot
 from headwater.core.settings import Settings
-from headwater.core.snapshot import DatasetSpec, FeatureRefSpec, FeatureSpec, FeatureViewSpec, SignedSnapshot, Snapshot
+from headwater.core.snapshot import DatasetSpec, FeatureRefSpec, FeatureSpec, FeatureViewSpec, Snapshot
 from headwater.engines.features.fetch import FeatureFetcher
 from headwater.engines.features.skew import SkewReport, load_report, report_path
 from headwater.engines.features.skew_jobs import find_check, plan_check, queue_check

@@ -19,16 +19,9 @@ from headwater.contracts.model import Contract, Field, LogicalType
 from headwater.contracts.spec import contract_to_spec
 from headwater.core.errors import HeadwaterError
 from headwater.core.home import Home
+from headwater.core.sealed_snapshot import SignedSnapshot, public_key_text
 from headwater.core.settings import Settings
-from headwater.core.snapshot import (
-    DatasetSpec,
-    FeatureRefSpec,
-    FeatureSpec,
-    FeatureViewSpec,
-    SignedSnapshot,
-    Snapshot,
-    public_key_text,
-)
+from headwater.core.snapshot import DatasetSpec, FeatureRefSpec, FeatureSpec, FeatureViewSpec, Snapshot
 from headwater.engines.features.fetch import FeatureFetcher
 from headwater.engines.journal import open_journal
 from headwater.engines.journal.protocol import Block, Journal, Span

@@ -15,8 +15,9 @@ from tests.fakes.control import FakeControl
 from headwater.contracts.model import Dedup
 from headwater.core.clock import FrozenClock, epoch_micros
 from headwater.core.home import Home
+from headwater.core.sealed_snapshot import SignedSnapshot
 from headwater.core.settings import Settings
-from headwater.core.snapshot import DatasetSpec, SignedSnapshot
+from headwater.core.snapshot import DatasetSpec
 from headwater.engines.journal.protocol import Journal
 from headwater.engines.lake.protocol import AppTransaction, TableStore
 from headwater.jobs.retention import read_retentions

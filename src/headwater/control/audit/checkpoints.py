@@ -30,7 +30,7 @@ from headwater.control.audit.segments import (
 )
 from headwater.control.kit.plain import canonical
 from headwater.core.ids import format_id, new_uuid
-from headwater.core.snapshot import load_public_key
+from headwater.core.sealed_snapshot import load_public_key
 
 SEGMENT_EVENTS: Final = 20_000
 #: Part of what is signed, so that no signature over anything else can stand for a checkpoint.

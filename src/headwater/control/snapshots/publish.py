@@ -25,6 +25,7 @@ from headwater.control.snapshots.models import Snapshot
 from headwater.control.snapshots.signing import signing_key
 from headwater.core import snapshot as core
 from headwater.core.logging import get_logger
+from headwater.core.sealed_snapshot import SignedSnapshot
 
 _log = get_logger(__name__)
 _NUMBER: Final = re.compile(r"[0-9]{1,15}")
@@ -117,7 +118,7 @@ def _contents(row: Snapshot | None) -> core.Snapshot | None:
 
 def _store(environment: Environment, number: int, compiled: Compiled, content: str) -> Snapshot:
     now = timezone.now()
-    signed = core.SignedSnapshot.sign(
+    signed = SignedSnapshot.sign(
         core.Snapshot(number=number, compiled_at=now, environment=compiled.environment, **compiled.sections),
         signing_key(),
     )

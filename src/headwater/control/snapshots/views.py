@@ -25,7 +25,7 @@ from headwater.control.orgs.models import Environment
 from headwater.control.snapshots.models import Snapshot, SnapshotAck
 from headwater.control.snapshots.watch import watch
 from headwater.core.errors import HeadwaterError
-from headwater.core.snapshot import SignedSnapshot
+from headwater.core.sealed_snapshot import SignedSnapshot
 
 LONGEST_WAIT_SECONDS: Final = 25.0
 _MOST_USES: Final = 10_000

@@ -9,7 +9,8 @@ from pathlib import Path
 from headwater.core.errors import HeadwaterError
 from headwater.core.home import Home
 from headwater.core.logging import get_logger
-from headwater.core.snapshot import SignedSnapshot, Snapshot, load_public_key
+from headwater.core.sealed_snapshot import SignedSnapshot, load_public_key
+from headwater.core.snapshot import Snapshot
 from headwater.core.streams import stream_name
 
 logger = get_logger(__name__)

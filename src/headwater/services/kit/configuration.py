@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from headwater.core.errors import HeadwaterError
 from headwater.core.logging import get_logger
-from headwater.core.snapshot import SignedSnapshot, Snapshot, load_public_key
+from headwater.core.sealed_snapshot import SignedSnapshot, load_public_key
+from headwater.core.snapshot import Snapshot
 from headwater.services.kit.key_uses import KeyUses
 from headwater.services.kit.runtime import ProcessRuntime
 from headwater.services.kit.service import Contact, Environment, Releasing, Service

@@ -20,7 +20,7 @@ from headwater.core.clock import Clock
 from headwater.core.errors import HeadwaterError
 from headwater.core.home import Home
 from headwater.core.logging import get_logger
-from headwater.core.snapshot import SignedSnapshot
+from headwater.core.sealed_snapshot import SignedSnapshot
 from headwater.services.kit.configuration import Configuration, EnvironmentStatus
 from headwater.services.kit.key_uses import UseReporter
 

@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from headwater.core.errors import HeadwaterError
 from headwater.core.logging import get_logger
-from headwater.core.snapshot import SignedSnapshot, Snapshot
+from headwater.core.sealed_snapshot import SignedSnapshot
+from headwater.core.snapshot import Snapshot
 
 KEEP: Final = 3
 _FILE: Final = re.compile(r"(\d{1,18})\.json")

@@ -23,7 +23,8 @@ from headwater.control.snapshots import publish
 from headwater.control.snapshots.models import Snapshot
 from headwater.control.snapshots.signing import signing_key
 from headwater.core.errors import HeadwaterError
-from headwater.core.snapshot import DatasetSpec, SignedSnapshot, load_public_key
+from headwater.core.sealed_snapshot import SignedSnapshot, load_public_key
+from headwater.core.snapshot import DatasetSpec
 
 FLIGHTS = {"id": "ds_1", "name": "flights", "active_version": "1.0", "contracts": {}}
 

@@ -19,7 +19,8 @@ from headwater.control.orgs.models import Environment
 from headwater.control.snapshots.models import Snapshot as Snapshots
 from headwater.control.snapshots.models import SnapshotAck
 from headwater.control.snapshots.watch import Watch, watch
-from headwater.core.snapshot import SignedSnapshot, Snapshot, load_public_key
+from headwater.core.sealed_snapshot import SignedSnapshot, load_public_key
+from headwater.core.snapshot import Snapshot
 
 pytestmark = pytest.mark.usefixtures("committed")
 
