@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
@@ -14,12 +15,12 @@ from headwater.client.results import OutcomeReply, PredictReply
 T = TypeVar("T")
 
 
-class AsyncModelMethods:
+class AsyncModelMethods(ABC):
     """Predictions and what becomes of them."""
 
+    @abstractmethod
     async def send(self, call: calls.Call[T]) -> T:
         """Send a call and read the answer."""
-        raise NotImplementedError
 
     async def predict(
         self,

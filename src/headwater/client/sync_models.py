@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
@@ -14,12 +15,12 @@ from headwater.client.results import OutcomeReply, PredictReply
 T = TypeVar("T")
 
 
-class ModelMethods:
+class ModelMethods(ABC):
     """Predictions and what becomes of them."""
 
+    @abstractmethod
     def send(self, call: calls.Call[T]) -> T:
         """Send a call and read the answer."""
-        raise NotImplementedError
 
     def predict(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
@@ -19,7 +20,7 @@ Ran = Callable[[int, float, float], None]
 """Told of each run: its rows, its seconds, and the seconds that its oldest request had waited."""
 
 
-class Waiting:
+class Waiting(ABC):
     """A request in a queue: its rows, the instants until which and since when it waits, and how it learns what came.
 
     ``settle``, where there is one, is called at the end of a run that answered it: once for all that have the same.
@@ -38,17 +39,17 @@ class Waiting:
         self.is_running = False
 
     @property
+    @abstractmethod
     def is_done(self) -> bool:
         """Return whether it was answered, failed, or nobody waits any more."""
-        raise NotImplementedError
 
+    @abstractmethod
     def answer(self, share: Share) -> None:
         """Take what the model said; must not raise."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fail(self, error: BaseException) -> None:
         """Take what went wrong: ``Doubtful``, a ``HeadwaterError``, or something unforeseen; must not raise."""
-        raise NotImplementedError
 
 
 class Expected(Waiting):
