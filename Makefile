@@ -59,7 +59,7 @@ bench: $(VENV)/.dev ## Run the benchmarks side by side with their peers (about h
 
 ##@ Upkeep
 requirements: ## Compile the pinned, hashed requirements again (needs uv)
-	uv pip compile pyproject.toml --extra flights --extra models --extra postgres --group dev --group bench --universal \
+	uv pip compile pyproject.toml --extra flights --extra models --extra ray --extra postgres --group dev --group bench --universal \
 	  --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url -o requirements/dev.txt
 	uv pip compile pyproject.toml --extra flights --group build --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-annotate --no-emit-index-url -c requirements/dev.txt -o requirements/run.txt
