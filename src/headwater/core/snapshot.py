@@ -11,6 +11,7 @@ import json
 from datetime import datetime
 from typing import Any, Final, Literal
 
+from headwater.core.endpoints import CacheSpec, ColumnOrigin, ColumnSpec, LimitsSpec, LiveSpec
 from headwater.core.flags.spec import FlagSpec
 from headwater.core.overrides import OverrideSpec
 from headwater.core.permissions import is_allowed
@@ -51,7 +52,12 @@ class DatasetSpec(Spec):
 
 
 class ParameterSpec(Spec):
-    """A typed parameter of a SQL endpoint. An optional parameter that is absent binds its default, else NULL."""
+    """A typed parameter of a SQL endpoint. An optional parameter that is absent binds its default, else NULL.
+
+    A list (``is_list``) has at most ``max_items`` of ``type``, and ``default`` may be relative to the day it is asked
+    (``relative``, as ``today-7d``). ``values_from`` is a SELECT of the values it may have. ``max_span`` is how many
+    seconds it may be after other parameters.
+    """
 
     name: str
     type: Literal["string", "integer", "number", "decimal", "boolean", "date", "timestamp"]
@@ -63,12 +69,20 @@ class ParameterSpec(Spec):
     le: float | None = None
     max_length: int | None = None
     pattern: str | None = None
+    is_list: bool = False
+    max_items: int = 100
+    relative: str | None = None
+    values_from: str | None = None
+    max_span: dict[str, float] = {}
 
 
 class EndpointSpec(Spec):
-    """A SQL endpoint: checked text, its parameters, the datasets it touches and its limits.
+    """One version of a SQL endpoint: checked text, its parameters, the datasets it touches and its limits.
 
-    ``roles`` limits callers further than ``endpoint.invoke`` does; empty means no further limit.
+    ``tables`` are all datasets below it, also by way of the endpoints it reads as views (``uses``, as ``daily@1``).
+    ``roles`` limits callers further than ``endpoint.invoke`` does; empty means no further limit. ``key`` names the
+    columns that identify a row. ``columns`` are its result's contract, inferred when ``is_inferred``; ``origins`` say
+    what each of them is made of. After ``sunset_at`` it answers nobody any more.
     """
 
     id: str
@@ -81,6 +95,17 @@ class EndpointSpec(Spec):
     roles: tuple[str, ...] = ()
     timeout_seconds: float = 10.0
     max_rows: int = 100_000
+    version: int = 1
+    deprecated_at: datetime | None = None
+    sunset_at: datetime | None = None
+    key: tuple[str, ...] = ()
+    columns: tuple[ColumnSpec, ...] = ()
+    is_inferred: bool = False
+    origins: dict[str, tuple[ColumnOrigin, ...]] = {}
+    uses: tuple[str, ...] = ()
+    cache: CacheSpec = CacheSpec()
+    limits: LimitsSpec = LimitsSpec()
+    live: LiveSpec = LiveSpec()
 
 
 class OutputSpec(Spec):

@@ -13,6 +13,7 @@ from headwater.contracts.spec import contract_from_spec, contract_to_spec
 from headwater.contracts.tabulation import accepted_schema
 from headwater.control.catalog.compat import check_storable, compare_contracts, major
 from headwater.control.catalog.digest import sha256_of
+from headwater.control.catalog.endpoint_versions import revisions_of
 from headwater.control.catalog.models import Activation, ContractVersion, Dataset, Endpoint, EndpointRevision
 from headwater.control.kit.actions import Actor, action
 from headwater.control.orgs.models import Environment, Project
@@ -133,7 +134,7 @@ def retire_contract(*, actor: Actor, contract: ContractVersion, reason: str = ""
 def publish_endpoint(
     *, actor: Actor, environment: Environment, name: str, spec: dict[str, Any], source: str
 ) -> EndpointRevision:
-    """Serve ``spec`` under ``name`` from now on, as a new revision unless the newest one says the same.
+    """Serve ``spec`` under ``name`` from now on: a new revision of its version unless the newest one says the same.
 
     Args:
         actor: who publishes.
@@ -143,17 +144,20 @@ def publish_endpoint(
         source: the SQL file as it was written.
     """
     description = str(spec.get("description", ""))
+    version = int(spec.get("version", 1))
     endpoint = Endpoint.objects.for_org(environment.org_id).filter(environment=environment, name=name).first()
     if endpoint is None:
         endpoint = Endpoint(org_id=environment.org_id, environment=environment, name=name, description=description)
         endpoint.save()
+    elif any(known > version for known in _versions(endpoint)):
+        endpoint.change(archived_at=None)  # what it is for is said by its newest version
     else:
         endpoint.change(description=description, archived_at=None)
-    revisions = EndpointRevision.objects.for_org(environment.org_id).filter(endpoint=endpoint)
-    newest = revisions.order_by("-number").first()
+    newest = revisions_of(endpoint, version).first()
     digest = sha256_of(spec)
     if newest is not None and newest.spec_sha256 == digest:
         return newest  # type: ignore[no-any-return]
+    revisions = EndpointRevision.objects.for_org(environment.org_id).filter(endpoint=endpoint)
     revision = EndpointRevision(
         org_id=environment.org_id,
         endpoint=endpoint,
@@ -164,6 +168,11 @@ def publish_endpoint(
     )
     revision.save()
     return revision
+
+
+def _versions(endpoint: Endpoint) -> list[int]:
+    rows = EndpointRevision.objects.for_org(endpoint.org_id).filter(endpoint=endpoint)
+    return [version or 1 for version in rows.order_by().values_list("spec__version", flat=True).distinct()]
 
 
 @action("catalog.endpoint.archived", permission="endpoint.write", on="endpoint")

@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
+from django.db.models import Max
 
 from headwater.control.catalog.actions import publish_endpoint
 from headwater.control.catalog.digest import sha256_of
+from headwater.control.catalog.endpoint_versions import newest_by_version, revisions_of
 from headwater.control.catalog.models import Endpoint, EndpointRevision
 from headwater.control.catalog.planning import Plan
 from headwater.control.catalog.project import DeclaredEndpoint, Project, errors_in
@@ -29,16 +31,18 @@ def plan_endpoints(plan: Plan, environment: Environment, project: Project) -> No
     schemas = table_schemas(environment, project)
     endpoints = Endpoint.objects.for_org(environment.org_id).filter(environment=environment)
     existing = {endpoint.name: endpoint for endpoint in endpoints}
-    for name, item in project.endpoints.items():
+    for item in project.endpoints.values():
         file = item.endpoint
         statement = _Statement(item.file.source, file.sql, file.tables, file.parameters)
         columns = _describe(plan, statement, schemas)
         if columns is not None:
-            _plan_endpoint(plan, environment, existing.get(name), item, columns)
-    for name, endpoint in existing.items():
-        if name not in project.endpoints and endpoint.archived_at is None:
-            _check_undeclared(plan, endpoint, schemas, project)
-            plan.add("endpoint", name, "unchanged", "not in the project directory; left alone (archive it to stop it)")
+            _plan_endpoint(plan, environment, existing.get(file.name), item, columns)
+    for versions in newest_by_version(environment).values():
+        for revision in versions.values():
+            if revision.label not in project.endpoints:
+                _check_undeclared(plan, revision, schemas, project)
+                note = "not in the project directory; left alone (archive it to stop it)"
+                plan.add("endpoint", revision.label, "unchanged", note)
 
 
 def _plan_endpoint(
@@ -48,17 +52,16 @@ def _plan_endpoint(
     digest = sha256_of(spec)
     newest = None
     if endpoint is not None:
-        revisions = EndpointRevision.objects.for_org(environment.org_id).filter(endpoint=endpoint)
-        newest = revisions.order_by("-number").first()
+        newest = revisions_of(endpoint, item.endpoint.version).first()
     details: list[str] = []
     if newest is None or newest.spec_sha256 != digest:
-        details.append(f"revision {newest.number + 1 if newest else 1}")
+        details.append(_revision(endpoint))
         details += _differences(newest.spec, spec) if newest else [_reads(item)]
         details.append(f"answers {columns}")
     if endpoint is not None and endpoint.archived_at is not None:
         details.append("is served again")
     if not details:
-        plan.add("endpoint", item.endpoint.name, "unchanged")
+        plan.add("endpoint", item.endpoint.label, "unchanged")
         return
 
     def step(actor: Actor) -> None:
@@ -66,7 +69,12 @@ def _plan_endpoint(
             actor=actor, environment=environment, name=item.endpoint.name, spec=spec, source=item.file.text
         )
 
-    plan.add("endpoint", item.endpoint.name, "create" if endpoint is None else "update", *details, step=step)
+    plan.add("endpoint", item.endpoint.label, "create" if newest is None else "update", *details, step=step)
+
+
+def _revision(endpoint: Endpoint | None) -> str:
+    known = 0 if endpoint is None else endpoint.revisions.aggregate(newest=Max("number"))["newest"]
+    return f"revision {(known or 0) + 1}"
 
 
 def _reads(item: DeclaredEndpoint) -> str:
@@ -106,11 +114,12 @@ def _describe(plan: Plan, statement: _Statement, schemas: Mapping[str, pa.Schema
     return ", ".join(f"{column.name} {column.type}" for column in columns)
 
 
-def _check_undeclared(plan: Plan, endpoint: Endpoint, schemas: Mapping[str, pa.Schema], project: Project) -> None:
-    revisions = EndpointRevision.objects.for_org(endpoint.org_id).filter(endpoint=endpoint)
-    newest = revisions.order_by("-number").first()
-    if newest is None or not set(newest.spec["tables"]) & set(project.datasets):
+def _check_undeclared(
+    plan: Plan, revision: EndpointRevision, schemas: Mapping[str, pa.Schema], project: Project
+) -> None:
+    spec = revision.spec
+    if not set(spec["tables"]) & set(project.datasets):
         return
-    parameters = tuple(ParameterSpec.model_validate(item) for item in newest.spec["parameters"])
-    source = f"endpoint {endpoint.name} (not in the directory)"
-    _describe(plan, _Statement(source, newest.spec["sql"], newest.spec["tables"], parameters), schemas)
+    parameters = tuple(ParameterSpec.model_validate(item) for item in spec["parameters"])
+    source = f"endpoint {revision.label} (not in the directory)"
+    _describe(plan, _Statement(source, spec["sql"], spec["tables"], parameters), schemas)

@@ -14,6 +14,7 @@ from django.db import models
 
 from headwater.control.kit.tenancy import TenantEntity
 from headwater.control.orgs.models import Environment, Project
+from headwater.core.endpoints import endpoint_label
 
 RESOURCE_NAME: Final = RegexValidator(
     r"\A[a-z][a-z0-9_]{0,62}\Z", "use lower-case letters, digits and underscores, a letter first, at most 63 in all"
@@ -109,7 +110,7 @@ class Activation(TenantEntity):
 
 
 class Endpoint(TenantEntity):
-    """A SQL endpoint of an environment; its newest revision is the one served."""
+    """A SQL endpoint of an environment; of each of its versions the newest revision is served."""
 
     prefix: ClassVar[str] = "ep"
 
@@ -152,6 +153,16 @@ class EndpointRevision(TenantEntity):
 
     def __str__(self) -> str:
         return f"{self.endpoint.name} r{self.number}"
+
+    @property
+    def version(self) -> int:
+        """Return the major version that this is a revision of."""
+        return int(self.spec.get("version", 1))
+
+    @property
+    def label(self) -> str:
+        """Return the name, with the version behind it from the second on."""
+        return self.endpoint.name if self.version == 1 else endpoint_label(self.endpoint.name, self.version)
 
     @property
     def environment(self) -> Environment:

@@ -100,7 +100,10 @@ class DeclaredPolicy:
 
 @dataclass(slots=True)
 class Project:
-    """What could be read, by name, and what could not; of models that are new also what loading them showed."""
+    """What could be read, by name, and what could not; of models that are new also what loading them showed.
+
+    Endpoints are by label: their first version by its name, later ones as ``daily@2``.
+    """
 
     datasets: dict[str, DeclaredDataset] = field(default_factory=dict)
     endpoints: dict[str, DeclaredEndpoint] = field(default_factory=dict)
@@ -177,7 +180,7 @@ def _read_dataset(file: ResourceFile) -> tuple[str, DeclaredDataset]:
 
 def _read_endpoint(file: ResourceFile) -> tuple[str, DeclaredEndpoint]:
     endpoint = parse_endpoint(file.text, source=file.source)
-    return endpoint.name, DeclaredEndpoint(file, endpoint)
+    return endpoint.label, DeclaredEndpoint(file, endpoint)
 
 
 def _read_view(file: ResourceFile) -> tuple[str, DeclaredView]:

@@ -24,16 +24,19 @@ and without default is NULL.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
+from pydantic_core import to_jsonable_python
 
+from headwater.core.endpoints import CacheSpec, ColumnSpec, LimitsSpec, LiveSpec, endpoint_label, split_label
 from headwater.core.errors import HeadwaterError
 from headwater.core.snapshot import ParameterSpec
+from headwater.engines.query.endpoint_header import NAME, Faults, Header, read_header
 from headwater.engines.query.parameters import (
     ParameterFault,
     compile_pattern,
@@ -41,13 +44,12 @@ from headwater.engines.query.parameters import (
     read_value,
     to_plain,
 )
+from headwater.engines.query.result_types import read_type, words
 
 if TYPE_CHECKING:
     from headwater.engines.query.walk import CheckedQuery
 
-NAME: Final = r"^[a-z][a-z0-9_]{0,62}$"
-MAX_TIMEOUT_SECONDS: Final = 300.0
-MAX_ROWS: Final = 10_000_000
+EXPECT: Final = "expect"
 _HEADER: Final = re.compile(r"\A\s*/\*(.*?)\*/", re.DOTALL)
 
 
@@ -70,33 +72,54 @@ class EndpointFile:
     timeout_seconds: float = 10.0
     max_rows: int = 100_000
     examples: tuple[dict[str, Any], ...] = ()
+    expectations: tuple[Any, ...] = ()
+    version: int = 1
+    deprecated_at: datetime | None = None
+    sunset_at: datetime | None = None
+    key: tuple[str, ...] = ()
+    columns: tuple[ColumnSpec, ...] = ()
+    cache: CacheSpec = field(default_factory=CacheSpec)
+    limits: LimitsSpec = field(default_factory=LimitsSpec)
+    live: LiveSpec = field(default_factory=LiveSpec)
+
+    @property
+    def label(self) -> str:
+        """Return the name, with the version behind it from the second on."""
+        return self.name if self.version == 1 else endpoint_label(self.name, self.version)
 
     def to_spec(self) -> dict[str, Any]:
-        """Return the members of ``EndpointSpec`` that the file decides: all but id and revision."""
+        """Return the members of ``EndpointSpec`` that the file decides: all but id and revision.
+
+        Members added since the first release are left out at their defaults, so that what was applied then is
+        recognised as the same.
+        """
+        later: dict[str, Any] = {
+            name: getattr(self, name)
+            for name in ("version", "key", "columns", "cache", "limits", "live", "deprecated_at", "sunset_at")
+            if getattr(self, name) != getattr(_DEFAULTS, name)
+        }
         return {
             "name": self.name,
             "sql": self.sql,
             "tables": list(self.tables),
-            "parameters": [parameter.model_dump(mode="json") for parameter in self.parameters],
+            "parameters": [_plain_parameter(parameter) for parameter in self.parameters],
             "description": self.description,
             "roles": list(self.roles),
             "timeout_seconds": self.timeout_seconds,
             "max_rows": self.max_rows,
+            **{name: to_jsonable_python(value) for name, value in later.items()},
         }
 
 
-class _Header(BaseModel):
-    """The header as written."""
+_DEFAULTS: Final = EndpointFile("", "", (), ())
+_LATER: Final = frozenset({"is_list", "max_items", "relative", "values_from", "max_span"})
 
-    model_config = ConfigDict(extra="forbid", strict=True)
 
-    name: str | None = Field(None, pattern=NAME)
-    description: str = Field("", max_length=10_000)
-    parameters: dict[str, dict[str, Any]] = {}
-    roles: list[str] = []
-    timeout_seconds: float = Field(10.0, gt=0, le=MAX_TIMEOUT_SECONDS, strict=False)
-    max_rows: int = Field(100_000, ge=1, le=MAX_ROWS)
-    examples: list[dict[str, Any]] = []
+def _plain_parameter(spec: ParameterSpec) -> dict[str, Any]:
+    """Return a parameter as JSON holds it, without what was added since the first release and is not used."""
+    return spec.model_dump(mode="json", exclude=set(_LATER)) | spec.model_dump(
+        mode="json", include=set(_LATER), exclude_defaults=True
+    )
 
 
 class _Parameter(ParameterSpec):
@@ -117,22 +140,21 @@ def parse_endpoint(text: str, *, source: str) -> EndpointFile:
         HeadwaterError: ``project_invalid``; ``errors`` lists every fault with ``path``, ``message`` and, where one
             is known, ``line`` and ``hint``.
     """
-    faults = _Faults(source)
+    faults = Faults(source)
     match = _HEADER.match(text)
     if match is None:
         raise faults.one(
             "", "the file does not begin with a header", hint="begin with /* and a line 'description: …' */"
         )
     header_line = text[: match.start(1)].count("\n")
-    header = _read_header(match[1], header_line, faults)
+    header = read_header(match[1], header_line, faults)
     sql = text[match.end() :].strip().removesuffix(";").rstrip()
     sql_line = text[: len(text) - len(text[match.end() :].lstrip())].count("\n")
-    name = header.name or PurePosixPath(source).stem
-    if not re.fullmatch(NAME, name):
-        faults.add("name", f"{name[:64]!r} is not a name", hint="use lower-case letters, digits and underscores")
+    name, version = _read_name(header, source, faults)
     parameters = tuple(_read_parameters(header.parameters, faults))
     checked = _check_sql(sql, sql_line, parameters, header.parameters, faults)
-    examples = tuple(_read_examples(header.examples, parameters, faults))
+    columns = tuple(_read_columns(header.columns, faults))
+    examples, expectations = _read_examples(header.examples, parameters, faults)
     faults.raise_if_any()
     assert checked is not None, "an SQL fault was raised"
     return EndpointFile(
@@ -145,76 +167,47 @@ def parse_endpoint(text: str, *, source: str) -> EndpointFile:
         timeout_seconds=header.timeout_seconds,
         max_rows=header.max_rows,
         examples=examples,
+        expectations=expectations,
+        version=version,
+        deprecated_at=header.deprecated,
+        sunset_at=header.sunset,
+        key=tuple(header.key),
+        columns=columns,
+        cache=header.cache.to_spec(),
+        limits=header.limits.to_spec(),
+        live=header.live.to_spec(),
     )
 
 
-class _Faults:
-    """Everything found wrong with one file."""
-
-    def __init__(self, source: str) -> None:
-        self._source = source
-        self._found: list[dict[str, Any]] = []
-
-    def add(self, path: str, message: str, *, hint: str | None = None, line: int | None = None) -> None:
-        fault: dict[str, Any] = {"source": self._source, "path": path, "message": message}
-        optional = {"hint": hint, "line": line}
-        self._found.append(fault | {name: value for name, value in optional.items() if value is not None})
-
-    def one(self, path: str, message: str, *, hint: str | None = None, line: int | None = None) -> HeadwaterError:
-        self.add(path, message, hint=hint, line=line)
-        return self._error()
-
-    def raise_if_any(self) -> None:
-        if self._found:
-            raise self._error()
-
-    def _error(self) -> HeadwaterError:
-        first = self._found[0]
-        at = "".join(
-            (f", line {first['line']}" if "line" in first else "", f", {first['path']}" if first["path"] else "")
-        )
-        return HeadwaterError(
-            "project_invalid",
-            f"{self._source}{at}: {first['message']}",
-            hint=first.get("hint"),
-            extra={"errors": self._found},
-        )
+def _read_name(header: Header, source: str, faults: Faults) -> tuple[str, int]:
+    """Return name and version: the header's, else those of the file, as in ``daily@2.sql``."""
+    stem, in_name = split_label(PurePosixPath(source).stem)
+    name = header.name or stem
+    if not re.fullmatch(NAME, name):
+        faults.add("name", f"{name[:64]!r} is not a name", hint="use lower-case letters, digits and underscores")
+    if in_name == 0:
+        faults.add("version", "the file's name has no version behind @", hint="call it for instance daily@2.sql")
+    if in_name and header.version not in (None, in_name):
+        faults.add("version", f"it is {header.version} here and {in_name} in the file's name", hint="remove one")
+    return name, header.version or in_name or 1
 
 
-def _read_header(text: str, first_line: int, faults: _Faults) -> _Header:
-    try:
-        document = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        line = first_line + error.problem_mark.line + 1 if error.problem_mark else None
-        raise faults.one("", f"the header is not YAML: {error.problem}", line=line) from error
-    except yaml.YAMLError as error:
-        raise faults.one("", f"the header is not YAML: {error}") from error
-    if document is not None and not isinstance(document, dict):
-        raise faults.one("", "the header must be a mapping", hint="write lines such as 'description: …'")
-    try:
-        return _Header.model_validate(document or {})
-    except ValidationError as error:
-        _add_all(error, (), faults, lambda: f"one of: {', '.join(_Header.model_fields)}")
-        faults.raise_if_any()
-        raise
+def _read_columns(declared: Mapping[str, str], faults: Faults) -> Iterator[ColumnSpec]:
+    for name, type_ in declared.items():
+        try:
+            yield ColumnSpec(name=name, type=read_type(type_))
+        except ValueError as error:
+            hint = f"one of {', '.join(words())}, a list such as string[], or a type of DuckDB's"
+            faults.add(f"columns.{name}", str(error), hint=hint)
 
 
-def _add_all(error: ValidationError, prefix: tuple[str, ...], faults: _Faults, known: Callable[[], str]) -> None:
-    for item in error.errors():
-        path = ".".join((*prefix, *map(str, item["loc"])))
-        if item["type"] == "extra_forbidden":
-            faults.add(path, "there is no such member", hint=known())
-        else:
-            faults.add(path, f"{item['msg'][0].lower()}{item['msg'][1:]} (got {str(item['input'])[:80]!r})")
-
-
-def _read_parameters(declared: Mapping[str, dict[str, Any]], faults: _Faults) -> Iterator[ParameterSpec]:
+def _read_parameters(declared: Mapping[str, dict[str, Any]], faults: Faults) -> Iterator[ParameterSpec]:
     for name, members in declared.items():
         path = f"parameters.{name}"
         try:
             parsed = _Parameter.model_validate({**members, "name": name})
         except ValidationError as error:
-            _add_all(error, ("parameters", name), faults, lambda: f"one of: {', '.join(_Parameter.model_fields)}")
+            faults.add_all(error, ("parameters", name), lambda: f"one of: {', '.join(_Parameter.model_fields)}")
             continue
         problem = _misfit(parsed)
         if problem:
@@ -259,7 +252,7 @@ def _plain(spec: ParameterSpec, raw: Any) -> Any:
 
 
 def _check_sql(
-    sql: str, first_line: int, parameters: Sequence[ParameterSpec], declared: Iterable[str], faults: _Faults
+    sql: str, first_line: int, parameters: Sequence[ParameterSpec], declared: Iterable[str], faults: Faults
 ) -> CheckedQuery | None:
     if not sql:
         faults.add("sql", "there is no SQL below the header", hint="write one SELECT")
@@ -285,17 +278,27 @@ def _check_sql(
 
 
 def _read_examples(
-    examples: Sequence[Mapping[str, Any]], parameters: Sequence[ParameterSpec], faults: _Faults
-) -> Iterator[dict[str, Any]]:
+    examples: Sequence[Mapping[str, Any]], parameters: Sequence[ParameterSpec], faults: Faults
+) -> tuple[tuple[dict[str, Any], ...], tuple[Any, ...]]:
+    """Return the values of each example, and what it expects of the answer (None: nothing)."""
     specs = {spec.name: spec for spec in parameters}
+    found: list[dict[str, Any]] = []
+    expectations: list[Any] = []
     for index, example in enumerate(examples):
         plain: dict[str, Any] = {}
+        expected = None
         for name, raw in example.items():
-            if name not in specs:
+            if name == EXPECT and name not in specs:
+                expected = raw
+                if not isinstance(raw, str | list):
+                    faults.add(f"examples.{index}.{name}", "must be a list of rows, or the path of a JSON file")
+            elif name not in specs:
                 faults.add(f"examples.{index}.{name}", "there is no such parameter")
-                continue
-            try:
-                plain[name] = None if raw is None else _plain(specs[name], raw)
-            except ParameterFault as fault:
-                faults.add(f"examples.{index}.{name}", str(fault))
-        yield plain
+            else:
+                try:
+                    plain[name] = None if raw is None else _plain(specs[name], raw)
+                except ParameterFault as fault:
+                    faults.add(f"examples.{index}.{name}", str(fault))
+        found.append(plain)
+        expectations.append(expected)
+    return tuple(found), tuple(expectations)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
+from headwater.core.endpoints import CacheSpec, ColumnSpec, LimitsSpec, LiveSpec
 from headwater.core.snapshot import ParameterSpec
 from headwater.services.kit.asgi import HandlerResponse
 from headwater.services.kit.request import authenticate
@@ -89,12 +91,22 @@ class EndpointOut(BaseModel):
     """An endpoint that the key may invoke."""
 
     name: str
+    version: int
     description: str
     revision: int
     parameters: list[ParameterSpec]
+    columns: list[ColumnSpec] = Field(description="The contract of the result; inferred when is_inferred")
+    is_inferred: bool
+    key: list[str] = Field(description="Columns that identify a row")
     tables: list[str]
+    uses: list[str] = Field(description="Other endpoints that it reads as views")
+    deprecated_at: datetime | None
+    sunset_at: datetime | None
     timeout_seconds: float
     max_rows: int
+    cache: CacheSpec
+    limits: LimitsSpec
+    live: LiveSpec
     problem: str | None = Field(None, description="Why it cannot be served now")
 
 
@@ -162,15 +174,9 @@ def _open_to(caller: Caller, compiled: CompiledQueries) -> list[CompiledEndpoint
 
 def _describe(endpoint: CompiledEndpoint) -> EndpointOut:
     spec = endpoint.spec
-    return EndpointOut(
-        name=spec.name,
-        description=spec.description,
-        revision=spec.revision,
-        parameters=list(spec.parameters),
-        tables=list(spec.tables),
-        timeout_seconds=spec.timeout_seconds,
-        max_rows=spec.max_rows,
-        problem=endpoint.fault.detail if endpoint.fault else None,
+    members = {name: getattr(spec, name) for name in EndpointOut.model_fields if name != "problem"}
+    return EndpointOut.model_validate(
+        {**members, "problem": endpoint.fault.detail if endpoint.fault else None}, from_attributes=True
     )
 
 

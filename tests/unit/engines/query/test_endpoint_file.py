@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from headwater.core.errors import HeadwaterError
@@ -118,3 +120,62 @@ def test_a_file_without_header_is_told_how_to_begin(text: str) -> None:
 )
 def test_a_file_without_sense_is_refused(text: str) -> None:
     assert problems(text)
+
+
+FULL = """/*
+description: Sales of each day
+columns: {day: date, n: integer, amount: "decimal(18, 2)", tags: "string[]", exact: INT8}
+key: [day]
+cache: {mode: off, stale_seconds: 30}
+limits: {requests_per_second: 20, concurrency: 4, max_bytes: 50000000}
+live: {min_interval_seconds: 2.5}
+deprecated: 2026-12-01
+sunset: 2027-03-01T12:00:00+01:00
+*/
+SELECT * FROM orders
+"""
+
+
+def test_a_header_says_version_contract_key_cache_limits_and_when_it_ends() -> None:
+    spec = EndpointSpec(id="ep_1", revision=1, **parse_endpoint(FULL, source="endpoints/daily@2.sql").to_spec())
+    assert (spec.name, spec.version, spec.key) == ("daily", 2, ("day",))
+    assert [(column.name, column.type) for column in spec.columns] == [
+        ("day", "date"),
+        ("n", "integer"),
+        ("amount", "decimal(18,2)"),
+        ("tags", "string[]"),
+        ("exact", "BIGINT"),
+    ]
+    assert (spec.cache.mode, spec.cache.stale_seconds) == ("off", 30)
+    assert (spec.limits.requests_per_second, spec.limits.concurrency, spec.limits.max_bytes) == (20, 4, 50_000_000)
+    assert spec.live.min_interval_seconds == 2.5
+    assert spec.deprecated_at == datetime(2026, 12, 1, tzinfo=UTC)
+    assert spec.sunset_at == datetime(2027, 3, 1, 11, tzinfo=UTC)
+
+
+def test_what_a_file_does_not_say_is_left_out_so_that_what_was_applied_before_is_the_same() -> None:
+    assert set(parse_endpoint(GOOD, source="delays.sql").to_spec()) == {
+        *("name", "sql", "tables", "parameters", "description", "roles", "timeout_seconds", "max_rows"),
+    }
+    assert set(parse_endpoint(GOOD, source="delays.sql").to_spec()["parameters"][0]) == {
+        *("name", "type", "required", "default", "description", "values", "ge", "le", "max_length", "pattern"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("header", "source", "path"),
+    [
+        ("version: 3", "daily@2.sql", "version"),
+        ("version: 0", "daily.sql", "version"),
+        ("description: x", "daily@two.sql", "version"),
+        ("sunset: 2027-01-01", "daily.sql", ""),
+        ("{deprecated: 2027-01-02, sunset: 2027-01-01}", "daily.sql", ""),
+        ("deprecated: soon", "daily.sql", "deprecated"),
+        ("columns: {day: dat}", "daily.sql", "columns.day"),
+        ("cache: {mode: forever}", "daily.sql", "cache.mode"),
+        ("limits: {max_bytes: 1}", "daily.sql", "limits.max_bytes"),
+        ("live: {min_interval_seconds: 0}", "daily.sql", "live.min_interval_seconds"),
+    ],
+)
+def test_what_a_header_cannot_mean_is_said_at_its_place(header: str, source: str, path: str) -> None:
+    assert [fault["path"] for fault in problems(f"/*\n{header}\n*/ SELECT 1 AS day", source)] == [path]
