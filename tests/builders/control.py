@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from importlib import import_module
-from pathlib import Path
+from functools import cache
 from typing import Any
 
 import django
@@ -19,6 +18,7 @@ if not apps.ready:
     django.setup()
 
 from django.db import connection, connections
+from django.db.migrations.loader import MigrationLoader
 
 from headwater.control import configuration
 from headwater.control.access.actions import create_key, create_service_account, grant, sync_built_in_roles
@@ -30,6 +30,7 @@ from headwater.control.bootstrap import make_secrets
 from headwater.control.identity.actions import create_user
 from headwater.control.identity.models import User
 from headwater.control.kit.actions import SYSTEM, Actor
+from headwater.control.kit.sealed_tables import TableSeal, standing_seals
 from headwater.control.orgs.actions import create_environment, create_organization, create_project
 from headwater.control.orgs.models import Environment, Membership, Organization, Project
 from headwater.control.snapshots.models import Snapshot
@@ -61,28 +62,31 @@ def control_home() -> None:
 def _sealed_again(django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     yield
     with django_db_blocker.unblock(), connection.schema_editor() as editor:
-        for migration in _seals():
-            migration.seal(apps, editor)
+        for seal in _seals():
+            seal.install(editor)
 
 
 @pytest.fixture
 def committed(_sealed_again: None, transactional_db: None) -> Iterator[None]:
     """Let the test commit; afterwards break the seals for long enough to empty the tables."""
     yield
+    break_seals()
+
+
+def break_seals(tables: str = "") -> None:
+    """Drop the triggers of the tables whose names begin like that; ``committed`` brings them back."""
     with connection.schema_editor() as editor:
-        for migration in _seals():
-            migration.unseal(apps, editor)
+        for seal in _seals():
+            if seal.table.startswith(tables):
+                seal.remove(editor)
 
 
-def _seals() -> list[Any]:
-    """Return the migrations whose triggers refuse to delete rows."""
-    root = Path(import_module("headwater.control").__path__[0])
-    found = []
-    for path in sorted(root.glob("*/migrations/0*_seal_*.py")):
-        module = import_module(f"headwater.control.{path.parent.parent.name}.migrations.{path.stem}")
-        if apps.is_installed(f"headwater.control.{path.parent.parent.name}"):
-            found.append(module)
-    return found
+@cache
+def _seals() -> list[TableSeal]:
+    """Return what refuses to delete rows."""
+    graph = MigrationLoader(None).graph
+    keys = dict.fromkeys(key for leaf in graph.leaf_nodes() for key in graph.forwards_plan(leaf))
+    return standing_seals(graph.nodes[key] for key in keys)
 
 
 @pytest.fixture
@@ -109,7 +113,7 @@ def make_user(email: str = "", *, is_admin: bool = False) -> User:
 
 
 def make_member(org: Organization, role: str = "developer", user: User | None = None) -> Membership:
-    return add_member(actor=SYSTEM, org=org, user=user or make_user(), role=get_role(role))
+    return add_member(actor=SYSTEM, org=org, user=user or make_user(), role=get_role(role, org))
 
 
 def make_owner(org: Organization) -> Actor:
@@ -118,7 +122,7 @@ def make_owner(org: Organization) -> Actor:
 
 def make_account(project: Project, name: str = "loader", role: str = "producer") -> ServiceAccount:
     account = create_service_account(actor=SYSTEM, project=project, name=name)
-    grant(actor=SYSTEM, scope=project, role=get_role(role), service_account=account)
+    grant(actor=SYSTEM, scope=project, role=get_role(role, project.org), service_account=account)
     return account
 
 

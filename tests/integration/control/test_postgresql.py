@@ -12,12 +12,14 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from tests.builders.two_ways import make_both_ways
 
 from headwater.core.home import Home
 
 # Debian keeps the server's programs off the PATH, one folder a major version.
 PLACES = [os.environ.get("PATH", ""), *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))]
 POSTGRES = shutil.which("postgres", path=os.pathsep.join(PLACES)) or ""
+PG_DUMP = shutil.which("pg_dump", path=os.pathsep.join(PLACES)) or ""
 INITDB = shutil.which("initdb", path=os.pathsep.join(PLACES)) or ""
 pytestmark = [
     pytest.mark.servers,
@@ -200,6 +202,23 @@ def test_the_control_plane_runs_on_postgresql(server: str, tmp_path: Path) -> No
     run(MIGRATE_BACK, tmp_path / "home", server)
     with psycopg.connect(server) as connection, pytest.raises(psycopg.errors.IntegrityError):
         connection.execute("DELETE FROM audit_auditevent")
+
+
+def test_an_empty_database_gets_what_the_migrations_would_have_made(server: str, tmp_path: Path) -> None:
+    urls = [server.replace("/control", f"/{name}") for name in ("at_once", "step_by_step")]
+    with psycopg.connect(server.replace("/control", "/postgres"), autocommit=True) as connection:
+        for name in ("at_once", "step_by_step"):
+            connection.execute(f"CREATE DATABASE {name}")
+    make_both_ways(tmp_path / "home", urls[0], urls[1])
+    made, expected = (dump(url) for url in urls)
+    assert sorted(made) == sorted(expected)
+    assert any(line.startswith("CREATE TRIGGER audit_event_kept BEFORE TRUNCATE") for line in made)
+
+
+def dump(url: str) -> list[str]:
+    """Return the lines that make the tables: a column's place in its table is where it was added."""
+    text = subprocess.check_output([PG_DUMP, "--schema-only", "--no-owner", url], text=True)
+    return [line.rstrip(",") for line in text.splitlines() if not line.startswith(("--", "\\"))]
 
 
 @pytest.mark.timeout(480)

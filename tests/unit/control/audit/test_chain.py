@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from importlib import import_module
 from typing import Any
 
 import pytest
 from django.db import DatabaseError, connection, transaction
 from django.test.utils import CaptureQueriesContext
-from tests.builders.control import events, make_environment, make_key
+from tests.builders.control import break_seals, events, make_environment, make_key
 
 from headwater.control.access.actions import revoke_key
 from headwater.control.audit import verify
@@ -26,15 +25,11 @@ def sql(statement: str, *parameters: Any) -> None:
 
 
 @pytest.fixture
-def unsealed(committed: None) -> Iterator[Environment]:
+def unsealed(committed: None) -> Environment:
     """An environment in a database whose triggers somebody with all rights has dropped."""
     environment = make_environment()
-    migration = import_module("headwater.control.audit.migrations.0002_seal_events")
-    with connection.schema_editor() as editor:
-        migration.unseal(None, editor)
-    yield environment
-    with connection.schema_editor() as editor:
-        migration.seal(None, editor)
+    break_seals("audit_")
+    return environment
 
 
 def test_numbers_are_contiguous_in_each_organisation(environment: Environment) -> None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.db import DatabaseError, connection, transaction
-from tests.builders.control import events, make_environment, make_key
+from tests.builders.control import break_seals, events, make_environment, make_key
 
 from headwater.control.audit import checkpoints, exporting
 from headwater.control.audit.checkpoints import Archive, make_checkpoints
@@ -30,18 +28,11 @@ def archive(tmp_path: Path) -> Archive:
 
 
 @pytest.fixture
-def unsealed(committed: None) -> Iterator[Environment]:
+def unsealed(committed: None) -> Environment:
     """An environment in a database whose triggers somebody with all rights has dropped."""
     environment = make_environment()
-    names = ("0003_seal_checkpoints", "0002_seal_events")
-    migrations = [import_module(f"headwater.control.audit.migrations.{name}") for name in names]
-    for migration in migrations:
-        with connection.schema_editor() as editor:
-            migration.unseal(None, editor)
-    yield environment
-    for migration in reversed(migrations):
-        with connection.schema_editor() as editor:
-            migration.seal(None, editor)
+    break_seals("audit_")
+    return environment
 
 
 def compute_anew(environment: Environment) -> None:

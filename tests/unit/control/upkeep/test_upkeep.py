@@ -1,15 +1,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from importlib import import_module
 from typing import Any
 
 import httpx
 import pytest
-from django.db import connection
 from django.utils import timezone
 from kombu.utils.url import url_to_parts
-from tests.builders.control import events, make_account, make_key, newest_snapshot
+from tests.builders.control import break_seals, events, make_account, make_environment, make_key, newest_snapshot
 
 from headwater.control import configuration
 from headwater.control.access.models import Grant
@@ -87,11 +85,9 @@ def test_the_nightly_verification_notes_each_chain(environment: Environment) -> 
     assert tasks.verify_audit() == {}
 
 
-def test_the_nightly_verification_finds_what_was_altered(environment: Environment) -> None:
-    seal = import_module("headwater.control.audit.migrations.0002_seal_events")
-    with connection.cursor() as cursor:
-        for statement in seal.SQLITE_REVERSE if connection.vendor == "sqlite" else seal.POSTGRESQL_REVERSE:
-            cursor.execute(statement)
+def test_the_nightly_verification_finds_what_was_altered(committed: None) -> None:
+    environment = make_environment()
+    break_seals("audit_")
     AuditEvent.objects.filter(n=1).exclude(org_id=PLATFORM).update(actor_label="x")
     assert tasks.verify_audit() == {str(environment.org_id): "event 1 was altered"}
     assert events(environment.org, "audit.chain.verified")[0].after["problem"] == "event 1 was altered"

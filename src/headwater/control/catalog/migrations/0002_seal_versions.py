@@ -1,10 +1,8 @@
 """Seal contract versions that are no drafts, and endpoint revisions."""
 
-from typing import Any
-
 from django.db import migrations
 
-from headwater.control.catalog.sealing import Seal
+from headwater.control.kit.sealed_tables import Seal, SealTables
 
 SEALS = [
     Seal(
@@ -16,16 +14,6 @@ SEALS = [
 ]
 
 
-def seal(_apps: Any, schema_editor: Any) -> None:
-    for item in SEALS:
-        item.install(schema_editor)
-
-
-def unseal(_apps: Any, schema_editor: Any) -> None:
-    for item in SEALS:
-        item.remove(schema_editor)
-
-
 class Migration(migrations.Migration):
     dependencies = [("catalog", "0001_initial")]
-    operations = [migrations.RunPython(seal, unseal)]
+    operations = [SealTables(*SEALS)]

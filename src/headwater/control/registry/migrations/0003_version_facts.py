@@ -9,6 +9,7 @@ import django.utils.timezone
 import headwater.core.ids
 from django.db import migrations, models
 
+from headwater.control.kit.sealed_tables import BreakSeals
 
 _seals = import_module("headwater.control.registry.migrations.0002_seal_versions")
 
@@ -21,7 +22,7 @@ class Migration(migrations.Migration):
 
     operations = [
         # On SQLite the table is made anew, without its triggers; 0005 seals it again, and the way back does here.
-        migrations.RunPython(_seals.unseal, _seals.seal),
+        BreakSeals(*_seals.SEALS),
         migrations.AddField(
             model_name="model",
             name="tags",

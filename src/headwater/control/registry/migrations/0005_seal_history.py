@@ -3,11 +3,9 @@
 Adding columns made the table of versions anew on SQLite, without the triggers it had.
 """
 
-from typing import Any
-
 from django.db import migrations
 
-from headwater.control.catalog.sealing import Seal
+from headwater.control.kit.sealed_tables import Seal, SealTables
 
 _BY = ("by_id", "by_label", "reason", "org_id", "created_at")
 SEALS = [
@@ -47,16 +45,6 @@ SEALS = [
 ]
 
 
-def seal(_apps: Any, schema_editor: Any) -> None:
-    for item in SEALS:
-        item.install(schema_editor)
-
-
-def unseal(_apps: Any, schema_editor: Any) -> None:
-    for item in SEALS:
-        item.remove(schema_editor)
-
-
 class Migration(migrations.Migration):
     dependencies = [("registry", "0004_find_rollouts")]
-    operations = [migrations.RunPython(seal, unseal)]
+    operations = [SealTables(*SEALS)]

@@ -1,10 +1,8 @@
 """Seal what tasks are about, every decision and every form."""
 
-from typing import Any
-
 from django.db import migrations
 
-from headwater.control.catalog.sealing import Seal
+from headwater.control.kit.sealed_tables import Seal, SealTables
 
 SEALS = [
     Seal(
@@ -43,16 +41,6 @@ SEALS = [
 ]
 
 
-def seal(_apps: Any, schema_editor: Any) -> None:
-    for item in SEALS:
-        item.install(schema_editor)
-
-
-def unseal(_apps: Any, schema_editor: Any) -> None:
-    for item in SEALS:
-        item.remove(schema_editor)
-
-
 class Migration(migrations.Migration):
     dependencies = [("reviews", "0001_initial")]
-    operations = [migrations.RunPython(seal, unseal)]
+    operations = [SealTables(*SEALS)]

@@ -1,0 +1,1 @@
+"""Django's commands as this platform has them."""
