@@ -17,6 +17,7 @@ from headwater.control.access.actions import grant
 from headwater.control.access.groups import add_to_group, create_group
 from headwater.control.access.models import Grant
 from headwater.control.access.queries import get_role
+from headwater.control.access.roles import create_role
 from headwater.control.audit.models import AuditEvent
 from headwater.control.catalog.apply import apply_project
 from headwater.control.console.pages import PAGES, Page
@@ -47,6 +48,7 @@ def stock(environment: Environment, owner: Actor) -> dict[str, tuple[Any, ...]]:
         actor=owner, scope=environment, role=get_role("operator"), membership=member, resource="dataset:flights",
         expires_at=ends, reason="for a while",
     )  # fmt: skip
+    create_role(actor=owner, org=org, name="watcher", permissions=["dataset.read"])
     invitation, _ = invite(actor=owner, org=org, email="new@example.com", role=get_role("analyst"))
     domain = claim_domain(actor=owner, org=org, name="example.com")
     SnapshotAck.objects.create(node="node-1", environment=environment, number=1, applied_at=datetime.now(UTC))
@@ -66,6 +68,7 @@ def stock(environment: Environment, owner: Actor) -> dict[str, tuple[Any, ...]]:
         "team-grant-revoke": (given.public_id,),
         "team-group-add": (group.public_id,),
         "team-group-remove": (place.public_id,),
+        **dict.fromkeys(("team-role-change", "team-role-remove"), ("watcher",)),
         "audit-event": (event.public_id,),
         "audit-export": ("csv",),
         "environment-protection": (environment.public_id,),

@@ -35,11 +35,12 @@ from tests.builders.reviews import make_queue, make_reviewer, make_task
 from tests.builders.sign_on import make_enforced
 from tests.fakes.data_plane import no_services
 
-from headwater.control.access.actions import create_role, create_service_account, grant
+from headwater.control.access.actions import create_service_account, grant
 from headwater.control.access.authority import has_permission
 from headwater.control.access.groups import create_group
 from headwater.control.access.models import Grant
 from headwater.control.access.queries import actor_for_key, actor_for_user, get_role
+from headwater.control.access.roles import create_role
 from headwater.control.audit.models import AuditEvent
 from headwater.control.catalog.actions import archive_dataset
 from headwater.control.flags.actions import change_flag

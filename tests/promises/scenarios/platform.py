@@ -8,7 +8,7 @@ from typing import Final
 from tests.builders.control import make_account, make_key, make_member, make_owner, make_user
 
 from headwater.control.access import actions as access
-from headwater.control.access import members
+from headwater.control.access import members, roles
 from headwater.control.access.models import Grant, Role
 from headwater.control.access.queries import get_role
 from headwater.control.audit.verify import verify_chain
@@ -48,12 +48,22 @@ def _activate(environment: Environment) -> None:
     members.activate_member(actor=owner, membership=invited)
 
 
+def _reader(environment: Environment) -> Role:
+    return roles.create_role(actor=SYSTEM, org=environment.org, name="reader", permissions=["dataset.read"])
+
+
+def _enable(environment: Environment) -> None:
+    account = access.disable_service_account(actor=SYSTEM, account=make_account(environment.project))
+    access.enable_service_account(actor=SYSTEM, account=account)
+
+
 SCENARIOS: Final[dict[str, Scenario]] = {
     "orgs.organization.created": lambda _: orgs.create_organization(actor=SYSTEM, slug="new"),
     "orgs.organization.renamed": lambda e: orgs.rename_organization(actor=SYSTEM, org=e.org, name="New"),
     "orgs.organization.suspended": lambda e: orgs.suspend_organization(actor=SYSTEM, org=e.org, reason="unpaid"),
     "orgs.organization.reactivated": _reactivate,
     "orgs.project.created": lambda e: orgs.create_project(actor=SYSTEM, org=e.org, slug="new"),
+    "orgs.project.renamed": lambda e: orgs.rename_project(actor=SYSTEM, project=e.project, name="New"),
     "orgs.environment.created": lambda e: orgs.create_environment(actor=SYSTEM, project=e.project, key="new"),
     "orgs.environment.protection_changed": lambda e: orgs.change_protection(
         actor=SYSTEM, environment=e, protected=True
@@ -68,9 +78,14 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         actor=SYSTEM, membership=make_member(e.org), role=get_role("analyst")
     ),
     "access.role.built_in_synchronised": _sync_roles,
-    "access.role.created": lambda e: access.create_role(
+    "access.role.created": lambda e: roles.create_role(
         actor=SYSTEM, org=e.org, name="reader", permissions=["dataset.read"]
     ),
+    "access.role.changed": lambda e: roles.change_role_permissions(
+        actor=SYSTEM, role=_reader(e), permissions=["dataset.read", "endpoint.invoke"]
+    ),
+    "access.role.removed": lambda e: roles.remove_role(actor=SYSTEM, role=_reader(e)),
+    "access.service_account.enabled": _enable,
     "access.service_account.created": lambda e: make_account(e.project),
     "access.service_account.disabled": lambda e: access.disable_service_account(
         actor=SYSTEM, account=make_account(e.project)

@@ -1,4 +1,4 @@
-"""What can be done to roles, grants, service accounts and keys."""
+"""What can be done to grants, service accounts and keys."""
 
 from __future__ import annotations
 
@@ -36,17 +36,6 @@ def sync_built_in_roles(*, actor: Actor) -> None:
             known[name].change(permissions=wanted)
 
 
-@action("access.role.created", permission="member.write", on="org")
-def create_role(*, actor: Actor, org: Organization, name: str, permissions: Sequence[str]) -> Role:
-    """Make a role of the organisation's own; nobody can make one that holds more than they do."""
-    if name in BUILT_IN_ROLES:
-        raise HeadwaterError("conflict", f"{name!r} is a built-in role", hint="choose another name")
-    require_holding(actor, permissions, org)
-    role = Role(org=org, name=name, permissions=sorted(set(permissions)))
-    role.save()
-    return role
-
-
 @action("access.service_account.created", permission="key.write", on="project")
 def create_service_account(*, actor: Actor, project: Project, name: str, description: str = "") -> ServiceAccount:
     """Make an identity for a program."""
@@ -60,6 +49,15 @@ def disable_service_account(*, actor: Actor, account: ServiceAccount, reason: st
     """Let none of the account's keys open anything any more."""
     if account.disabled_at is None:
         account.change(disabled_at=timezone.now())
+    return account
+
+
+@action("access.service_account.enabled", permission="key.write", on="account")
+def enable_service_account(*, actor: Actor, account: ServiceAccount, reason: str = "") -> ServiceAccount:
+    """Let the account's live keys open again what its grants give; raises ``forbidden`` for who holds less."""
+    if account.disabled_at is not None:
+        _require_no_less(actor, account, account.project)
+        account.change(disabled_at=None)
     return account
 
 
@@ -84,13 +82,11 @@ def grant(
         HeadwaterError: ``forbidden`` when the role holds more than the grantor does there, ``conflict`` when it is
             already given, ``invalid_parameter``.
     """
-    require_holding(actor, role.permissions, scope)
     org = scope if isinstance(scope, Organization) else scope.org
+    require_giving(actor, role, scope)
     for principal in (membership, service_account, group):
         if principal is not None and principal.org_id != org.id:
             raise HeadwaterError("invalid_parameter", f"{principal} belongs to another organisation")
-    if role.org_id not in (None, org.id):
-        raise HeadwaterError("invalid_parameter", f"the role {role} belongs to another organisation")
     given = Grant(
         org=org,
         role=role,
@@ -214,12 +210,12 @@ def rotate_key(
     return made
 
 
-def _require_no_less(actor: Actor, account: ServiceAccount, environment: Environment) -> None:
+def _require_no_less(actor: Actor, account: ServiceAccount, scope: Environment | Project) -> None:
     """A key must not lend its maker more than they have."""
     groups = GroupMember.objects.for_org(account.org_id).filter(service_account=account).values("group")
     held = Grant.objects.for_org(account.org_id).filter(Q(service_account=account) | Q(group__in=groups))
     for given in held.filter(revoked_at=None).select_related("role"):
-        require_holding(actor, given.role.permissions, given.environment or given.project or environment)
+        require_holding(actor, given.role.permissions, given.environment or given.project or scope)
 
 
 def require_holding(actor: Actor, permissions: Sequence[str], scope: Any) -> None:
@@ -233,3 +229,18 @@ def require_holding(actor: Actor, permissions: Sequence[str], scope: Any) -> Non
             f"{actor.label} cannot give or take what they do not hold: {', '.join(sorted(lacking))}",
             hint="ask an owner of the organisation",
         )
+
+
+def require_giving(actor: Actor, role: Role, scope: Organization | Project | Environment) -> None:
+    """Raise unless ``actor`` may give ``role`` on ``scope``.
+
+    Raises:
+        HeadwaterError: ``forbidden`` when it holds more than the actor does there, ``invalid_parameter`` when it is
+            another organisation's, ``conflict`` when it was removed.
+    """
+    org_id = scope.id if isinstance(scope, Organization) else scope.org_id
+    if role.org_id not in (None, org_id):
+        raise HeadwaterError("invalid_parameter", f"the role {role} belongs to another organisation")
+    if role.archived_at is not None:
+        raise HeadwaterError("conflict", f"the role {role} was removed", hint="give another one")
+    require_holding(actor, role.permissions, scope)

@@ -16,7 +16,8 @@ class AccessConfig(AppConfig):
     def ready(self) -> None:
         """Become the authorizer of actions."""
         import headwater.control.access.groups  # noqa: PLC0415
-        import headwater.control.access.members  # noqa: F401, PLC0415 - they register their actions
+        import headwater.control.access.members  # noqa: PLC0415
+        import headwater.control.access.roles  # noqa: F401, PLC0415 - they register their actions
         from headwater.control.access.authority import authorize  # noqa: PLC0415 - models load after apps
 
         plug(authorizer=authorize)

@@ -13,7 +13,7 @@ from django.db.models import Q
 from django.db.models.functions import Coalesce
 
 from headwater.control.kit.fields import SecretField
-from headwater.control.kit.tenancy import Entity, TenantEntity
+from headwater.control.kit.tenancy import Entity, GuardedQuerySet, TenantEntity, UnscopedManager
 from headwater.control.orgs.models import Environment, Membership, Organization, Project, slug_validator
 from headwater.core.addresses import read_network
 from headwater.core.errors import HeadwaterError
@@ -63,8 +63,23 @@ def check_attributes(value: Any) -> None:
             )
 
 
+class StandingRoles(models.Manager["Role"]):
+    """The roles that can be given: built in and organisations' own, but for those that were removed."""
+
+    def get_queryset(self) -> GuardedQuerySet[Role]:
+        """Return them for every organisation."""
+        return GuardedQuerySet(self.model, using=self._db).filter(archived_at=None)
+
+    def of(self, org: Organization | uuid.UUID | None) -> GuardedQuerySet[Role]:
+        """Return the built-in roles and those of ``org``."""
+        return self.get_queryset().filter(Q(org=None) | Q(org=org))
+
+
 class Role(Entity):
-    """A named set of permissions. Built-in roles belong to nobody and never change."""
+    """A named set of permissions. Built-in roles belong to nobody and never change.
+
+    A role that was removed stays, archived: grants that ended name it.
+    """
 
     prefix: ClassVar[str] = "role"
 
@@ -72,13 +87,23 @@ class Role(Entity):
     name = models.CharField(max_length=63, validators=[slug_validator])
     permissions = models.JSONField(default=list, blank=True, validators=[check_permissions])
     is_sealed = models.BooleanField(default=False, editable=False)
+    archived_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    unscoped: ClassVar[UnscopedManager[Any]] = UnscopedManager()
+    standing: ClassVar[StandingRoles] = StandingRoles()
 
     class Meta:
-        """Names are unique among the built-in roles and within an organisation."""
+        """Names are unique among the built-in roles and, while they stand, within an organisation."""
 
         ordering = ("name",)
         constraints = (
-            models.UniqueConstraint(fields=["org", "name"], name="role_name_per_org"),
+            models.UniqueConstraint(
+                fields=["org", "name"],
+                condition=Q(archived_at__isnull=True),
+                name="role_name_per_org",
+                violation_error_code="unique",
+                violation_error_message="there is a role of that name",
+            ),
             models.UniqueConstraint(
                 fields=["name"],
                 condition=Q(org__isnull=True),

@@ -13,14 +13,18 @@ from headwater.control.orgs.models import Environment, Organization
 from headwater.core.errors import HeadwaterError
 
 
+def roles_of(org: Organization | None = None) -> dict[str, Role]:
+    """Return the roles that can be given in an organisation, by name: the built-in ones first, then its own."""
+    roles = sorted(Role.standing.of(org).order_by("name"), key=lambda role: role.org_id is not None)
+    return {role.name: role for role in roles}
+
+
 def get_role(name: str, org: Organization | None = None) -> Role:
     """Return an organisation's role of this name, else the built-in one; raises ``not_found`` with what there is."""
-    roles = Role.unscoped.filter(org=None) | Role.unscoped.filter(org=org)
-    found = {role.name: role for role in roles.order_by("org")}
+    found = roles_of(org)
     if name not in found:
         raise HeadwaterError("not_found", f"there is no role {name!r}", hint=f"one of: {', '.join(sorted(found))}")
-    role: Role = found[name]
-    return role
+    return found[name]
 
 
 def get_environment(organization: str, project: str, environment: str) -> Environment:

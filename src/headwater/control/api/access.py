@@ -1,4 +1,4 @@
-"""Groups, grants, custom roles, and why somebody can or cannot do something."""
+"""Groups, grants, and why somebody can or cannot do something."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Annotated, Any
 from django.http import HttpRequest
 from ninja import Query, Router, Status
 
-from headwater.control.access.actions import create_role, grant, revoke_grant
+from headwater.control.access.actions import grant, revoke_grant
 from headwater.control.access.groups import add_to_group, create_group, remove_from_group, remove_group
-from headwater.control.access.models import ApiKey, Grant, Group, GroupMember, Role, ServiceAccount
+from headwater.control.access.models import ApiKey, Grant, Group, GroupMember, ServiceAccount
 from headwater.control.access.queries import get_role
 from headwater.control.api.access_schemas import (
     ExplainIn,
@@ -20,8 +20,6 @@ from headwater.control.api.access_schemas import (
     GroupMemberIn,
     GroupMemberOut,
     GroupOut,
-    RoleIn,
-    RoleOut,
 )
 from headwater.control.api.auth import caller_of
 from headwater.control.api.caller import Caller
@@ -104,30 +102,6 @@ def delete_group_member(request: HttpRequest, org: str, group: str, place: str) 
     check_revision(request, row)
     remove_from_group(actor=caller.actor, place=row)
     return Status(204, None)
-
-
-@router.get("/{org}/roles", response=Page[RoleOut])
-def list_roles(request: HttpRequest, org: str, page: Paging) -> Page[RoleOut]:
-    """List the built-in roles and the organisation's own."""
-    caller, home = _organization(request, org)
-    caller.need("member.read", home)
-    return take_page(Role.unscoped.filter(org=None) | Role.unscoped.filter(org=home), page, RoleOut.show)
-
-
-@router.post("/{org}/roles", response={201: RoleOut})
-def post_role(request: HttpRequest, org: str, body: RoleIn) -> Status[RoleOut]:
-    """Make a role of the organisation's own."""
-    caller, home = _organization(request, org)
-    row = create_role(actor=caller.actor, org=home, name=body.name, permissions=body.permissions)
-    return Status(201, RoleOut.show(row))
-
-
-@router.get("/{org}/roles/{role}", response=RoleOut)
-def get_role_by_name(request: HttpRequest, org: str, role: str) -> RoleOut:
-    """Show one role: built in, or the organisation's own."""
-    caller, home = _organization(request, org)
-    caller.need("member.read", home)
-    return RoleOut.show(get_role(role, home))
 
 
 @router.get("/{org}/grants", response=Page[GrantOut])

@@ -15,6 +15,7 @@ from headwater.control.access.actions import (
     create_key,
     create_service_account,
     disable_service_account,
+    enable_service_account,
     grant,
     revoke_key,
     rotate_key,
@@ -82,6 +83,15 @@ def post_disable(request: HttpRequest, org: str, project: str, name: str, body: 
     row = _account(caller.project(org, project), name)
     check_revision(request, row, body.revision)
     return ServiceAccountOut.show(disable_service_account(actor=caller.actor, account=row, reason=body.reason))
+
+
+@router.post(ACCOUNTS + "/{name}/enable", response=ServiceAccountOut)
+def post_enable(request: HttpRequest, org: str, project: str, name: str, body: ChangeIn) -> ServiceAccountOut:
+    """Let an account's live keys open again what its grants give."""
+    caller = caller_of(request)
+    row = _account(caller.project(org, project), name)
+    check_revision(request, row, body.revision)
+    return ServiceAccountOut.show(enable_service_account(actor=caller.actor, account=row, reason=body.reason))
 
 
 @router.get(KEYS, response=Page[KeyOut])

@@ -26,8 +26,15 @@ from headwater.control.api.schemas import (
     OrganizationOut,
     ProjectIn,
     ProjectOut,
+    ProjectPatch,
 )
-from headwater.control.orgs.actions import change_protection, create_environment, create_project, rename_organization
+from headwater.control.orgs.actions import (
+    change_protection,
+    create_environment,
+    create_project,
+    rename_organization,
+    rename_project,
+)
 from headwater.control.orgs.models import Membership
 from headwater.core.errors import HeadwaterError
 
@@ -75,6 +82,15 @@ def post_project(request: HttpRequest, org: str, body: ProjectIn) -> Status[Proj
 def get_project(request: HttpRequest, org: str, project: str) -> ProjectOut:
     """Show one project."""
     return ProjectOut.show(caller_of(request).project(org, project))
+
+
+@router.patch("/{org}/projects/{project}", response=ProjectOut)
+def patch_project(request: HttpRequest, org: str, project: str, body: ProjectPatch) -> ProjectOut:
+    """Rename a project; its slug stays."""
+    caller = caller_of(request)
+    row = caller.project(org, project)
+    check_revision(request, row, body.revision)
+    return ProjectOut.show(rename_project(actor=caller.actor, project=row, name=body.name))
 
 
 @router.get("/{org}/projects/{project}/environments", response=Page[EnvironmentOut])

@@ -72,6 +72,13 @@ class ProjectIn(Schema):
     name: str = Field("", max_length=200)
 
 
+class ProjectPatch(Schema):
+    """Another name for a project."""
+
+    name: str = Field(min_length=1, max_length=200)
+    revision: int | None = Field(None, description=SEEN)
+
+
 class EnvironmentOut(Schema):
     """An environment."""
 

@@ -24,6 +24,7 @@ from headwater.control.api import (
     registry,
     reviews,
     sign_in,
+    roles,
     snapshots,
 )
 from headwater.control.api.auth import KeyAuth, SessionAuth
@@ -51,6 +52,7 @@ for module in (
     organizations,
     access,
     policies,
+    roles,
     keys,
     datasets,
     endpoints,

@@ -20,6 +20,7 @@ from django.urls import URLPattern, path, reverse
 from unfold.admin import ModelAdmin
 from unfold.decorators import action as unfold_action
 from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminEmailInputWidget,
     UnfoldAdminPasswordWidget,
     UnfoldAdminSelectWidget,
@@ -54,6 +55,9 @@ _WIDGETS: Mapping[type[forms.Widget], Callable[[forms.Widget], forms.Widget]] = 
     forms.Textarea: lambda _: UnfoldAdminTextareaWidget(attrs={"rows": 3}),
     forms.Select: lambda old: UnfoldAdminSelectWidget(choices=getattr(old, "choices", ())),
     forms.CheckboxInput: lambda _: UnfoldBooleanWidget(),
+    forms.CheckboxSelectMultiple: lambda old: UnfoldAdminCheckboxSelectMultipleWidget(
+        choices=getattr(old, "choices", ())
+    ),
     forms.TextInput: lambda _: UnfoldAdminTextInputWidget(),
 }
 

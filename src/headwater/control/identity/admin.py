@@ -46,7 +46,7 @@ class InvitationForm(ActionForm):
 
     organization = forms.ModelChoiceField(Organization.unscoped.all())
     email = forms.EmailField(help_text="With or without an account; the link in the mail makes one.")
-    role = forms.ModelChoiceField(Role.unscoped.all())
+    role = forms.ModelChoiceField(Role.standing.all())
 
 
 @admin.register(User)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Iterable
+from functools import partial
 from typing import Final
 
 from django.core import signing
 from django.utils import timezone
 
-from headwater.control.access.actions import require_holding
+from headwater.control.access.actions import require_giving
 from headwater.control.access.models import Role
+from headwater.control.access.roles import RoleUse, finds_role_uses
 from headwater.control.identity.joining import join
 from headwater.control.identity.mail import deliver, link_to
 from headwater.control.identity.models import INVITATION_LIFETIME, Invitation, User
@@ -31,9 +34,7 @@ def invite(*, actor: Actor, org: Organization, email: str, role: Role) -> tuple[
             than the actor does, ``invalid_parameter``.
     """
     email = email.strip().lower()
-    require_holding(actor, role.permissions, org)
-    if role.org_id not in (None, org.id):
-        raise HeadwaterError("invalid_parameter", f"the role {role} belongs to another organisation")
+    require_giving(actor, role, org)
     member = Membership.objects.for_org(org).filter(user__email=email).exclude(status=Membership.Status.INVITED).first()
     if member is not None:
         raise HeadwaterError("conflict", f"{email} is a member already ({member.status})")
@@ -50,7 +51,7 @@ def invite(*, actor: Actor, org: Organization, email: str, role: Role) -> tuple[
 def renew(*, actor: Actor, invitation: Invitation) -> tuple[Invitation, str]:
     """Give an invitation another link and more time; the link sent before opens nothing any more."""
     _require_pending(invitation)
-    require_holding(actor, invitation.role.permissions, invitation.org)
+    require_giving(actor, invitation.role, invitation.org)
     token = _token(invitation)
     invitation.change(token_sha256=_digest(token), expires_at=timezone.now() + INVITATION_LIFETIME)
     return invitation, token
@@ -115,6 +116,18 @@ def send(invitation: Invitation, token: str) -> None:
     with bookkeeping():
         Invitation.unscoped.filter(pk=invitation.pk).update(sent_at=timezone.now())
     invitation.sent_at = timezone.now()
+
+
+@finds_role_uses
+def invitations_with(role: Role, org: Organization) -> Iterable[RoleUse]:
+    """Yield the invitations that offer ``role`` and were neither used nor taken back."""
+    pending = Invitation.objects.for_org(org).filter(role=role, status=Invitation.Status.PENDING)
+    for invitation in pending:
+        yield RoleUse(f"the invitation of {invitation.email}", partial(_offer_instead, invitation))
+
+
+def _offer_instead(invitation: Invitation, actor: Actor, role: Role) -> None:
+    invitation.change(role=role)
 
 
 def _require_pending(invitation: Invitation) -> None:

@@ -43,6 +43,13 @@ def create_project(*, actor: Actor, org: Organization, slug: str, name: str = ""
     return project
 
 
+@action("orgs.project.renamed", permission="organization.write", on="project")
+def rename_project(*, actor: Actor, project: Project, name: str) -> Project:
+    """Change the name people see; the slug stays."""
+    project.change(name=name)
+    return project
+
+
 @action("orgs.environment.created", permission="organization.write", on="project")
 def create_environment(*, actor: Actor, project: Project, key: str, protected: bool = False) -> Environment:
     """Make an environment; raises ``conflict`` when the project has one of that key."""

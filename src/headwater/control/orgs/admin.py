@@ -20,6 +20,8 @@ from headwater.control.orgs.actions import (
     create_organization,
     create_project,
     reactivate_organization,
+    rename_organization,
+    rename_project,
     suspend_organization,
 )
 from headwater.control.orgs.models import Environment, Membership, Organization, Project
@@ -32,6 +34,12 @@ class SlugForm(ActionForm):
 
     slug = forms.RegexField(SLUG, help_text="Lower-case letters, digits, hyphens and underscores; it never changes.")
     name = forms.CharField(max_length=200, required=False)
+
+
+class NameForm(ActionForm):
+    """Another name."""
+
+    name = forms.CharField(max_length=200)
 
 
 class ProjectForm(SlugForm):
@@ -56,13 +64,13 @@ class InviteForm(ActionForm):
 
     organization = forms.ModelChoiceField(Organization.unscoped.all())
     email = forms.EmailField()
-    role = forms.ModelChoiceField(Role.unscoped.all())
+    role = forms.ModelChoiceField(Role.standing.all())
 
 
 class RoleForm(ActionForm):
     """Another role."""
 
-    role = forms.ModelChoiceField(Role.unscoped.all())
+    role = forms.ModelChoiceField(Role.standing.all())
     reason = forms.CharField(max_length=500, required=False, widget=forms.Textarea)
 
 
@@ -74,7 +82,7 @@ class OrganizationAdmin(ConsoleModelAdmin):
     list_display = ("slug", "name", "status", "created_at")
     search_fields = ("slug", "name")
     actions_list = ("create",)
-    actions_detail = ("suspend", "reactivate")
+    actions_detail = ("rename", "suspend", "reactivate")
 
     def belongs_to(self, orgs: list[uuid.UUID]) -> Q:
         """Return the organisations themselves."""
@@ -92,6 +100,21 @@ class OrganizationAdmin(ConsoleModelAdmin):
         return self.act(
             request, run, title="New organisation", submit="Create", back=self.link("changelist"), form=form
         )
+
+    @button("Rename", path="rename", icon="edit")
+    def rename(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Change an organisation's name."""
+        org = self.row(request, object_id)
+
+        def run(values: dict[str, Any]) -> str:
+            rename_organization(actor=acting(request), org=org, name=values["name"])
+            return f"It is called {org.name} now."
+
+        return self.act(
+            request, run, title=f"Rename {org}", submit="Rename", back=self.link("change", object_id),
+            explanation="Its slug stays, and with it every address.", original=org,
+            form=NameForm(request.POST or None, initial={"name": org.name}),
+        )  # fmt: skip
 
     @button("Suspend", path="suspend", icon="block")
     def suspend(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -131,6 +154,7 @@ class ProjectAdmin(ConsoleModelAdmin):
     list_select_related = ("org",)
     search_fields = ("slug", "name")
     actions_list = ("create",)
+    actions_detail = ("rename",)
 
     @button("New project", path="new", icon="add")
     def create(self, request: HttpRequest) -> HttpResponse:
@@ -144,6 +168,21 @@ class ProjectAdmin(ConsoleModelAdmin):
 
         form = ProjectForm(request.POST or None).offered_to(request, "organization.write")
         return self.act(request, run, title="New project", submit="Create", back=self.link("changelist"), form=form)
+
+    @button("Rename", path="rename", icon="edit")
+    def rename(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Change a project's name."""
+        project = self.row(request, object_id)
+
+        def run(values: dict[str, Any]) -> str:
+            rename_project(actor=acting(request), project=project, name=values["name"])
+            return f"It is called {project.name} now."
+
+        return self.act(
+            request, run, title=f"Rename {project}", submit="Rename", back=self.link("change", object_id),
+            explanation="Its slug stays, and with it every address.", original=project,
+            form=NameForm(request.POST or None, initial={"name": project.name}),
+        )  # fmt: skip
 
 
 @admin.register(Environment)

@@ -11,3 +11,7 @@ class PoliciesConfig(AppConfig):
     name = "headwater.control.policies"
     label = "policies"
     verbose_name = "Policies"
+
+    def ready(self) -> None:
+        """Say which roles policies name."""
+        from headwater.control.policies import role_uses  # noqa: F401, PLC0415 - models are ready now

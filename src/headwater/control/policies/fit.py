@@ -89,12 +89,8 @@ def _find(environment: Environment, kind: str, which: str) -> str | None:
     if kind == EVERYONE:
         return EVERYONE
     if kind == "role":
-        roles = Role.unscoped.filter(name=which)
-        return (
-            f"role:{which}"
-            if roles.filter(org=None).exists() or roles.filter(org=environment.org_id).exists()
-            else None
-        )
+        there = Role.standing.of(environment.org_id).filter(name=which).exists()
+        return f"role:{which}" if there else None
     if kind == "group":
         there = Group.objects.for_org(environment.org_id).filter(name=which).exists()
         return f"group:{which}" if there else None
@@ -110,9 +106,7 @@ def _find(environment: Environment, kind: str, which: str) -> str | None:
 def _known(environment: Environment, kind: str) -> Sequence[str]:
     """Return what there is of a kind; addresses of people are nobody's business here."""
     if kind == "role":
-        return sorted(
-            {row.name for row in Role.unscoped.filter(org=None) | Role.unscoped.filter(org=environment.org_id)}
-        )
+        return sorted(Role.standing.of(environment.org_id).values_list("name", flat=True))
     if kind == "group":
         return sorted(Group.objects.for_org(environment.org_id).values_list("name", flat=True))[:20]
     if kind == "service_account":

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from allauth.socialaccount.models import SocialAccount
 from django.utils import timezone
 
-from headwater.control.access.actions import require_holding
+from headwater.control.access.actions import require_giving
 from headwater.control.access.models import Role
 from headwater.control.kit.actions import Actor, action, note
 from headwater.control.kit.sealing import seal
@@ -63,7 +63,7 @@ def change_joining(*, actor: Actor, domain: Domain, auto_join: bool, role: Role 
     if auto_join and domain.verified_at is None:
         raise HeadwaterError("conflict", f"{domain} is not verified yet", hint="verify it first")
     if role is not None:
-        _check_role(actor, role, domain.org)
+        require_giving(actor, role, domain.org)
     domain.change(auto_join=auto_join, default_role=role or domain.default_role)
     return domain
 
@@ -91,7 +91,7 @@ def create_provider(
     Raises:
         HeadwaterError: ``provider_unusable``, ``conflict`` when there is one already, ``invalid_parameter``.
     """
-    _check_role(actor, default_role, org)
+    require_giving(actor, default_role, org)
     discover(issuer)
     provider = IdentityProvider(
         org=org,
@@ -120,7 +120,7 @@ def change_provider(
 ) -> IdentityProvider:
     """Change a provider. Its issuer stays: another one is another provider, whose people are not the same."""
     if default_role is not None:
-        _check_role(actor, default_role, provider.org)
+        require_giving(actor, default_role, provider.org)
     if enabled is False and provider.enforced:
         raise HeadwaterError("conflict", f"{provider} is enforced", hint="cease to enforce it first")
     values = {
@@ -196,13 +196,6 @@ def change_policy(*, actor: Actor, org: Organization, mfa_required: bool, reason
     else:
         policy.change(mfa_required=mfa_required)
     return policy
-
-
-def _check_role(actor: Actor, role: Role, org: Organization) -> None:
-    """Refuse a role of somebody else, or one that holds more than whoever gives it."""
-    if role.org_id not in (None, org.id):
-        raise HeadwaterError("invalid_parameter", f"the role {role} belongs to another organisation")
-    require_holding(actor, role.permissions, org)
 
 
 def _own_domains(org: Organization, names: Sequence[str]) -> list[str]:

@@ -28,7 +28,7 @@ class JoiningForm(ActionForm):
     """Who may join by themselves."""
 
     auto_join = forms.BooleanField(required=False, label="Whoever proves an address here may join")
-    role = forms.ModelChoiceField(Role.unscoped.all(), required=False, help_text="What they get.")
+    role = forms.ModelChoiceField(Role.standing.all(), required=False, help_text="What they get.")
 
 
 class ProviderForm(ActionForm):
@@ -39,7 +39,7 @@ class ProviderForm(ActionForm):
     issuer = forms.CharField(max_length=500, help_text="https://…, exactly as the issuer calls itself.")
     client_id = forms.CharField(max_length=255)
     client_secret = forms.CharField(max_length=500, widget=forms.PasswordInput, help_text="Kept encrypted.")
-    default_role = forms.ModelChoiceField(Role.unscoped.all(), help_text="What people get who come in first this way.")
+    default_role = forms.ModelChoiceField(Role.standing.all(), help_text="What people get who come in first this way.")
 
 
 class ProviderChangeForm(ActionForm):

@@ -10,3 +10,7 @@ class SsoConfig(AppConfig):
 
     name = "headwater.control.sso"
     label = "sso"
+
+    def ready(self) -> None:
+        """Say which roles newcomers get."""
+        from headwater.control.sso import role_uses  # noqa: F401, PLC0415 - models are ready now

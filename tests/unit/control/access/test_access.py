@@ -17,7 +17,6 @@ from tests.builders.control import (
 
 from headwater.control.access.actions import (
     create_key,
-    create_role,
     disable_service_account,
     grant,
     revoke_grant,
@@ -27,6 +26,7 @@ from headwater.control.access.authority import allowances_for, has_permission
 from headwater.control.access.members import activate_member, change_role, invite_member, suspend_member
 from headwater.control.access.models import ApiKey, Grant
 from headwater.control.access.queries import actor_for_key, actor_for_user, find_live_key, get_role
+from headwater.control.access.roles import create_role
 from headwater.control.identity.actions import deactivate_user
 from headwater.control.kit.actions import SYSTEM, Actor
 from headwater.control.orgs.actions import create_environment, create_project, suspend_organization

@@ -16,11 +16,12 @@ from tests.builders.control import (
     newest_snapshot,
 )
 
-from headwater.control.access.actions import create_key, create_role, grant, rotate_key
+from headwater.control.access.actions import create_key, grant, rotate_key
 from headwater.control.access.groups import add_to_group, create_group, remove_from_group, remove_group
 from headwater.control.access.models import ApiKey, GroupMember, KeyUse
 from headwater.control.access.places import note_uses
 from headwater.control.access.queries import actor_for_user, find_live_key, get_role
+from headwater.control.access.roles import create_role
 from headwater.control.kit.actions import SYSTEM, Actor
 from headwater.control.orgs.models import Environment
 from headwater.core.errors import HeadwaterError

@@ -12,7 +12,8 @@ from tests.builders.onnx_models import linear
 from tests.builders.projects import DELAY_MODEL, RECENT, WORST, flights
 
 from headwater.control import configuration
-from headwater.control.access.actions import create_role, grant
+from headwater.control.access.actions import grant
+from headwater.control.access.roles import create_role
 from headwater.control.audit.models import AuditEvent
 from headwater.control.catalog.payload import Kind, Resources
 from headwater.control.kit.actions import SYSTEM

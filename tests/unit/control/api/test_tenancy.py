@@ -17,10 +17,10 @@ from tests.builders.reviews import make_override, make_queue, make_task
 from tests.builders.sign_on import make_domain, make_provider
 
 from headwater.control import configuration
-from headwater.control.access.actions import create_role
 from headwater.control.access.groups import add_to_group, create_group
 from headwater.control.access.models import ApiKey, Grant
 from headwater.control.access.queries import get_role
+from headwater.control.access.roles import create_role
 from headwater.control.api.urls import api as control_api
 from headwater.control.audit.models import AuditEvent
 from headwater.control.catalog.apply import apply_project
@@ -52,6 +52,8 @@ BODIES: dict[str, Any] = {
     "POST /organizations/{org}/groups": {"name": "mine"},
     "POST /organizations/{org}/groups/{group}/members": {"email": "x@example.com"},
     "POST /organizations/{org}/roles": {"name": "mine", "permissions": ["dataset.read"]},
+    "PATCH /organizations/{org}/roles/{role}": {"permissions": ["dataset.read"]},
+    "PATCH /organizations/{org}/projects/{project}": {"name": "Taken over"},
     "POST /organizations/{org}/grants": {"role": "owner", "group": "partners"},
     "PUT /organizations/{org}/projects/{project}/environments/{environment}/policies/{policy}": {
         "dataset": "flights",

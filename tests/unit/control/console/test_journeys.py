@@ -68,8 +68,9 @@ def test_a_key_is_shown_once_and_works_for_its_new_account(environment: Environm
 
 
 def test_an_account_is_not_made_when_its_key_is_refused(environment: Environment) -> None:
-    from headwater.control.access.actions import create_role, grant
+    from headwater.control.access.actions import grant
     from headwater.control.access.queries import get_role
+    from headwater.control.access.roles import create_role
 
     member = make_member(environment.org, "analyst")
     create_role(actor=SYSTEM, org=environment.org, name="keeper", permissions=["key.write", "key.read", "member.write"])

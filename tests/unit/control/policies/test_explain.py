@@ -11,12 +11,13 @@ from django.utils import timezone
 from tests.builders.control import make_account, make_environment, make_key, make_member
 from tests.builders.policies import declare_dataset, policy
 
-from headwater.control.access.actions import create_role, disable_service_account, grant, revoke_grant
+from headwater.control.access.actions import disable_service_account, grant, revoke_grant
 from headwater.control.access.authority import Scope, has_permission
 from headwater.control.access.groups import add_to_group, create_group
 from headwater.control.access.members import suspend_member
 from headwater.control.access.models import ApiKey, Grant, ServiceAccount
 from headwater.control.access.queries import get_role
+from headwater.control.access.roles import create_role
 from headwater.control.kit.actions import SYSTEM
 from headwater.control.orgs.actions import suspend_organization
 from headwater.control.orgs.models import Environment

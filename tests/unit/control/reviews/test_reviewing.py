@@ -203,8 +203,9 @@ def test_answers_are_held_against_the_form(
 def test_a_verdict_needs_the_right_to_do_by_hand_what_it_leads_to(environment: Environment) -> None:
     from tests.builders.control import make_member
 
-    from headwater.control.access.actions import create_role, grant
+    from headwater.control.access.actions import grant
     from headwater.control.access.queries import actor_for_user
+    from headwater.control.access.roles import create_role
     from headwater.control.kit.actions import SYSTEM
 
     member = make_member(environment.org, "analyst")

@@ -1,4 +1,4 @@
-"""Access: grants at every scope, and the roles that they give."""
+"""Access: grants at every scope."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from django import forms
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
 
-from headwater.control.access.actions import create_role, grant, revoke_grant
-from headwater.control.access.models import Grant, Group, Role, ServiceAccount
-from headwater.control.console.forms import ConsoleForm, ReasonForm, perform, submit
+from headwater.control.access.actions import grant, revoke_grant
+from headwater.control.access.models import Grant, Group, ServiceAccount
+from headwater.control.access.queries import roles_of
+from headwater.control.console.forms import ReasonForm, perform, submit
 from headwater.control.console.pages import FORM, page
-from headwater.control.console.pages.team import render_tab, roles_of
+from headwater.control.console.pages.team import render_tab
 from headwater.control.console.place import Place
 from headwater.control.console.tables import keyset
 from headwater.control.orgs.models import Membership
-from headwater.core.permissions import PERMISSIONS
 
 MOST: Final = 1_000
 """People and programs offered in a form."""
@@ -75,7 +75,7 @@ class GrantForm(ReasonForm):
             **{row.public_id: row for row in projects.values()},
             **{row.public_id: row for row in here.environments},
         }
-        self.roles = roles_of(here)
+        self.roles = roles_of(here.org)
         self._offer("principal", [
             ("People", [(row.public_id, row.user.email) for row in members]),
             ("Groups", [(row.public_id, row.name) for row in groups]),
@@ -139,54 +139,5 @@ def revoke(request: HttpRequest, here: Place, given: str) -> HttpResponse:
     return perform(request, run, back=here.url("team-grants"))
 
 
-@page("team/roles/", name="team-roles", permission="member.read", whole=True, section="team")
-def roles(request: HttpRequest, here: Place) -> HttpResponse:  # noqa: ARG001 - the registry's signature
-    """List the roles with what each allows."""
-    found = [(role, _allowed(role)) for role in roles_of(here).values()]
-    return render_tab(here, "team-roles", "roles", lines=found, toolbar="console/pages/team/role_toolbar.html")
-
-
-class NewRoleForm(ConsoleForm):
-    """What a role of the organisation's own allows."""
-
-    name = forms.SlugField(max_length=63, help_text="Lower-case letters, digits, hyphens and underscores.")
-    permissions = forms.MultipleChoiceField(
-        choices=[(name, f"{name}: {text}") for name, text in sorted(PERMISSIONS.items())],
-        widget=forms.CheckboxSelectMultiple,
-    )
-
-
-@page(
-    "team/roles/new/",
-    name="team-role-new",
-    permission="member.write",
-    whole=True,
-    section="team",
-    methods=FORM,
-)
-def new_role(request: HttpRequest, here: Place) -> HttpResponse:
-    """Make a role."""
-    form = NewRoleForm(request.POST if request.method == "POST" else None)
-
-    def run(values: dict[str, Any]) -> str:
-        made = create_role(actor=here.actor, org=here.org, name=values["name"], permissions=values["permissions"])
-        return f"The role {made} can be granted now."
-
-    reply = submit(request, form, run, back=here.url("team-roles")) if request.method == "POST" else None
-    return reply or here.render(
-        "console/pages/team/form.html", title="New role", form=form, submit="Create role", back=here.url("team-roles"),
-        back_title="Roles", lead="A role holds no more than you do yourself.",
-    )  # fmt: skip
-
-
 def _holder(row: Grant) -> str:
     return str(row.membership.user if row.membership else row.group or row.service_account)
-
-
-def _allowed(role: Role) -> list[tuple[str, list[str]]]:
-    """Return what a role allows: the verbs by their object."""
-    found: dict[str, list[str]] = {}
-    for permission in sorted(role.permissions):
-        kind, _, verb = permission.partition(".")
-        found.setdefault(kind, []).append(verb)
-    return sorted(found.items())

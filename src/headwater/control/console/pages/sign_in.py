@@ -8,9 +8,9 @@ from django import forms
 from django.http import Http404, HttpRequest, HttpResponse
 
 from headwater.control.access.models import Role
+from headwater.control.access.queries import roles_of
 from headwater.control.console.forms import ConsoleForm, perform, submit
 from headwater.control.console.pages import FORM, page
-from headwater.control.console.pages.team import roles_of
 from headwater.control.console.place import Place
 from headwater.control.sso.actions import (
     change_enforcement,
@@ -50,7 +50,7 @@ class ProviderForm(ConsoleForm):
     def __init__(self, here: Place, data: Any = None) -> None:
         """Offer the roles."""
         super().__init__(data)
-        self.roles: dict[str, Role] = roles_of(here)
+        self.roles: dict[str, Role] = roles_of(here.org)
         self.fields["default_role"].choices = [(name, name) for name in self.roles]  # type: ignore[attr-defined]
         self.fields["default_role"].initial = "analyst"
 
@@ -95,7 +95,7 @@ def change_domain(request: HttpRequest, here: Place, domain: str, verb: str) -> 
         if verb == "remove":
             remove_domain(actor=here.actor, domain=row, reason=values["reason"])
             return f"{row.name} was given up."
-        role = roles_of(here)["analyst"] if verb == "join" and row.default_role is None else None
+        role = roles_of(here.org)["analyst"] if verb == "join" and row.default_role is None else None
         change_joining(actor=here.actor, domain=row, auto_join=verb == "join", role=role)
         return f"People of {row.name} {'may join by themselves' if verb == 'join' else 'have to be invited'} now."
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from django import forms
-from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse
 
 from headwater.control.access.members import activate_member, change_role, suspend_member
-from headwater.control.access.models import Grant, Role
+from headwater.control.access.models import Grant
+from headwater.control.access.queries import roles_of
 from headwater.control.console.forms import ConsoleForm, GivenReasonForm, ReasonForm, perform, submit
 from headwater.control.console.pages import FORM, PAGES, Entry, page
 from headwater.control.console.place import Place
@@ -44,12 +44,6 @@ def tabs_of(here: Place, tab: str) -> list[tuple[str, str, bool]]:
     return [(title, here.url(name), name == tab) for name, title in TABS if name in PAGES]
 
 
-def roles_of(here: Place) -> dict[str, Role]:
-    """Return the built-in roles and the organisation's own, by name."""
-    rows = Role.unscoped.filter(Q(org=None) | Q(org=here.org)).order_by("org", "name")
-    return {role.name: role for role in rows}
-
-
 class InviteForm(ConsoleForm):
     """Whom to invite, and as what."""
 
@@ -59,7 +53,7 @@ class InviteForm(ConsoleForm):
     def __init__(self, here: Place, data: Any = None) -> None:
         """Offer the roles."""
         super().__init__(data)
-        self.roles = roles_of(here)
+        self.roles = roles_of(here.org)
         self.fields["role"].choices = [(name, name) for name in self.roles]  # type: ignore[attr-defined]
         self.fields["role"].initial = "analyst"
 
@@ -72,7 +66,7 @@ class RoleForm(ReasonForm):
     def __init__(self, here: Place, data: Any = None, initial: str = "") -> None:
         """Offer the roles."""
         super().__init__(data)
-        self.roles = roles_of(here)
+        self.roles = roles_of(here.org)
         self.fields["role"].choices = [(name, name) for name in self.roles]  # type: ignore[attr-defined]
         self.fields["role"].initial = initial
         self.order_fields(["role", "reason"])
