@@ -35,7 +35,7 @@ def empty(db: None, tmp_path: Path) -> Iterator[BaseDatabaseWrapper]:
 def test_an_empty_database_has_everything_applied_at_once(
     empty: BaseDatabaseWrapper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise AssertionError("no migration needs to run")
 
     monkeypatch.setattr(MigrationExecutor, "apply_migration", refuse)
@@ -59,7 +59,7 @@ def test_what_breaks_off_leaves_the_database_empty(empty: BaseDatabaseWrapper, m
 def test_a_database_that_holds_anything_is_migrated_step_by_step(
     empty: BaseDatabaseWrapper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def arrive(*_: object) -> None:
+    def arrive(*_: object, **__: object) -> None:
         raise StopIteration
 
     with empty.cursor() as cursor:
