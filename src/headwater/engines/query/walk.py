@@ -17,12 +17,11 @@ import duckdb
 import orjson
 
 from headwater.core.errors import HeadwaterError
-from headwater.engines.query import grammar
+from headwater.engines.query import grammar, trees
 from headwater.engines.query.grammar import Members, Role
 
 MAX_BYTES: Final = 20_000
 MAX_DEPTH: Final = 120
-MAX_PAD: Final = 1_000
 _NOWHERE: Final = 2**64 - 1
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TABLE_NAME: Final = re.compile(r"[a-z][a-z0-9_-]*")
@@ -167,6 +166,16 @@ class _Walk:
 
     def _query(self, node: dict[str, Any]) -> None:
         self._members(node, self._known(grammar.QUERIES, node, "type"), "a query")
+        for item in node.get("select_list", ()):
+            if trees.is_named_by_subquery(item):
+                item["alias"] = self._name_of(item)
+
+    def _name_of(self, item: Mapping[str, Any]) -> str:
+        """Return what DuckDB would call a column, with the tables as the caller calls them instead of with views."""
+        tree: dict[str, Any] = orjson.loads(_one_text("SELECT json_serialize_sql($text)", "SELECT 1"))
+        tree["statements"][0]["node"]["select_list"] = [item]
+        text = _one_text("SELECT json_deserialize_sql($text)", orjson.dumps(tree).decode()).removeprefix("SELECT ")
+        return re.sub(rf'"{self._mark}:([^"]+)"(?: AS "?\1"?(?!\w))?', r"\1", text, flags=re.IGNORECASE)
 
     def _table(self, node: dict[str, Any]) -> None:
         members = self._known(grammar.TABLES, node, "type")
@@ -197,7 +206,9 @@ class _Walk:
         if kind == "PARAMETER":
             self._parameter(node)
         elif kind == "CONSTANT" and node["value"]["type"]["id"] in ("DOUBLE", "FLOAT"):
-            _wrap_in_cast(node, node["value"]["type"]["id"])  # 1e5 is written as 100000.0, which reads as a decimal
+            trees.wrap_in_cast(
+                node, node["value"]["type"]["id"]
+            )  # 1e5 is written as 100000.0, which reads as a decimal
 
     def _column(self, node: Mapping[str, Any]) -> None:
         """Look at words that the parser takes for columns and DuckDB for functions."""
@@ -210,8 +221,8 @@ class _Walk:
         name = node["function_name"].lower()
         if name not in grammar.FUNCTIONS:
             raise self._refusal(f"the function {name[:64]!r} is not allowed", node["query_location"])
-        if name in ("lpad", "rpad") and not _is_short(node["children"]):
-            hint = f"the length must be a plain number up to {MAX_PAD}"
+        if name in ("lpad", "rpad") and not trees.is_short(node["children"]):
+            hint = f"the length must be a plain number up to {trees.MAX_PAD}"
             raise self._refusal(f"{name} is allowed for short texts", node["query_location"], hint=hint)
         self._reads_clock = self._reads_clock or name in grammar.CLOCK_FUNCTIONS
 
@@ -229,7 +240,7 @@ class _Walk:
         self._parameters.add(name)
         type_id = self._types.get(name)
         if type_id is not None:
-            _wrap_in_cast(node, type_id)
+            trees.wrap_in_cast(node, type_id)
 
     def _ctes_of(self, value: Mapping[str, Any]) -> None:
         for entry in value.get("map", ()):
@@ -354,21 +365,6 @@ _LISTED: Final[Mapping[Role, tuple[Members, str]]] = {
     Role.PAIRS: (grammar.PAIR, "REPLACE"),
     Role.PIVOTS: (grammar.PIVOT, "PIVOT"),
 }
-
-
-def _wrap_in_cast(node: dict[str, Any], type_id: str) -> None:
-    """Turn ``node`` into a cast of what it was, in place."""
-    child = dict(node, alias="")
-    alias = node["alias"]
-    node.clear()
-    node |= {"class": "CAST", "type": "OPERATOR_CAST", "alias": alias, "query_location": child["query_location"]}
-    node |= {"child": child, "cast_type": {"id": type_id, "type_info": None}, "try_cast": False}
-
-
-def _is_short(children: list[dict[str, Any]]) -> bool:
-    """Return whether the second argument is a plain number within bounds."""
-    value = children[1].get("value") if len(children) > 1 else None
-    return isinstance(value, dict) and isinstance(value.get("value"), int) and 0 <= value["value"] <= MAX_PAD
 
 
 def _system_names() -> frozenset[str]:

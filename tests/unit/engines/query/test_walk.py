@@ -296,3 +296,19 @@ def test_every_allowed_function_exists_and_none_is_volatile() -> None:
     assert not grammar.FUNCTIONS - known
     assert not grammar.FUNCTIONS & volatile
     assert not {name for name in grammar.FUNCTIONS if name.startswith(("pg_", "has_", "__", "read_", "duckdb_"))}
+
+
+@pytest.mark.parametrize(
+    ("sql", "names"),
+    [
+        ("select (select max(id) from orders) + 1 from products", ["((SELECT max(id) FROM orders) + 1)"]),
+        ("select exists (from ORDERS o), (select 1)", ["EXISTS(SELECT * FROM orders AS o)", "(SELECT 1)"]),
+        ("select (select (select max(pid) from products)) as n", ["n"]),
+        ("select * from (select (select max(pid) from products))", ["(SELECT max(pid) FROM products)"]),
+    ],
+)
+def test_a_column_made_by_a_sub_query_is_named_after_tables_and_not_after_views(
+    database: duckdb.DuckDBPyConnection, sql: str, names: list[str]
+) -> None:
+    text = check_query(sql, tables=TABLES).render({name: f'v."{name}"' for name in TABLES})
+    assert [column[0] for column in database.execute(text).description] == names
