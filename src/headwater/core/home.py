@@ -44,6 +44,11 @@ class Home:
         return self.root / "lake"
 
     @property
+    def accelerator(self) -> Path:
+        """Return the directory of the files that answer often asked tables; all of it can be made anew."""
+        return self.root / "accelerator"
+
+    @property
     def artifacts(self) -> Path:
         """Return the directory of model artifacts."""
         return self.root / "artifacts"

@@ -158,6 +158,17 @@ class QuerySettings(Section):
     sql_timeout_seconds: float = Field(10.0, gt=0, description="An ad-hoc query is ended after this")
     sql_memory_bytes: int = Field(2 << 30, ge=1 << 27, description="Address space of an ad-hoc worker process")
     sql_max_rows: int = Field(10_000, ge=1, description="Rows that an ad-hoc query returns at most")
+    live_max_streams: int = Field(5_000, ge=1, description="Streams of live results open at once in one process")
+    live_max_streams_per_key: int = Field(1_000, ge=1, description="Of those, what one key or reader may have open")
+    accelerator_bytes: int = Field(
+        4 << 30, ge=0, description="Disk for DuckDB files of tables that are asked often; 0: none are made"
+    )
+    accelerator_memory_bytes: int = Field(
+        512 << 20, ge=1 << 26, description="DuckDB's memory for reading those files, and again for building one"
+    )
+    accelerator_min_free_bytes: int = Field(
+        2 << 30, ge=0, description="No such file is begun that would leave less of the disk free"
+    )
 
 
 class InferenceSettings(Section):

@@ -13,10 +13,14 @@ import pyarrow as pa
 from headwater.core.home import Home
 from headwater.core.settings import Settings
 from headwater.core.snapshot import ParameterSpec
+from headwater.engines.query.accelerator.instance import ReadFiles
+from headwater.engines.query.accelerator.reading import TieredReading
+from headwater.engines.query.accelerator.tier import Accelerator, NewestState
 from headwater.engines.query.instance import DuckInstance, DuckLimits, DuckReading
 from headwater.engines.query.parameters import duckdb_types
-from headwater.engines.query.protocol import Column, ResultPolicy, TableSource
-from headwater.engines.query.tables import table_source
+from headwater.engines.query.protocol import Column, Reading, ResultPolicy, TableSource
+from headwater.engines.query.quoting import quote
+from headwater.engines.query.tables import parquet_rows, table_source
 from headwater.engines.query.walk import CheckedQuery, check_query
 
 
@@ -50,12 +54,14 @@ def describe_endpoint(
 class DuckEngine:
     """The instances of every environment that was ever asked, opened when first asked."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Open nothing yet."""
+    def __init__(self, settings: Settings, newest: NewestState | None = None) -> None:
+        """Open nothing yet; ``newest`` returns the state of a stream for the accelerator, None: there is none."""
         self._settings = settings
         self._limits = DuckLimits(settings.query.memory_limit_bytes, settings.query.threads)
         self._instances: dict[str, DuckInstance] = {}
         self._lock = threading.Lock()
+        has_budget = settings.query.accelerator_bytes > 0
+        self.accelerator = Accelerator(settings, newest, self._file_reader) if newest and has_budget else None
 
     @property
     def version(self) -> str:
@@ -71,8 +77,38 @@ class DuckEngine:
         tables: Mapping[str, TableSource],
         batch_rows: int,
         shown: ResultPolicy | None = None,
-    ) -> DuckReading:
-        """Return a reading on the environment's instance that has not begun."""
+        is_wanted: bool = False,
+    ) -> Reading:
+        """Return a reading that has not begun: of the accelerator where it has the tables, else of Parquet."""
+
+        def read_parquet() -> DuckReading:
+            instance = self._instance(environment_id)
+            return instance.start(query, parameters, tables, batch_rows=batch_rows, shown=shown)
+
+        accelerator = self.accelerator
+        if accelerator is None:
+            return read_parquet()
+        quick = accelerator.start(
+            environment_id, query, parameters, tables, batch_rows=batch_rows, shown=shown, is_wanted=is_wanted
+        )
+        if quick is None:
+            return read_parquet()
+
+        def failed(is_broken: bool) -> None:
+            accelerator.failed(environment_id, query.tables, is_broken=is_broken)
+
+        return TieredReading(quick, read_parquet, failed)
+
+    def close(self) -> None:
+        """Close every instance."""
+        if self.accelerator is not None:
+            self.accelerator.close()
+        with self._lock:
+            for instance in self._instances.values():
+                instance.close()
+            self._instances.clear()
+
+    def _instance(self, environment_id: str) -> DuckInstance:
         instance = self._instances.get(environment_id)
         if instance is None:
             with self._lock:
@@ -80,11 +116,19 @@ class DuckEngine:
                 if instance is None:
                     instance = DuckInstance(lake_directory(self._settings, environment_id), self._limits)
                     self._instances[environment_id] = instance
-        return instance.start(query, parameters, tables, batch_rows=batch_rows, shown=shown)
+        return instance
 
-    def close(self) -> None:
-        """Close every instance."""
-        with self._lock:
-            for instance in self._instances.values():
-                instance.close()
-            self._instances.clear()
+    def _file_reader(self, environment_id: str) -> ReadFiles:
+        """Return what reads Parquet files of an environment as its queries do."""
+
+        def read(files: Sequence[str], columns: Sequence[tuple[str, str]]) -> pa.Table:
+            with self._instance(environment_id).open_cursor() as cursor:
+                rows = parquet_rows(files)
+                found = {str(name) for name, *_ in cursor.execute(f"FROM {rows} LIMIT 0").description}
+                shown = ", ".join(
+                    quote(name) if name in found else f"CAST(NULL AS {type_}) AS {quote(name)}"
+                    for name, type_ in columns
+                )
+                return cursor.execute(f"SELECT {shown} FROM {rows}").to_arrow_table()  # noqa: S608 - quoted names
+
+        return read

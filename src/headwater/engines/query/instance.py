@@ -43,7 +43,7 @@ class DuckInstance:
 
     def __init__(self, directory: Path | None, limits: DuckLimits) -> None:
         """Open an instance that may read ``directory`` and nothing else; None: no file at all."""
-        self._root = _open(directory, limits)
+        self._root = self._open(directory, limits)
         self._views: OrderedDict[tuple[str, RowRule | None], OrderedDict[TableSource, str]] = OrderedDict()
         self._count = 0
         self._lock = threading.Lock()
@@ -69,29 +69,46 @@ class DuckInstance:
 
         A view that goes does not disturb the queries that read it; the few newest stay for those about to begin.
         """
+        place = (source.name, source.rule)
         with self._lock:
-            views = self._views.setdefault((source.name, source.rule), OrderedDict())
-            self._views.move_to_end((source.name, source.rule))
+            views = self._views.get(place)
+            name = None if views is None else views.get(source)
+            if views is not None and name is not None:
+                self._views.move_to_end(place)
+                views.move_to_end(source)
+                return name
+        body = self._body(cursor, source)
+        with self._lock:
+            views = self._views.setdefault(place, OrderedDict())
+            self._views.move_to_end(place)
             name = views.get(source)
             if name is None:
                 self._count += 1
                 name = f"v.{quote(f'{source.name}@{self._count}')}"
-                cursor.execute(f"CREATE VIEW {name} AS {view_body(source)}")
+                cursor.execute(f"CREATE VIEW {name} AS {body}")
                 views[source] = name
-                while len(views) > _KEPT_VIEWS:
-                    _, old = views.popitem(last=False)
-                    cursor.execute(f"DROP VIEW {old}")
-                while len(self._views) > _KEPT_RULES:
-                    _, unused = self._views.popitem(last=False)
-                    for old in unused.values():
-                        cursor.execute(f"DROP VIEW {old}")
-            else:
-                views.move_to_end(source)
+                self._forget_old(cursor, views)
             return name
+
+    def _forget_old(self, cursor: duckdb.DuckDBPyConnection, views: OrderedDict[TableSource, str]) -> None:
+        while len(views) > _KEPT_VIEWS:
+            _, old = views.popitem(last=False)
+            cursor.execute(f"DROP VIEW {old}")
+        while len(self._views) > _KEPT_RULES:
+            _, unused = self._views.popitem(last=False)
+            for old in unused.values():
+                cursor.execute(f"DROP VIEW {old}")
 
     def close(self) -> None:
         """Close the instance; queries under way fail."""
         self._root.close()
+
+    def _open(self, directory: Path | None, limits: DuckLimits) -> duckdb.DuckDBPyConnection:
+        return locked_connection(directory, limits)
+
+    def _body(self, cursor: duckdb.DuckDBPyConnection, source: TableSource) -> str:  # noqa: ARG002 - others use it
+        """Return the SELECT of the view on ``source``."""
+        return view_body(source)
 
     def __enter__(self) -> Self:
         return self
@@ -104,6 +121,8 @@ class DuckInstance:
 
 class DuckReading:
     """A query on an instance."""
+
+    tier = "parquet"
 
     def __init__(
         self,
@@ -216,8 +235,17 @@ class DuckReading:
         )
 
 
-def _open(directory: Path | None, limits: DuckLimits) -> duckdb.DuckDBPyConnection:
-    """Return the root connection of a locked instance. The order matters: each setting closes a door behind it."""
+def locked_connection(
+    directory: Path | None, limits: DuckLimits, *, opening: Sequence[str] = (), closing: str = ""
+) -> duckdb.DuckDBPyConnection:
+    """Return the root connection of a locked instance. The order matters: each setting closes a door behind it.
+
+    Args:
+        directory: the only one it may read; None: no file at all.
+        limits: what it may use.
+        opening: statements that need what is closed then, such as ATTACH.
+        closing: more to close at the end.
+    """
     scratch().close()  # the first import of the engine's extensions happens there, not under a lock
     connection = duckdb.connect(config={"threads": limits.threads, "python_enable_replacements": False})
     allowed = [] if directory is None else sorted({f"{path}/" for path in (directory, directory.resolve())})
@@ -227,9 +255,11 @@ def _open(directory: Path | None, limits: DuckLimits) -> duckdb.DuckDBPyConnecti
         ("SET allowed_directories = $value", allowed),
     ):
         connection.execute(statement, {"value": values})
+    for statement in opening:
+        connection.execute(statement)
     connection.execute(
         "SET parquet_metadata_cache = true; SET TimeZone = 'UTC'; SET autoload_known_extensions = false;"
         "SET autoinstall_known_extensions = false; SET allow_community_extensions = false;"
-        "SET enable_external_access = false; CREATE SCHEMA v; SET lock_configuration = true"
+        f"SET enable_external_access = false; CREATE SCHEMA v; {closing}; SET lock_configuration = true"
     )
     return connection

@@ -27,6 +27,7 @@ class TableSource:
         stored: the names of those columns that the files have; the others are NULL.
         hides_rows: no policy lets the caller see rows, so it is empty.
         rule: what the policy that decides shows of rows and columns; None: everything.
+        key: the columns that tell rows apart, where the contract names them.
     """
 
     name: str
@@ -36,6 +37,7 @@ class TableSource:
     stored: frozenset[str]
     hides_rows: bool = False
     rule: RowRule | None = None
+    key: tuple[str, ...] = ()
 
 
 class ResultPolicy(Protocol):
@@ -56,6 +58,11 @@ class Column:
 
 class Reading(Protocol):
     """The answer to one query under way. Used by one thread at a time, but for ``interrupt``."""
+
+    @property
+    def tier(self) -> str:
+        """Return what answers, ``accelerator`` or ``parquet``; certain once rows came."""
+        ...
 
     @property
     def columns(self) -> Sequence[Column]:
@@ -107,10 +114,12 @@ class QueryEngine(Protocol):
         tables: Mapping[str, TableSource],
         batch_rows: int,
         shown: ResultPolicy | None = None,
+        is_wanted: bool = False,
     ) -> Reading:
         """Return a reading that has not begun; the first use of its columns or batches runs the query.
 
-        ``shown`` is the policy on what the query answers, beside those on the tables it reads.
+        ``shown`` is the policy on what the query answers, beside those on the tables it reads. ``is_wanted`` asks for
+        the accelerator at once, not only when the tables are asked often.
         """
         ...
 

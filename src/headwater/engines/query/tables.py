@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -46,6 +46,7 @@ def table_source(
     *,
     hides_rows: bool = False,
     rule: RowRule | None = None,
+    key: tuple[str, ...] = (),
 ) -> TableSource:
     """Return a dataset's table as SQL sees it.
 
@@ -55,6 +56,7 @@ def table_source(
         state: the pinned version; None while there is no table.
         hides_rows: whether it must look empty.
         rule: what a policy shows of the expected columns; others that are stored are not shown then.
+        key: the columns that tell rows apart.
     """
     expected_columns = dict(duckdb_columns(expected))
     stored: dict[str, str] = {} if state is None else dict(duckdb_columns(state.schema))
@@ -69,15 +71,20 @@ def table_source(
         stored=frozenset(stored),
         hides_rows=hides_rows,
         rule=rule,
+        key=key,
     )
 
 
-def view_body(source: TableSource) -> str:
-    """Return the SELECT that shows ``source``: exactly what its rule shows of its columns, nothing but its files."""
-    return _stored_rows(source) if source.rule is None else source.rule.select(_stored_rows(source))
+def view_body(source: TableSource, *, rows: str | None = None) -> str:
+    """Return the SELECT that shows ``source``: exactly what its rule shows of its columns, nothing but its files.
+
+    ``rows`` is a relation that has the rows and stored columns of those files, in place of them.
+    """
+    stored = _stored_rows(source, rows)
+    return stored if source.rule is None else source.rule.select(stored)
 
 
-def _stored_rows(source: TableSource) -> str:
+def _stored_rows(source: TableSource, rows: str | None) -> str:
     is_empty = source.hides_rows or not source.files
     shown = ", ".join(
         quote(name) if name in source.stored and not is_empty else f"CAST(NULL AS {type_}) AS {quote(name)}"
@@ -85,8 +92,15 @@ def _stored_rows(source: TableSource) -> str:
     )
     if is_empty:
         return f"SELECT {shown} WHERE false"
-    files = ", ".join(_literal(path) for path in source.files)
-    return f"SELECT {shown} FROM read_parquet([{files}], union_by_name = true)"  # noqa: S608 - as above
+    if rows is None:
+        rows = parquet_rows(source.files)
+    return f"SELECT {shown} FROM {rows}"  # noqa: S608 - quoted names and literals
+
+
+def parquet_rows(files: Sequence[str]) -> str:
+    """Return the relation of the rows of Parquet files, which have the same columns or some of them."""
+    listed = ", ".join(_literal(path) for path in files)
+    return f"read_parquet([{listed}], union_by_name = true)"
 
 
 def plain_source(source: TableSource) -> Mapping[str, object]:

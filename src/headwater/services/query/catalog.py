@@ -45,6 +45,7 @@ class QueryTable:
     schema: pa.Schema
     is_protected: bool = False
     policies: tuple[PolicySpec, ...] = ()
+    key: tuple[str, ...] = ()
 
     @property
     def policed(self) -> Policed | None:
@@ -56,8 +57,9 @@ class QueryTable:
     def source(self, state: TableState | None, ruling: Ruling | None) -> TableSource:
         """Return the table pinned to ``state``, as ``ruling`` shows it."""
         if ruling is None:
-            return table_source(self.name, self.schema, state)
-        return table_source(self.name, self.schema, state, hides_rows=ruling.hides_rows, rule=ruling.rule)
+            return table_source(self.name, self.schema, state, key=self.key)
+        rule, hides_rows = ruling.rule, ruling.hides_rows
+        return table_source(self.name, self.schema, state, hides_rows=hides_rows, rule=rule, key=self.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +233,8 @@ def _dataset_table(environment_id: str, spec: DatasetSpec) -> QueryTable:
     contract = contract_from_spec(spec.contracts[spec.active_version])
     schema = _with_system_columns(accepted_schema(contract))
     is_protected = spec.protected or contract.protected
-    return QueryTable(spec.name, stream_name(environment_id, spec.name), schema, is_protected)
+    key = contract.dedup.key if contract.dedup is not None else ()
+    return QueryTable(spec.name, stream_name(environment_id, spec.name), schema, is_protected, key=tuple(key))
 
 
 def _log_tables(environment_id: str, spec: ModelSpec) -> list[QueryTable]:

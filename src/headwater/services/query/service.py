@@ -30,7 +30,7 @@ class QueryService:
     def __init__(self, runtime: Runtime) -> None:
         """Prepare; DuckDB and workers start when first asked."""
         self._runtime = runtime
-        self._engine = DuckEngine(runtime.settings)
+        self._engine = DuckEngine(runtime.settings, runtime.lake.state)
         self._sandbox = Sandbox(runtime.settings)
         self._runner = QueryRunner(runtime.settings.query.concurrency)
         self._versions = TableVersions(runtime.journal, runtime.lake)
