@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,14 @@ def measure(scale: float, runs: int) -> dict[str, Any]:
 
     from headwater.control.access.queries import get_environment
     from headwater.control.identity.models import User
+    from headwater.control.reviews.models import ReviewTask
 
     environment = get_environment("default", "default", "development")
     # Made first: each of these actions publishes the environment.
     readers = {name: _reader(name, environment) for name in ("owner", "developer")}
     began = time.perf_counter()
-    Seeder(environment).fill(Sizes.scaled(scale))
+    if not ReviewTask.objects.for_org(environment.org).exists():
+        Seeder(environment).fill(Sizes.scaled(scale))
     seeded = time.perf_counter() - began
     print(f"{connection.vendor}: seeded in {seeded:.0f} s", flush=True)
     operator = User.objects.get(is_superuser=True)
@@ -57,36 +60,40 @@ def _reader(role: str, environment: Any) -> Any:
     from headwater.control.access.members import add_member
     from headwater.control.access.queries import get_role
     from headwater.control.identity.actions import change_staff, create_user
+    from headwater.control.identity.models import User
     from headwater.control.kit.actions import SYSTEM
 
-    user = create_user(actor=SYSTEM, email=f"{role}@example.org", password=None)
+    email = f"{role}@example.org"
+    if known := User.objects.filter(email=email).first():
+        return known
+    user = create_user(actor=SYSTEM, email=email, password=None)
     add_member(actor=SYSTEM, org=environment.org, user=user, role=get_role(role))
     change_staff(actor=SYSTEM, user=user, is_staff=True)
     return user
 
 
-def worker(url: str, scale: float, runs: int, output: Path) -> None:
+def worker(home: Path, url: str, scale: float, runs: int, output: Path) -> None:
     """Measure on one database; Django is set up once a process."""
     from headwater.control import bootstrap
     from headwater.core.logging import configure_logging
     from headwater.core.settings import load_settings
 
-    with tempfile.TemporaryDirectory(prefix="bench-control-") as home:
-        given: dict[str, Any] = {"home": Path(home), "services.url": "http://127.0.0.1:9", "log.level": "error"}
-        if url:
-            given["database.url"] = url
-        settings = load_settings(given, environ={}, file=Path("/nonexistent"))
-        configure_logging(settings.log, process="bench")
-        bootstrap.bootstrap(settings)
-        from django.urls import reverse
+    given: dict[str, Any] = {"home": home, "services.url": "http://127.0.0.1:9", "log.level": "error"}
+    if url:
+        given["database.url"] = url
+    settings = load_settings(given, environ={}, file=Path("/nonexistent"))
+    configure_logging(settings.log, process="bench")
+    bootstrap.bootstrap(settings)
+    from django.urls import reverse
 
-        reverse("home")  # the addresses bring the pages with them
-        output.write_text(json.dumps(measure(scale, runs)))
+    reverse("home")  # the addresses bring the pages with them
+    output.write_text(json.dumps(measure(scale, runs)))
 
 
 def run_worker(url: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    with tempfile.NamedTemporaryFile(suffix=".json") as output:
-        command = [sys.executable, __file__, "--worker", output.name, "--url", url]
+    with tempfile.NamedTemporaryFile(suffix=".json") as output, tempfile.TemporaryDirectory() as passing:
+        home = arguments.home / ("postgresql" if url else "sqlite") if arguments.home else Path(passing)
+        command = [sys.executable, __file__, "--worker", output.name, "--url", url, "--home", str(home)]
         command += ["--scale", str(arguments.scale), "--runs", str(arguments.runs)]
         subprocess.run(command, check=True)
         found: dict[str, Any] = json.loads(Path(output.name).read_text())
@@ -98,18 +105,19 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=0.1)
     parser.add_argument("--runs", type=int, default=RUNS)
     parser.add_argument("--only", choices=("sqlite", "postgresql"))
+    parser.add_argument("--home", type=Path, help="keep the homes here, and seed only what is not there yet")
+    parser.add_argument("--url", default="", help="a PostgreSQL to fill or filled before, instead of a passing one")
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--url", default="", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
         sys.path.insert(0, str(ROOT))
-        worker(arguments.url, arguments.scale, arguments.runs, arguments.worker)
+        worker(arguments.home, arguments.url, arguments.scale, arguments.runs, arguments.worker)
         return
     results: dict[str, Any] = {}
     if arguments.only != "postgresql":
         results["sqlite"] = run_worker("", arguments)
     if arguments.only != "sqlite":
-        with postgres() as url:
+        with nullcontext(arguments.url) if arguments.url else postgres() as url:
             results["postgresql"] = run_worker(url, arguments)
     for database, found in results.items():
         show(database, found["visits"])
@@ -119,13 +127,11 @@ def main() -> None:
 def show(database: str, visits: list[dict[str, Any]]) -> None:
     """Print the slowest pages, and how many are over the limit."""
     worst = sorted(visits, key=lambda visit: -visit["p95_ms"])[:25]
-    rows = [
-        (visit["page"], visit["reader"], visit["queries"], visit["median_ms"], visit["p95_ms"], visit["problem"])
-        for visit in worst
-    ]
+    shown = ("page", "reader", "queries", "cpu_ms", "median_ms", "p95_ms", "problem")
+    rows = [tuple(visit[name] for name in shown) for visit in worst]
     over = sum(Visit(**visit).is_over for visit in visits)
     title = f"{database}: {over} of {len(visits)} pages over {MOST_QUERIES} queries or {MOST_MS} ms; the slowest"
-    print_table(title, ("page", "reader", "queries", "median ms", "p95 ms", "problem"), rows)
+    print_table(title, tuple(name.replace("_", " ") for name in shown), rows)
 
 
 if __name__ == "__main__":

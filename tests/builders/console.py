@@ -66,7 +66,7 @@ def stock(environment: Environment, owner: Actor) -> dict[str, tuple[Any, ...]]:
         "team-member": (member.public_id, "suspend"),
         "team-invitation": (invitation.public_id, "revoke"),
         "team-grant-revoke": (given.public_id,),
-        "team-group-add": (group.public_id,),
+        **dict.fromkeys(("team-group", "team-group-add"), (group.public_id,)),
         "team-group-remove": (place.public_id,),
         **dict.fromkeys(("team-role-change", "team-role-remove"), ("watcher",)),
         "audit-event": (event.public_id,),

@@ -7,7 +7,8 @@ the page says what is missing.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -27,6 +28,8 @@ from headwater.control.orgs.models import Environment
 from headwater.core.errors import HeadwaterError
 
 T = TypeVar("T")
+MOST_DATASETS: Final = 50
+"""Shown as lines: the busiest. The figures count all of them."""
 RECENT_DATASETS: Final = 6
 RECENT_RECEIPTS: Final = 12
 MOST_ENVIRONMENTS: Final = 25
@@ -92,6 +95,11 @@ class DatasetLine:
     version: str
     status: DatasetStatus | None
 
+    @property
+    def last_received(self) -> float:
+        """Return when it last took a row, in seconds of the epoch; 0 if that is not known."""
+        return _last_received(self.status)
+
 
 @dataclass(frozen=True, slots=True)
 class ReceiptLine:
@@ -113,10 +121,16 @@ class GroupLine:
 
 @dataclass(slots=True)
 class Overview:
-    """Everything on the operations home but the audit log and snapshots."""
+    """Everything on the operations home but the audit log and snapshots.
+
+    ``statuses`` are those of every dataset that takes rows, of which ``count`` are known to the catalogue; ``datasets``
+    are the ones shown.
+    """
 
     away: str = ""
     node: NodeStatus | None = None
+    count: int = 0
+    statuses: list[DatasetStatus] = field(default_factory=list)
     datasets: list[DatasetLine] = field(default_factory=list)
     receipts: list[ReceiptLine] = field(default_factory=list)
     groups: list[GroupLine] = field(default_factory=list)
@@ -126,7 +140,7 @@ class Overview:
     @property
     def last_at(self) -> datetime | None:
         """Return when a row last came in anywhere."""
-        times = (line.status.last_received_at for line in self.datasets if line.status)
+        times = (status.last_received_at for status in self.statuses)
         return max((at for at in times if at is not None), default=None)
 
     @property
@@ -142,12 +156,12 @@ class Overview:
     @property
     def received(self) -> int:
         """Return how many rows came in, ever."""
-        return sum(line.status.counts.get("received", 0) for line in self.datasets if line.status)
+        return sum(status.counts.get("received", 0) for status in self.statuses)
 
     @property
     def backlog(self) -> int:
         """Return how many accepted rows wait in the journal."""
-        return sum(line.status.unsealed_rows for line in self.datasets if line.status)
+        return sum(status.unsealed_rows for status in self.statuses)
 
     @property
     def quarantined(self) -> int:
@@ -162,14 +176,15 @@ def gather(environments: Sequence[Environment]) -> Overview:
     """
     asked = environments[:MOST_ENVIRONMENTS]
     overview = Overview(left_out=len(environments) - len(asked))
-    active = _active(asked)
+    names = _active_names(asked)
     with asking() as services:
         overview.node = services.ask(lambda plane: plane.status(), None)
         for environment in asked:
-            _gather_environment(overview, services, environment, active.get(environment.pk, []))
-        busy = sorted(overview.datasets, key=_last_received, reverse=True)[:RECENT_DATASETS]
-        for line in busy:
-            if line.status is not None and line.status.last_received_at is not None:
+            _gather_environment(overview, services, environment, names.get(environment.pk, {}))
+        overview.datasets.sort(key=lambda line: line.last_received, reverse=True)
+        del overview.datasets[MOST_DATASETS:]
+        for line in overview.datasets[:RECENT_DATASETS]:
+            if line.last_received:
                 found: Sequence[Receipt] = services.ask(_receipts_of(line), ())
                 overview.receipts += [ReceiptLine(line.dataset, line.environment, receipt) for receipt in found]
         overview.away = services.away
@@ -179,41 +194,48 @@ def gather(environments: Sequence[Environment]) -> Overview:
     return overview
 
 
-def _active(environments: Sequence[Environment]) -> Mapping[Any, list[Activation]]:
-    """Return what each environment writes by, in one question."""
-    found: dict[Any, list[Activation]] = {}
-    rows = Activation.unscoped.filter(environment__in=[environment.pk for environment in environments])
-    rows = rows.select_related("dataset", "contract").defer("contract__spec", "contract__source")
-    for activation in rows.order_by("dataset__name"):
-        found.setdefault(activation.environment_id, []).append(activation)
+def _active_names(environments: Sequence[Environment]) -> Mapping[Any, dict[str, uuid.UUID]]:
+    """Return the activation of each dataset that an environment takes rows for, by name, in one question."""
+    found: dict[Any, dict[str, uuid.UUID]] = {}
+    rows = Activation.unscoped.filter(environment__in=[one.pk for one in environments], dataset__archived_at=None)
+    for environment, name, key in rows.order_by("dataset__name").values_list("environment", "dataset__name", "pk"):
+        found.setdefault(environment, {})[name] = key
     return found
 
 
 def _gather_environment(
-    overview: Overview, services: Asking, environment: Environment, activations: Sequence[Activation]
+    overview: Overview, services: Asking, environment: Environment, names: Mapping[str, uuid.UUID]
 ) -> None:
+    """Add what one environment has; the rows of its datasets are read for those that are shown alone."""
     env = environment.public_id
     answered: Sequence[DatasetStatus] = services.ask(lambda plane: plane.datasets(env), ())
-    statuses = {status.name: status for status in answered}
-    datasets = {activation.dataset.name: activation.dataset for activation in activations}
-    overview.datasets += [
-        DatasetLine(item.dataset, environment, item.contract.version, statuses.get(item.dataset.name))
-        for item in activations
-        if item.dataset.archived_at is None
-    ]
+    statuses = {status.name: status for status in answered if status.name in names}
     groups: Sequence[QuarantineGroup] = services.ask(lambda plane: plane.quarantine_groups(env), ())
+    groups = [group for group in groups if group.open and group.dataset in names]
+    busiest = sorted(names, key=lambda name: _last_received(statuses.get(name)), reverse=True)[:MOST_DATASETS]
+    shown = _activations([names[name] for name in {*busiest, *(group.dataset for group in groups)}])
+    lines = {
+        row.dataset.name: DatasetLine(row.dataset, environment, row.contract.version, statuses.get(row.dataset.name))
+        for row in shown
+    }
+    overview.count += len(names)
+    overview.statuses += statuses.values()
+    overview.datasets += [lines[name] for name in busiest if name in lines]
     overview.groups += [
-        GroupLine(datasets[group.dataset], environment, group)
-        for group in groups
-        if group.open and group.dataset in datasets
+        GroupLine(lines[group.dataset].dataset, environment, group) for group in groups if group.dataset in lines
     ]
     overview.hour.add(services, env)
+
+
+def _activations(keys: Sequence[uuid.UUID]) -> Iterable[Activation]:
+    rows = Activation.unscoped.filter(pk__in=keys).select_related("dataset", "contract")
+    return rows.defer("contract__spec", "contract__source")
 
 
 def _receipts_of(line: DatasetLine) -> Callable[[DataPlane], Sequence[Receipt]]:
     return lambda plane: plane.receipts(line.environment.public_id, line.dataset.name, limit=RECENT_RECEIPTS)
 
 
-def _last_received(line: DatasetLine) -> float:
-    at = line.status.last_received_at if line.status else None
+def _last_received(status: DatasetStatus | None) -> float:
+    at = status.last_received_at if status else None
     return at.timestamp() if at else 0.0

@@ -253,12 +253,12 @@ def test_a_group_is_made_filled_and_emptied(environment: Environment, client: Cl
     member = make_member(environment.org, "analyst", make_user("one@example.com"))
     post(client, WHOLE + "team/groups/new/", name="night", description="Who works at night")
     page = get(client, WHOLE + "team/groups/")
-    group = re.search(r"groups/(gro_\w+)/add/", page)
+    group = re.search(r"groups/(gro_\w+)/", page)
     assert group is not None
     assert "They are in night now" in post(
         client, f"{WHOLE}team/groups/{group[1]}/add/", principal=member.public_id, reason=""
     )
-    place = re.search(r"places/(gm_\w+)/remove/", get(client, WHOLE + "team/groups/"))
+    place = re.search(r"places/(gm_\w+)/remove/", get(client, f"{WHOLE}team/groups/{group[1]}/"))
     assert place is not None
     assert "no longer" in post(client, f"{WHOLE}team/groups/places/{place[1]}/remove/", reason="asleep")
 

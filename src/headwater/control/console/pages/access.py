@@ -12,7 +12,7 @@ from django.utils import timezone
 from headwater.control.access.actions import grant, revoke_grant
 from headwater.control.access.models import Grant, Group, ServiceAccount
 from headwater.control.access.queries import roles_of
-from headwater.control.console.forms import ReasonForm, perform, submit
+from headwater.control.console.forms import LongSelect, ReasonForm, perform, submit
 from headwater.control.console.pages import FORM, page
 from headwater.control.console.pages.team import render_tab
 from headwater.control.console.place import Place
@@ -49,7 +49,7 @@ def grants(request: HttpRequest, here: Place) -> HttpResponse:
 class GrantForm(ReasonForm):
     """Who gets which role, where, and for how long."""
 
-    principal = forms.ChoiceField(label="To whom")
+    principal = forms.ChoiceField(label="To whom", widget=LongSelect)
     role = forms.ChoiceField()
     scope = forms.ChoiceField(label="Where")
     resource = forms.CharField(
