@@ -160,6 +160,8 @@ class QuerySettings(Section):
     sql_max_rows: int = Field(10_000, ge=1, description="Rows that an ad-hoc query returns at most")
     live_max_streams: int = Field(5_000, ge=1, description="Streams of live results open at once in one process")
     live_max_streams_per_key: int = Field(1_000, ge=1, description="Of those, what one key or reader may have open")
+    live_max_streams: int = Field(5_000, ge=1, description="Streams of live results open at once in one process")
+    live_max_streams_per_key: int = Field(1_000, ge=1, description="Of those, what one key or reader may have open")
     accelerator_bytes: int = Field(
         4 << 30, ge=0, description="Disk for DuckDB files of tables that are asked often; 0: none are made"
     )

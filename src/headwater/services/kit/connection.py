@@ -15,13 +15,14 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from headwater.core.errors import HeadwaterError
 from headwater.core.ids import new_id
-from headwater.services.kit.exchange import Exchange
+from headwater.services.kit.exchange import ON_STOP, Exchange
 from headwater.services.kit.fast_lane import SEEN, Call, FastLane
 from headwater.services.kit.problem import problem_body, problem_headers
 
 MAX_HEAD_BYTES: Final = 64 << 10
 HEAD_SECONDS: Final = 30.0
 TAKE_SECONDS: Final = 60.0
+END_SECONDS: Final = 2.0
 _END_OF_HEAD: Final = b"\r\n\r\n"
 
 
@@ -61,6 +62,15 @@ class BoundedConnection(HttpToolsProtocol):
         """Stop looking: enough was taken."""
         super().resume_writing()
         self._stop_looking()
+
+    def shutdown(self) -> None:
+        """Close once the reply under way is complete; end one that would go on, and not wait long for its client."""
+        super().shutdown()
+        request: Any = self.cycle
+        end = request.scope.get(ON_STOP) if request is not None and request.scope is not None else None
+        if end is not None:
+            end()
+            self.loop.call_later(END_SECONDS, self.transport.abort)
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, and give up when too much of it leads to nothing."""

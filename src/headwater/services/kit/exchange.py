@@ -13,6 +13,9 @@ from uvicorn.protocols.http.httptools_impl import HEADER_RE, STATUS_LINE, Reques
 TAKE_BODY: Final = "headwater.take_body"
 """In the scope of a request: a function that takes its body if all of it is there, and returns None if not."""
 
+ON_STOP: Final = "headwater.on_stop"
+"""In the scope of a reply that goes on until its client leaves: what ends it when the server stops."""
+
 _JOINED_BYTES: Final = 64 << 10  # a larger body is not worth copying
 _CONTROL: Final = bytes(code for code in (*range(0x20), 0x7F) if code != ord("\t"))
 _PLAIN_NAMES: Final[set[bytes]] = set()

@@ -15,6 +15,7 @@ from headwater.services.kit.service import Caller, HotHandler, Runtime
 from headwater.services.query.catalog import CompiledQueries, compile_queries
 from headwater.services.query.endpoint_handler import EndpointHandler
 from headwater.services.query.execution import QueryRunner
+from headwater.services.query.live.service import Live
 from headwater.services.query.routes import ENDPOINT_PATH, ROWS_PATH, SQL_PATH, endpoint_paths, query_router
 from headwater.services.query.rows_handler import RowsHandler
 from headwater.services.query.sql_handler import SqlHandler
@@ -36,6 +37,7 @@ class QueryService:
         self._versions = TableVersions(runtime.journal, runtime.lake)
         self._endpoints = EndpointHandler(runtime, self._engine, self._runner, self._versions, self.name)
         self._rows = RowsHandler(runtime, self._engine, self._runner, self._versions, self.name)
+        self._live = Live(runtime, self._endpoints, self.name)
         self._sql = SqlHandler(runtime, self._sandbox, self._versions, self._runner.holding, self.name)
 
     def compile(self, snapshot: Snapshot, previous: Any | None) -> CompiledQueries:
@@ -44,7 +46,9 @@ class QueryService:
 
     def router(self) -> APIRouter:
         """Return the documented routes."""
-        return query_router(self._runtime, self._endpoints, self._rows, self._sql, self.name)
+        router = query_router(self._runtime, self._endpoints, self._rows, self._sql, self.name)
+        router.include_router(self._live.router())
+        return router
 
     def hot_routes(self) -> Mapping[tuple[str, str], HotHandler]:
         """Return the routes that answer with results."""
@@ -55,16 +59,19 @@ class QueryService:
             ("POST", SQL_PATH): self._sql,
             ("GET", ROWS_PATH): self._rows,
             ("HEAD", ROWS_PATH): self._rows,
+            **self._live.hot_routes(),
         }
 
     def internal_router(self) -> APIRouter | None:
         """Return the routes by which control asks as a reader of the console."""
         shared = (self._engine, self._runner, self._versions, self.name)
-        return viewing_router(
+        router = viewing_router(
             self._runtime,
             lambda runtime: EndpointHandler(runtime, *shared),
             lambda runtime: RowsHandler(runtime, *shared),
         )
+        router.include_router(self._live.internal_router())
+        return router
 
     def openapi_paths(self, caller: Caller) -> Mapping[str, Any]:
         """Return a path for each endpoint that ``caller`` may invoke."""
@@ -72,13 +79,14 @@ class QueryService:
 
     def collectors(self) -> Sequence[Collector]:
         """Return the service's metrics."""
-        return (self._endpoints.answers, self._rows.answers, self._sql.answers)
+        return (self._endpoints.answers, self._rows.answers, self._sql.answers, *self._live.collectors())
 
     async def start(self) -> None:
         """Start nothing: everything begins when first asked."""
 
     async def stop(self) -> None:
-        """End the workers, the threads and DuckDB."""
+        """End the streams, the workers, the threads and DuckDB."""
+        await self._live.stop()
         await self._sandbox.close()
         self._runner.close()
         self._versions.close()

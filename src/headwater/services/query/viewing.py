@@ -56,23 +56,24 @@ def viewing_router(runtime: Runtime, endpoint: MakeHandler, rows: MakeHandler) -
     @router.post("/viewing/{environment_id}/datasets/{dataset}/rows")
     async def view_rows(request: Request, environment_id: str, dataset: str) -> Response:
         viewing = await read_document(request, Viewing)
-        handler = rows(_as_viewer(runtime, environment_id, viewing))
+        handler = rows(ViewerRuntime(runtime, as_viewer(runtime, environment_id, viewing)))
         return HandlerResponse(_asked(handler, {"dataset": dataset}, viewing.parameters))
 
     @router.post("/viewing/{environment_id}/endpoints/{endpoint_name}")
     async def view_endpoint(request: Request, environment_id: str, endpoint_name: str) -> Response:
         viewing = await read_document(request, Viewing)
-        handler = endpoint(_as_viewer(runtime, environment_id, viewing))
+        handler = endpoint(ViewerRuntime(runtime, as_viewer(runtime, environment_id, viewing)))
         return HandlerResponse(_asked(handler, {"endpoint": endpoint_name}, viewing.parameters))
 
     return router
 
 
-def _as_viewer(runtime: Runtime, environment_id: str, viewing: Viewing) -> Runtime:
+def as_viewer(runtime: Runtime, environment_id: str, viewing: Viewing) -> Caller:
+    """Return the reader as a caller; raises ``not_found`` where the environment is not served."""
     environment = runtime.environments.get(environment_id)
     if environment is None:
         raise HeadwaterError("not_found", f"this node serves no environment {environment_id[:64]!r}")
-    return ViewerRuntime(runtime, Caller(viewing.viewer, environment))
+    return Caller(viewing.viewer, environment)
 
 
 def _asked(handler: HotHandler, names: Mapping[str, str], parameters: Mapping[str, str]) -> HotHandler:
