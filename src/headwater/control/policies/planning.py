@@ -139,7 +139,8 @@ def _check_priorities(plan: Plan, project: Project, existing: Mapping[str, Acces
 
 def _check_undeclared(plan: Plan, policy: AccessPolicy, resources: Resources, project: Project) -> None:
     kind, _, name = policy.resource.partition(":")
-    if name not in (project.datasets if kind == "dataset" else project.endpoints):
+    declared = {item.endpoint.name for item in project.endpoints.values()}
+    if name not in (project.datasets if kind == "dataset" else declared):
         return
     columns = resources.columns(policy.resource)
     source = f"policy {policy.name} (not in the directory)"
