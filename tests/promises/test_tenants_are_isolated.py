@@ -29,6 +29,7 @@ from tests.builders.control import (
     make_key,
     owner,
 )
+from tests.builders.dashboards import BOARD
 from tests.builders.flags import make_saved_flag
 from tests.builders.onnx_models import linear
 from tests.builders.policies import policy
@@ -49,11 +50,13 @@ from headwater.control.access.groups import add_to_group, create_group
 from headwater.control.access.queries import get_role
 from headwater.control.audit.models import AuditEvent
 from headwater.control.catalog.apply import apply_project
+from headwater.control.dashboards.actions import create_dashboard
 from headwater.control.identity.invitations import invite
 from headwater.control.kit.actions import SYSTEM, Actor
 from headwater.control.kit.tenancy import TenantEntity, UnscopedQuery
 from headwater.control.orgs.models import Environment, Membership
 from headwater.control.sso.actions import change_policy, name_recovery_owner
+from headwater.core.dashboards import parse_board
 from headwater.core.settings import Settings
 from headwater.core.snapshot import EnvironmentSpec
 from headwater.engines.blobs import open_blobs
@@ -84,6 +87,8 @@ def acme(environment: Environment, owner: Actor) -> Environment:
     grant(actor=SYSTEM, scope=environment, role=get_role("analyst"), group=team, reason=SECRET)
     policy(environment, "partners_only", principals=["group:partners"], purpose=SECRET)
     make_saved_flag(owner, environment.project)
+    secret = parse_board(BOARD | {"title": SECRET})
+    create_dashboard(actor=owner, environment=environment, name="delays", board=secret, note=SECRET)
     make_task(make_queue(environment), environment)
     make_override(environment, owner)
     make_domain(environment.org)

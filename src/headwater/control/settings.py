@@ -57,6 +57,7 @@ INSTALLED_APPS = [
     "headwater.control.identity",
     "headwater.control.policies",
     "headwater.control.catalog",
+    "headwater.control.dashboards",
     "headwater.control.features",
     "headwater.control.flags",
     "headwater.control.registry",

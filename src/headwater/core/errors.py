@@ -70,6 +70,7 @@ _REQUEST: Final[dict[str, Problem]] = {
     "policy_invalid": Problem(422, "The policy is not valid."),
     "project_invalid": Problem(422, "The project directory is not valid."),
     "flag_invalid": Problem(422, "The flag is not valid."),
+    "dashboard_invalid": Problem(422, "The dashboard is not valid."),
     "setting_invalid": Problem(422, "A setting is not valid."),
     "provider_unusable": Problem(422, "The identity provider cannot be used."),
     "rate_limited": Problem(429, "Too many requests."),

@@ -24,6 +24,8 @@ PERMISSIONS: Final[Mapping[str, str]] = MappingProxyType(
         "endpoint.invoke": "Call a SQL endpoint",
         "endpoint.write": "Create and change endpoints",
         "sql.run": "Run ad-hoc SQL",
+        "dashboard.read": "See dashboards; what their tiles show is up to the endpoints",
+        "dashboard.write": "Make and change dashboards",
         "model.read": "See a model and its versions",
         "model.invoke": "Ask a model for predictions",
         "model.write": "Push models, move aliases and traffic",
@@ -58,6 +60,7 @@ _READ: Final = frozenset(
         "dataset.read",
         "endpoint.read",
         "endpoint.invoke",
+        "dashboard.read",
         "model.read",
         "quarantine.read",
         "feature.read",
@@ -71,6 +74,7 @@ _DEVELOP: Final = _READ | {
     "dataset.write",
     "quarantine.resolve",
     "endpoint.write",
+    "dashboard.write",
     "model.invoke",
     "model.write",
     "model.approve",
@@ -103,7 +107,7 @@ BUILT_IN_ROLES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
             "audit.read",
             "member.read",
         },
-        "analyst": _READ,
+        "analyst": _READ | {"dashboard.write"},
         "producer": frozenset({"dataset.ingest"}),
         "consumer": frozenset(
             {

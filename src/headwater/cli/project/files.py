@@ -11,12 +11,14 @@ from headwater.cli.project.payload import Project
 from headwater.core.errors import HeadwaterError
 
 #: What a project directory has; one of them is enough.
-_MARKS: Final = ("headwater.toml", "datasets", "endpoints", "features", "flags", "models", "policies", "reviews")
+_MARKS: Final = (
+    "headwater.toml", "dashboards", "datasets", "endpoints", "features", "flags", "models", "policies", "reviews",
+)  # fmt: skip
 _Errors = list[dict[str, str]]
 
 
 def collect(directory: Path) -> Project:
-    """Read datasets, endpoints, features, flags, policies, reviews and ``models/*/model.yaml`` with their artifacts.
+    """Read every folder of declared resources, and ``models/*/model.yaml`` with their artifacts.
 
     Raises:
         HeadwaterError: ``project_invalid`` listing every file that cannot be read.
@@ -27,6 +29,7 @@ def collect(directory: Path) -> Project:
         )
     project = Project()
     errors: _Errors = []
+    _add_texts(project, errors, directory, "dashboards", ("*.yaml", "*.yml"))
     _add_texts(project, errors, directory, "datasets", ("*.yaml", "*.yml"))
     _add_texts(project, errors, directory, "endpoints", ("*.sql",))
     _add_texts(project, errors, directory, "features", ("*.yaml", "*.yml"))

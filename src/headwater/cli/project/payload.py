@@ -26,6 +26,7 @@ class Project:
 
     resources: dict[str, list[dict[str, str]]] = field(
         default_factory=lambda: {
+            "dashboards": [],
             "datasets": [],
             "endpoints": [],
             "features": [],

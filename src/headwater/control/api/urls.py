@@ -9,6 +9,7 @@ from headwater import __version__
 from headwater.control.api import (
     access,
     audit,
+    dashboards,
     datasets,
     deployments,
     endpoints,
@@ -23,8 +24,8 @@ from headwater.control.api import (
     quarantine,
     registry,
     reviews,
-    sign_in,
     roles,
+    sign_in,
     snapshots,
 )
 from headwater.control.api.auth import KeyAuth, SessionAuth
@@ -51,11 +52,12 @@ api.add_router("/organizations", sign_in.router)
 for module in (
     organizations,
     access,
-    policies,
     roles,
+    policies,
     keys,
     datasets,
     endpoints,
+    dashboards,
     features,
     flags,
     registry,

@@ -11,6 +11,7 @@ from headwater.control.catalog.model_planning import plan_models
 from headwater.control.catalog.payload import Change, Outcome, Resources
 from headwater.control.catalog.planning import Plan, plan_datasets
 from headwater.control.catalog.project import Project, read_project
+from headwater.control.dashboards.planning import plan_dashboards
 from headwater.control.features.planning import plan_views
 from headwater.control.flags.planning import plan_flags
 from headwater.control.kit.actions import Actor, action
@@ -72,6 +73,7 @@ def make_plan(environment: Environment, project: Project) -> Plan:
     plan_models(plan, environment, project)
     plan_queues(plan, environment, project)
     plan_policies(plan, environment, project)
+    plan_dashboards(plan, environment, project)
     if plan.errors:
         count = len(plan.errors)
         listed = [error.to_plain() for error in plan.errors[:LISTED_ERRORS]]

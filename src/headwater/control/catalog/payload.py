@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from headwater.core.settings import SLUG
 
 MAX_FILES: Final = 2_000
-Kind = Literal["dataset", "endpoint", "features", "flag", "model", "policy", "review"]
+Kind = Literal["dashboard", "dataset", "endpoint", "features", "flag", "model", "policy", "review"]
 Verb = Literal["create", "update", "unchanged"]
 
 
@@ -45,6 +45,7 @@ class Resources(BaseModel):
     reviews: tuple[ResourceFile, ...] = Field((), max_length=MAX_FILES)
     models: tuple[ModelFile, ...] = Field((), max_length=MAX_FILES)
     policies: tuple[ResourceFile, ...] = Field((), max_length=MAX_FILES)
+    dashboards: tuple[ResourceFile, ...] = Field((), max_length=MAX_FILES)
 
 
 class ApplyRequest(BaseModel):

@@ -11,6 +11,7 @@ from headwater.contracts.odcs import parse_contract
 from headwater.contracts.spec import contract_to_spec
 from headwater.control.catalog.digest import sha256_of
 from headwater.control.catalog.payload import ModelFile, ResourceFile, Resources
+from headwater.control.dashboards.document import DashboardFile, parse_dashboard
 from headwater.control.flags.document import FlagFile, parse_flag
 from headwater.control.policies.document import PolicyFile, parse_policy
 from headwater.control.reviews.files import QueueFile, parse_queue
@@ -98,6 +99,14 @@ class DeclaredPolicy:
     policy: PolicyFile
 
 
+@dataclass(frozen=True, slots=True)
+class DeclaredDashboard:
+    """A dashboard's file that could be read."""
+
+    file: ResourceFile
+    dashboard: DashboardFile
+
+
 @dataclass(slots=True)
 class Project:
     """What could be read, by name, and what could not; of models that are new also what loading them showed.
@@ -112,6 +121,7 @@ class Project:
     queues: dict[str, DeclaredQueue] = field(default_factory=dict)
     models: dict[str, DeclaredModel] = field(default_factory=dict)
     policies: dict[str, DeclaredPolicy] = field(default_factory=dict)
+    dashboards: dict[str, DeclaredDashboard] = field(default_factory=dict)
     inspections: dict[str, ArtifactReport] = field(default_factory=dict)
     errors: list[FileError] = field(default_factory=list)
 
@@ -126,6 +136,7 @@ def read_project(resources: Resources) -> Project:
     _read_all(resources.reviews, _read_queue, project.queues, project.errors)
     _read_all(resources.models, _read_model, project.models, project.errors)
     _read_all(resources.policies, _read_policy, project.policies, project.errors)
+    _read_all(resources.dashboards, _read_dashboard, project.dashboards, project.errors)
     return project
 
 
@@ -201,6 +212,11 @@ def _read_flag(file: ResourceFile) -> tuple[str, DeclaredFlag]:
 def _read_policy(file: ResourceFile) -> tuple[str, DeclaredPolicy]:
     policy = parse_policy(file.text, source=file.source)
     return policy.name, DeclaredPolicy(file, policy)
+
+
+def _read_dashboard(file: ResourceFile) -> tuple[str, DeclaredDashboard]:
+    dashboard = parse_dashboard(file.text, source=file.source)
+    return dashboard.name, DeclaredDashboard(file, dashboard)
 
 
 def _read_model(file: ModelFile) -> tuple[str, DeclaredModel]:

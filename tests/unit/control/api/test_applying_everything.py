@@ -25,6 +25,7 @@ TIMED: Final = "      - name: at\n        logicalType: timestamp\n"
 FLAG: Final = "owner: data-team\nkind: permanent\nrules: [{{when: \"carrier = 'AA'\", variant: on, share: {share}%}}]\n"
 QUEUE: Final = "title: Refused rows\nsource: quarantine\ndataset: flights\nsla: {hours}h\n"
 POLICY: Final = "dataset: flights\npriority: {priority}\nprincipals: [everyone]\npurpose: a test\n"
+BOARD: Final = "title: {title}\ntiles: [{{name: worst, kind: number, endpoint: worst, value: worst}}]\n"
 
 
 def directory(*, step: int = 0, broken: bool = False) -> dict[str, Any]:
@@ -43,6 +44,7 @@ def directory(*, step: int = 0, broken: bool = False) -> dict[str, Any]:
             }
         ],
         "reviews": [{"source": "reviews/refused.yaml", "text": QUEUE.format(hours=4 + step)}],
+        "dashboards": [{"source": "dashboards/delays.yaml", "text": BOARD.format(title=f"At step {step}")}],
         "policies": [{"source": "policies/open.yaml", "text": POLICY.format(priority="many" if broken else 10 + step)}],
     }
 

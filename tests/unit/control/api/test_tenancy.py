@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.builders.control import make_account, make_environment, make_key
+from tests.builders.dashboards import BOARD
 from tests.builders.flags import make_saved_flag
 from tests.builders.http import Api, with_key, with_session
 from tests.builders.onnx_models import linear
@@ -24,10 +25,12 @@ from headwater.control.access.roles import create_role
 from headwater.control.api.urls import api as control_api
 from headwater.control.audit.models import AuditEvent
 from headwater.control.catalog.apply import apply_project
+from headwater.control.dashboards.actions import create_dashboard
 from headwater.control.identity.invitations import invite
 from headwater.control.kit.actions import Actor
 from headwater.control.orgs.models import Environment, Membership
 from headwater.control.sso.actions import name_recovery_owner
+from headwater.core.dashboards import parse_board
 from headwater.engines.blobs import open_blobs
 
 BODIES: dict[str, Any] = {
@@ -60,6 +63,12 @@ BODIES: dict[str, Any] = {
         "priority": 1,
         "principals": ["everyone"],
         "purpose": "mine",
+    },
+    "PUT /organizations/{org}/projects/{project}/environments/{environment}/dashboards/{dashboard}": {
+        "spec": {"title": "Taken over"}
+    },
+    "POST /organizations/{org}/projects/{project}/environments/{environment}/dashboards/{dashboard}/revert": {
+        "number": 1
     },
     "POST /organizations/{org}/projects/{project}/flags": {"key": "mine", "owner": "me", "kind": "permanent"},
     "PATCH /organizations/{org}/projects/{project}/flags/{flag}": {"owner": "me"},
@@ -127,6 +136,8 @@ def theirs(environment: Environment, owner: Actor) -> dict[str, str]:
     queue = make_queue(environment)
     group = create_group(actor=owner, org=environment.org, name="partners")
     member = Membership.unscoped.get(user=owner.subject)
+    board = parse_board(BOARD)
+    dashboard = create_dashboard(actor=owner, environment=environment, name="delays", board=board)
     return {
         "org": environment.org.slug,
         "project": environment.project.slug,
@@ -136,6 +147,7 @@ def theirs(environment: Environment, owner: Actor) -> dict[str, str]:
         "endpoint": "worst",
         "view": "recent",
         "flag": make_saved_flag(owner, environment.project).key,
+        "dashboard": dashboard.name,
         "model": "delay",
         "alias": "champion",
         "number": "1",
