@@ -10,6 +10,7 @@ from django.urls import reverse
 from tests.builders.control import make_account, make_key, make_member, make_user
 from tests.builders.flags import make_saved_flag
 from tests.builders.onnx_models import linear
+from tests.builders.policies import policy
 from tests.builders.projects import DELAY_MODEL, RECENT, WORST, flights, resources
 
 from headwater.control import configuration
@@ -49,6 +50,7 @@ def stock(environment: Environment, owner: Actor) -> dict[str, tuple[Any, ...]]:
         expires_at=ends, reason="for a while",
     )  # fmt: skip
     create_role(actor=owner, org=org, name="watcher", permissions=["dataset.read"])
+    policy(environment, "open_to_all", row_filter="delay > 0")
     invitation, _ = invite(actor=owner, org=org, email="new@example.com", role=get_role("analyst"))
     domain = claim_domain(actor=owner, org=org, name="example.com")
     SnapshotAck.objects.create(node="node-1", environment=environment, number=1, applied_at=datetime.now(UTC))
@@ -69,6 +71,8 @@ def stock(environment: Environment, owner: Actor) -> dict[str, tuple[Any, ...]]:
         **dict.fromkeys(("team-group", "team-group-add"), (group.public_id,)),
         "team-group-remove": (place.public_id,),
         **dict.fromkeys(("team-role-change", "team-role-remove"), ("watcher",)),
+        **dict.fromkeys(("policies-on", "policy-new"), ("dataset", "flights")),
+        **dict.fromkeys(("policy-change", "policy-move", "policy-archive"), ("open_to_all",)),
         "audit-event": (event.public_id,),
         "audit-export": ("csv",),
         "environment-protection": (environment.public_id,),

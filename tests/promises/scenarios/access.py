@@ -12,7 +12,7 @@ from headwater.control.access.groups import add_to_group, create_group, remove_f
 from headwater.control.access.models import Group
 from headwater.control.kit.actions import SYSTEM
 from headwater.control.orgs.models import Environment
-from headwater.control.policies.actions import archive_policy
+from headwater.control.policies.actions import archive_policy, reorder_policies
 
 
 def _group(environment: Environment) -> Group:
@@ -47,6 +47,13 @@ def _archive(environment: Environment) -> None:
     archive_policy(actor=SYSTEM, policy=policy(environment, "all"), reason="over")
 
 
+def _reorder(environment: Environment) -> None:
+    declare_dataset(environment)
+    policy(environment, "all")
+    policy(environment, "few", priority=20)
+    reorder_policies(actor=SYSTEM, environment=environment, resource="dataset:flights", names=["few", "all"])
+
+
 SCENARIOS: dict[str, Callable[[Environment], object]] = {
     "access.group.created": _group,
     "access.group.member_added": _add_member,
@@ -55,4 +62,5 @@ SCENARIOS: dict[str, Callable[[Environment], object]] = {
     "access.key.rotated": _rotate,
     "policies.policy.published": _publish,
     "policies.policy.archived": _archive,
+    "policies.policy.reordered": _reorder,
 }

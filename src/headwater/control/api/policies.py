@@ -5,22 +5,25 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from django.http import HttpRequest
+from django.utils.timezone import now
 from ninja import Field, Query, Router, Schema
 
 from headwater.control.api.auth import caller_of
 from headwater.control.api.caller import Caller
 from headwater.control.api.pages import Page, PageQuery, take_page
 from headwater.control.api.revisions import check_number, check_revision
-from headwater.control.api.schemas import SEEN, ChangeIn
+from headwater.control.api.schemas import SEEN, ChangeIn, ReasonIn
 from headwater.control.orgs.models import Environment
-from headwater.control.policies.actions import archive_policy, publish_policy
+from headwater.control.policies.actions import archive_policy, publish_policy, reorder_policies
 from headwater.control.policies.document import PolicyDocument
-from headwater.control.policies.fit import find_principals, show_principal
+from headwater.control.policies.drafts import draft_policy, policy_content
+from headwater.control.policies.explain import find_who
+from headwater.control.policies.fit import show_principal
 from headwater.control.policies.models import AccessPolicy
-from headwater.control.policies.resources import Resources
+from headwater.control.policies.row_access import explain_draft
 from headwater.core.errors import HeadwaterError
 
 router = Router(tags=["Policies"])
@@ -71,6 +74,34 @@ class PolicyIn(PolicyDocument):
     reason: str = Field("", max_length=500)
 
 
+class PolicyOrderIn(ReasonIn):
+    """The policies on a resource, in the order in which they are to be asked."""
+
+    resource: str = Field(max_length=140, examples=["dataset:flights"])
+    policies: list[str] = Field(max_length=1_000)
+
+
+class PoliciesOut(Schema):
+    """The policies on one resource, in their order."""
+
+    items: list[PolicyOut]
+
+
+class PreviewIn(Schema):
+    """A policy that is not published yet, and who would meet it."""
+
+    who: str = Field(max_length=254, description="A member's address, a service account's name or a key's prefix")
+    policy: PolicyDocument
+
+
+class PreviewOut(Schema):
+    """What they would see."""
+
+    shows: Literal["all", "some", "none"]
+    policy: str | None = Field(None, description="The policy that would decide")
+    reason: str
+
+
 @router.get(POLICIES, response=Page[PolicyOut])
 def list_policies(request: HttpRequest, org: str, project: str, environment: str, page: Paging) -> Page[PolicyOut]:
     """List an environment's policies."""
@@ -98,20 +129,9 @@ def put_policy(
     caller.need("policy.write", home)
     existing = _find(home, policy)
     check_number(request, existing.revision if existing else 0, f"policy {policy[:100]!r}", body.revision)
-    columns = Resources(home).columns(body.resource)
-    if columns is None:
-        raise HeadwaterError("not_found", f"there is no {body.resource.replace(':', ' ')} here")
-    principals, problems = find_principals(home, body.principals)
-    if problems:
-        errors = [{"path": "principals", "message": problem} for problem in problems]
-        raise HeadwaterError("policy_invalid", problems[0], extra={"errors": errors})
+    content, columns = policy_content(home, body)
     row = publish_policy(
-        actor=caller.actor,
-        environment=home,
-        name=policy,
-        content=body.content(principals),
-        columns=columns,
-        reason=body.reason,
+        actor=caller.actor, environment=home, name=policy, content=content, columns=columns, reason=body.reason
     )
     return PolicyOut.show(row)
 
@@ -125,6 +145,34 @@ def post_archive_policy(
     row = _policy(caller, caller.environment(org, project, environment), policy)
     check_revision(request, row, body.revision)
     return PolicyOut.show(archive_policy(actor=caller.actor, policy=row, reason=body.reason))
+
+
+@router.post(POLICIES.removesuffix("policies") + "policy-order", response=PoliciesOut)
+def post_policy_order(
+    request: HttpRequest, org: str, project: str, environment: str, body: PolicyOrderIn
+) -> PoliciesOut:
+    """Let the policies on a resource be asked in another order; they share out the priorities they have."""
+    caller = caller_of(request)
+    home = caller.environment(org, project, environment)
+    caller.need("policy.write", home)
+    rows = reorder_policies(
+        actor=caller.actor, environment=home, resource=body.resource, names=body.policies, reason=body.reason
+    )
+    return PoliciesOut(items=[PolicyOut.show(row) for row in rows])
+
+
+@router.post(POLICY + "/preview", response=PreviewOut)
+def post_policy_preview(
+    request: HttpRequest, org: str, project: str, environment: str, policy: str, body: PreviewIn
+) -> PreviewOut:
+    """Say what somebody would see once this policy is in force, without publishing it."""
+    caller = caller_of(request)
+    home = caller.environment(org, project, environment)
+    caller.need("policy.write", home)
+    caller.need("member.read", home)
+    seen = explain_draft(find_who(home, body.who), home, draft_policy(home, policy, body.policy).to_spec(), now())
+    decides = seen.policy.name if seen.policy else None
+    return PreviewOut(shows=seen.shows, policy=decides, reason=seen.reason)
 
 
 def _policy(caller: Caller, environment: Environment, name: str) -> AccessPolicy:

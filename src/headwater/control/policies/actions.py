@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.utils import timezone
@@ -10,7 +10,7 @@ from django.utils import timezone
 from headwater.control.kit.actions import Actor, action
 from headwater.control.orgs.models import Environment
 from headwater.control.policies.fit import problems_of
-from headwater.control.policies.models import AccessPolicy
+from headwater.control.policies.models import MAX_PRIORITY, AccessPolicy
 from headwater.core.errors import HeadwaterError
 from headwater.engines.query.rules import Columns
 
@@ -66,6 +66,37 @@ def archive_policy(*, actor: Actor, policy: AccessPolicy, reason: str = "") -> A
     if policy.archived_at is None:
         policy.change(archived_at=timezone.now())
     return policy
+
+
+@action("policies.policy.reordered", permission="policy.write", on="environment")
+def reorder_policies(
+    *, actor: Actor, environment: Environment, resource: str, names: Sequence[str], reason: str = ""
+) -> list[AccessPolicy]:
+    """Let the policies on a resource be asked in the order of ``names``; they share out the priorities they have.
+
+    Raises:
+        HeadwaterError: ``conflict`` unless ``names`` are those of the policies in force on the resource, once each.
+    """
+    rows = AccessPolicy.objects.for_org(environment.org_id).filter(
+        environment=environment, resource=resource, archived_at=None
+    )
+    found = {policy.name: policy for policy in rows.order_by("priority")}
+    if sorted(names) != sorted(found):
+        raise HeadwaterError(
+            "conflict",
+            f"the policies on {resource[:140]} are {', '.join(found) or 'none'}",
+            hint="name each of them once, in the order wanted",
+        )
+    priorities = [policy.priority for policy in found.values()]
+    moved = [(found[name], priority) for name, priority in zip(names, priorities, strict=True)]
+    moved = [(policy, priority) for policy, priority in moved if policy.priority != priority]
+    free = (number for number in range(MAX_PRIORITY, -1, -1) if number not in priorities)
+    # No two may have one priority even for a moment: first all go out of the way.
+    for policy, _ in moved:
+        policy.change(priority=next(free))
+    for policy, priority in moved:
+        policy.change(priority=priority)
+    return [found[name] for name in names]
 
 
 def require_sound(name: str, content: Mapping[str, Any], columns: Columns) -> None:

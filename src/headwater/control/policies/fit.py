@@ -9,6 +9,7 @@ from headwater.control.access.models import Group, Role, ServiceAccount
 from headwater.control.orgs.models import Environment, Membership
 from headwater.control.policies.models import AccessPolicy
 from headwater.core.errors import HeadwaterError
+from headwater.core.ids import parse_id
 from headwater.core.policies import EVERYONE
 from headwater.engines.query.policies import PolicyProblem, find_problems
 from headwater.engines.query.rules import Columns
@@ -73,16 +74,22 @@ def find_principals(environment: Environment, names: Iterable[str]) -> tuple[lis
 
 def show_principal(environment: Environment, principal: str) -> str:
     """Return a principal as people write it."""
-    kind, _, which = principal.partition(":")
-    if kind == "service_account" and which.startswith("sa_"):
-        accounts = ServiceAccount.objects.for_org(environment.org_id)
-        account = accounts.filter(pk=ServiceAccount.parse_id(which)).first()
-        return f"{kind}:{account.name}" if account else principal
-    if kind == "user" and which.startswith("usr_"):
-        rows = Membership.objects.for_org(environment.org_id).select_related("user")
-        member = next((row for row in rows if row.user.public_id == which), None)
-        return f"{kind}:{member.user.email}" if member else principal
-    return principal
+    return show_principals(environment, [principal])[principal]
+
+
+def show_principals(environment: Environment, principals: Iterable[str]) -> dict[str, str]:
+    """Return principals as people write them, by how policies keep them; those who are gone stay as they are kept."""
+    listed = set(principals)
+    accounts = {one: ServiceAccount.parse_id(one.partition(":")[2]) for one in listed if ":sa_" in one}
+    people = {one: parse_id("usr", one.partition(":")[2]) for one in listed if ":usr_" in one}
+    names: dict[Any, str] = {}
+    if accounts:
+        rows = ServiceAccount.objects.for_org(environment.org_id).filter(pk__in=accounts.values())
+        names |= {row.pk: f"service_account:{row.name}" for row in rows}
+    if people:
+        members = Membership.objects.for_org(environment.org_id).filter(user__in=people.values())
+        names |= {row.user_id: f"user:{row.user.email}" for row in members.select_related("user")}
+    return {one: names.get(accounts.get(one) or people.get(one), one) for one in listed}
 
 
 def _find(environment: Environment, kind: str, which: str) -> str | None:

@@ -107,6 +107,16 @@ class AccessPolicy(TenantEntity):
         return self.environment.project_id
 
     @property
+    def resource_kind(self) -> str:
+        """Return ``dataset`` or ``endpoint``."""
+        return self.resource.partition(":")[0]
+
+    @property
+    def resource_name(self) -> str:
+        """Return the name of the dataset or endpoint."""
+        return self.resource.partition(":")[2]
+
+    @property
     def grant_resource(self) -> str:
         """Return what a grant on this policy alone names."""
         return f"policy:{self.name}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from django.utils import timezone
 
@@ -25,6 +25,8 @@ from headwater.core.policies import (
     make_viewer,
 )
 
+Shows = Literal["all", "some", "none"]
+
 
 @dataclass(frozen=True, slots=True)
 class RowAccess:
@@ -38,7 +40,7 @@ class RowAccess:
     """
 
     resource: str
-    shows: str
+    shows: Shows
     policy: PolicySpec | None
     reason: str
 
@@ -72,6 +74,14 @@ def explain_rows(who: Any, environment: Environment, resource: str, at: datetime
     )
 
 
+def explain_draft(who: Any, environment: Environment, draft: PolicySpec, at: datetime) -> RowAccess:
+    """Return what would be shown of a draft's resource once it is published, in place of the policy of its name."""
+    viewer = viewer_for(who, environment)
+    others = [one for one in _policies_on(environment, draft.resource) if one.name != draft.name]
+    protected = _is_protected(environment, draft.resource)
+    return _describe(draft.resource, choose([*others, draft], viewer, at, protected=protected), viewer)
+
+
 def _read_by(environment: Environment, resource: str) -> Sequence[str]:
     kind, _, name = resource.partition(":")
     if kind != "endpoint":
@@ -84,16 +94,24 @@ def _read_by(environment: Environment, resource: str) -> Sequence[str]:
 
 
 def _choose(viewer: Viewer, environment: Environment, resource: str, at: datetime) -> Choice:
+    policies = _policies_on(environment, resource)
+    return choose(policies, viewer, at, protected=_is_protected(environment, resource))
+
+
+def _policies_on(environment: Environment, resource: str) -> list[PolicySpec]:
     rows = AccessPolicy.objects.for_org(environment.org_id).filter(
         environment=environment, resource=resource, archived_at=None
     )
-    protected = False
+    return [row.to_spec() for row in rows]
+
+
+def _is_protected(environment: Environment, resource: str) -> bool:
     kind, _, name = resource.partition(":")
-    if kind == "dataset":
-        active = Activation.objects.for_org(environment.org_id).filter(environment=environment, dataset__name=name)
-        activation = active.select_related("contract").first()
-        protected = activation is not None and bool(activation.contract.spec.get("protected", False))
-    return choose([row.to_spec() for row in rows], viewer, at, protected=protected)
+    if kind != "dataset":
+        return False
+    active = Activation.objects.for_org(environment.org_id).filter(environment=environment, dataset__name=name)
+    activation = active.select_related("contract").first()
+    return activation is not None and bool(activation.contract.spec.get("protected", False))
 
 
 def _describe(resource: str, choice: Choice, viewer: Viewer) -> RowAccess:

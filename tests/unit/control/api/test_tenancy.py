@@ -70,6 +70,14 @@ BODIES: dict[str, Any] = {
     "POST /organizations/{org}/projects/{project}/environments/{environment}/dashboards/{dashboard}/revert": {
         "number": 1
     },
+    "POST /organizations/{org}/projects/{project}/environments/{environment}/policy-order": {
+        "resource": "dataset:flights",
+        "policies": ["open_to_all"],
+    },
+    "POST /organizations/{org}/projects/{project}/environments/{environment}/policies/{policy}/preview": {
+        "who": "loader",
+        "policy": {"dataset": "flights", "priority": 1, "principals": ["everyone"], "purpose": "mine"},
+    },
     "POST /organizations/{org}/projects/{project}/flags": {"key": "mine", "owner": "me", "kind": "permanent"},
     "PATCH /organizations/{org}/projects/{project}/flags/{flag}": {"owner": "me"},
     "PATCH /organizations/{org}/projects/{project}/environments/{environment}/flags/{flag}": {"enabled": True},

@@ -79,6 +79,7 @@ def dataset(request: HttpRequest, here: Place, name: str) -> HttpResponse:  # no
         "status": status,
         "tallies": _tallies(status),
         "away": away,
+        "sees_policies": here.may("policy.read"),
         "uses": uses_of(row, here),
         "snippets": ingest_snippets(row.name, example_row(parsed)) if parsed else [],
     }
