@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from headwater.control.audit.models import AuditEvent
-from headwater.control.console.long_lists import newest
+from headwater.control.console.long_lists import newest, owned_by
 from headwater.control.console.model_admin import readable_orgs
 from headwater.control.console.overview import gather
 from headwater.control.kit.models import Outbox
@@ -128,6 +128,5 @@ def _queues(request: HttpRequest) -> list[QueueLine]:
 def _events(request: HttpRequest) -> list[AuditEvent]:
     events = AuditEvent.objects.order_by("-pk")
     if not getattr(request.user, "is_superuser", False):
-        # The database must not sort an organisation's whole log to find its end.
-        events = newest(events).filter(org_id__in=readable_orgs(request, "audit.read"))
+        events = owned_by(newest(events), readable_orgs(request, "audit.read"))
     return list(events.defer("before_json", "after_json", "related_json")[:RECENT_EVENTS])

@@ -90,7 +90,7 @@ class ActionForm(forms.Form):
 
     def offered_to(self, request: HttpRequest, permission: str) -> Self:
         """Offer only rows of organisations in which the reader holds ``permission``; return the form."""
-        if _superuser(request):
+        if is_superuser(request):
             return self
         orgs = readable_orgs(request, permission)
         for field in self.fields.values():
@@ -144,7 +144,7 @@ class ConsoleModelAdmin(ModelAdmin):  # type: ignore[misc]
 
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:  # noqa: ARG002
         """Let staff in; which rows there are for them is the query's business."""
-        return staff(request) and (self.view_permission is not None or _superuser(request))
+        return staff(request) and (self.view_permission is not None or is_superuser(request))
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         """Show the model to whoever may look at it."""
@@ -152,16 +152,21 @@ class ConsoleModelAdmin(ModelAdmin):  # type: ignore[misc]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Return the rows that this member of staff may see."""
+        rows = self.every_row(request)
+        if is_superuser(request):
+            return rows
+        orgs = readable_orgs(request, self.view_permission)
+        return rows.filter(self.belongs_to(orgs)) if orgs else rows.none()
+
+    def every_row(self, request: HttpRequest) -> QuerySet[Any]:
+        """Return the rows of all organisations, as the page orders them and without what its list does not show."""
         rows: QuerySet[Any] = getattr(self.model, "unscoped", self.model._default_manager).all()  # noqa: SLF001
         ordering = self.get_ordering(request)
         rows = rows.order_by(*ordering) if ordering else rows
         match = request.resolver_match
         if self.list_defer and match is not None and (match.url_name or "").endswith("_changelist"):
             rows = rows.defer(*self.list_defer)
-        if _superuser(request):
-            return rows
-        orgs = readable_orgs(request, self.view_permission)
-        return rows.filter(self.belongs_to(orgs)) if orgs else rows.none()
+        return rows
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         """Return the list with what its rows need filled in."""
@@ -264,7 +269,7 @@ def operating(request: HttpRequest) -> Actor:
     Raises:
         HeadwaterError: ``forbidden`` for anybody else.
     """
-    if not _superuser(request):
+    if not is_superuser(request):
         raise HeadwaterError("forbidden", "only those who operate the platform may do this")
     user = actor_for_user(request.user)
     return Actor("system", user.id, user.label, on_behalf_of=user.label)
@@ -280,5 +285,6 @@ def readable_orgs(request: HttpRequest, permission: str | None) -> list[uuid.UUI
     return [org.pk for org in orgs if has_permission(request.user, permission, org)]
 
 
-def _superuser(request: HttpRequest) -> bool:
+def is_superuser(request: HttpRequest) -> bool:
+    """Return whether the reader operates the whole installation."""
     return bool(staff(request) and getattr(request.user, "is_superuser", False))

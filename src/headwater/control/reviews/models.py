@@ -188,7 +188,7 @@ class ReviewTask(TenantEntity):
         indexes = (
             models.Index(fields=["queue", "state", "-priority", "id"], name="review_next"),
             models.Index(fields=["queue", "environment", "created_at"], name="review_history"),
-            models.Index(fields=["environment", "state", "queue", "due_at"], name="review_standing"),
+            models.Index(fields=["environment", "state", "queue", "due_at", "created_at"], name="review_standing"),
             models.Index(fields=["environment", "delivery", "queue"], name="review_undelivered"),
             models.Index(
                 fields=["due_at"], name="review_due", condition=Q(escalated_at=None, state__in=("open", "claimed"))

@@ -13,7 +13,9 @@ class Migration(migrations.Migration):
         migrations.RemoveIndex(model_name="reviewtask", name="review_by_delivery"),
         migrations.AddIndex(
             model_name="reviewtask",
-            index=models.Index(fields=["environment", "state", "queue", "due_at"], name="review_standing"),
+            index=models.Index(
+                fields=["environment", "state", "queue", "due_at", "created_at"], name="review_standing"
+            ),
         ),
         migrations.AddIndex(
             model_name="reviewtask",
