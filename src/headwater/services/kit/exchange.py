@@ -13,6 +13,9 @@ from uvicorn.protocols.http.httptools_impl import HEADER_RE, STATUS_LINE, Reques
 TAKE_BODY: Final = "headwater.take_body"
 """In the scope of a request: a function that takes its body if all of it is there, and returns None if not."""
 
+WRITE_NOW: Final = "headwater.write_now"
+"""In the scope of a request: a function that writes a framed chunk of the reply that has begun, if it can do so now."""
+
 ON_STOP: Final = "headwater.on_stop"
 """In the scope of a reply that goes on until its client leaves: what ends it when the server stops."""
 
@@ -38,11 +41,13 @@ class Exchange:
         """Let the application answer."""
         del send
         scope[TAKE_BODY] = self.take_body
+        scope[WRITE_NOW] = self.write_now
         try:
             await self._app(scope, receive, self.send)
         finally:
             # The cycle knows its scope: left there, every request would wait for the garbage collector.
             scope.pop(TAKE_BODY, None)
+            scope.pop(WRITE_NOW, None)
 
     def take_body(self) -> bytes | None:
         """Return the body, which ``receive`` then has no more; None when it must be waited for with that."""
@@ -54,6 +59,15 @@ class Exchange:
         body, cycle.body = bytes(cycle.body), bytearray()
         cycle.message_event.clear()
         return body
+
+    def write_now(self, chunk: bytes) -> bool:
+        """Write what ``frame_chunk`` made; False, and nothing is written, where ``send`` has to be waited for."""
+        cycle = self._cycle
+        is_open = cycle.chunked_encoding and not (cycle.disconnected or cycle.response_complete)
+        if not is_open or cycle.flow.write_paused or cycle.scope["method"] == "HEAD":
+            return False
+        cycle.transport.write(chunk)
+        return True
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
         """Hold the head of a reply until its body, as ASGI wants it, and send both together where that is simple."""
@@ -93,6 +107,11 @@ class Exchange:
         cycle.transport.write(reply)
         cycle.message_event.set()
         cycle.on_response()
+
+
+def frame_chunk(body: bytes) -> bytes:
+    """Return a piece of a body, not an empty one, as the chunked coding has it: once for many replies."""
+    return b"%x\r\n%b\r\n" % (len(body), body)
 
 
 def join_head(status: int, headers: Iterable[tuple[bytes, bytes]], length: int) -> bytes | None:

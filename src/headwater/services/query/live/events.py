@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from headwater.core.errors import HeadwaterError
 from headwater.core.ids import new_id
+from headwater.services.kit.exchange import frame_chunk
 from headwater.services.kit.problem import problem_body
 from headwater.services.query.plain import dump_json
 
@@ -17,10 +18,14 @@ _PIECE_BYTES: Final = 64 << 10
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event, cut into pieces between which a slow client is waited for."""
+    """An event, cut into pieces between which a slow client is waited for.
+
+    ``chunk`` is one of a single piece, framed for the wire; none of several.
+    """
 
     kind: str
     pieces: tuple[bytes, ...]
+    chunk: bytes | None = None
 
     @property
     def size(self) -> int:
@@ -32,6 +37,8 @@ def make_event(kind: str, data: bytes, *, id: str | None = None) -> Event:  # no
     """Return an event with ``data``, JSON without line breaks; ``id`` is what a client resumes from."""
     named = f"event: {kind}\n" + (f"id: {id}\n" if id is not None else "")
     text = b"".join((named.encode(), b"data: ", data, b"\n\n"))
+    if len(text) <= _PIECE_BYTES:
+        return Event(kind, (text,), frame_chunk(text))
     return Event(kind, tuple(text[start : start + _PIECE_BYTES] for start in range(0, len(text), _PIECE_BYTES)))
 
 

@@ -26,6 +26,7 @@ RETRY_SECONDS: Final = (1.0, 2.0, 5.0, 15.0, 30.0)
 """How long after a failure that may pass by itself it is tried again."""
 _PASSING: Final = 500
 _LARGE_BYTES: Final = 64 << 10
+_TOLD_AT_ONCE: Final = 100
 
 Ask = Callable[[Question], Awaitable[bytes]]
 Look = Callable[[Iterable[str]], Awaitable[Mapping[str, Found]]]
@@ -120,12 +121,17 @@ class Group:
                 began = time.monotonic()
                 has_news = await self._renew()
             if has_news:
-                for viewer in self.viewers:
-                    viewer.wake()
+                await self._tell_all()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._patience()):
                     await self._due.wait()
             await asyncio.sleep(began + interval - time.monotonic())
+
+    async def _tell_all(self) -> None:
+        for number, viewer in enumerate(list(self.viewers)):
+            viewer.push()
+            if number % _TOLD_AT_ONCE == _TOLD_AT_ONCE - 1:
+                await asyncio.sleep(0)  # what was written goes out, and others have their turn
 
     def _patience(self) -> float | None:
         """Return how long to wait for a commit; None: for ever."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from headwater.core.errors import HeadwaterError
-from headwater.services.kit.exchange import ON_STOP
+from headwater.services.kit.exchange import ON_STOP, WRITE_NOW
 from headwater.services.kit.request import authenticate, find_header
 from headwater.services.kit.service import ASGIScope, Runtime
 from headwater.services.query.catalog import CompiledQueries
@@ -49,7 +49,7 @@ class LiveHandler:
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         """Answer one request, until its client goes or its right ends."""
         right, last_id = self._read(scope)
-        viewer = self._hub.join(right, send, last_id)
+        viewer = self._hub.join(right, send, last_id, scope.get(WRITE_NOW))
         scope[ON_STOP] = viewer.end
         try:
             headers = [*_HEADERS, _ANY_ORIGIN] if isinstance(right, TicketRight) else list(_HEADERS)

@@ -20,7 +20,7 @@ from headwater.services.query.live.commits import LOOK_SECONDS, Commits, Found, 
 from headwater.services.query.live.events import closing
 from headwater.services.query.live.group import Ask, Group, Works
 from headwater.services.query.live.subscription import Subscription
-from headwater.services.query.live.viewer import Send, Viewer
+from headwater.services.query.live.viewer import Send, Viewer, WriteNow
 
 HEARTBEAT_SECONDS: Final = 15.0
 SWEEP_SECONDS: Final = 1.0
@@ -76,7 +76,7 @@ class Hub(Collector):
         self._watch: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
 
-    def join(self, right: Right, send: Send, last_id: str | None) -> Viewer:
+    def join(self, right: Right, send: Send, last_id: str | None, write_now: WriteNow | None = None) -> Viewer:
         """Return a viewer of what ``right`` may watch; ``leave`` when it is done.
 
         Raises:
@@ -88,7 +88,7 @@ class Hub(Collector):
         if group is None:
             group = self._groups[subscription.digest] = Group(subscription, self._works)
             group.start()
-        viewer = Viewer(group, send, last_id)
+        viewer = Viewer(group, send, last_id, write_now)
         group.viewers.add(viewer)
         self._streams[viewer] = _Stream(right, subscription, group)
         self._owners[right.owner] += 1

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from headwater.services.query.live.events import HEARTBEAT, Event
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+WriteNow = Callable[[bytes], bool]
 
 
 class Source(Protocol):
@@ -32,20 +33,28 @@ class Viewer:
     __slots__ = (
         "_ending",
         "_heart",
+        "_is_idle",
         "_is_over",
+        "_next",
         "_send",
         "_sent_at",
         "_source",
         "_wake",
+        "_write_now",
         "last_id",
         "number",
         "problem",
     )
 
-    def __init__(self, source: Source, send: Send, last_id: str | None = None) -> None:
-        """Watch ``source``; ``send`` carries ASGI messages."""
+    def __init__(
+        self, source: Source, send: Send, last_id: str | None = None, write_now: WriteNow | None = None
+    ) -> None:
+        """Watch ``source``; ``send`` carries ASGI messages, ``write_now`` a framed chunk if that needs no waiting."""
         self._source = source
         self._send = send
+        self._write_now = write_now
+        self._next: Event | None = None
+        self._is_idle = False
         self._wake = asyncio.Event()
         self._ending: Event | None = None
         self._is_over = False
@@ -58,6 +67,20 @@ class Viewer:
     def wake(self) -> None:
         """Look for what is new."""
         self._wake.set()
+
+    def push(self) -> None:
+        """Send what is new: at once, without waking a task, where the client has taken all that came before."""
+        if self._write_now is None or not self._is_idle or self._is_over:
+            self._wake.set()
+            return
+        event = self._source.next_event(self)
+        if event is None:
+            return
+        if event.chunk is not None and self._write_now(event.chunk):
+            self._sent_at = time.monotonic()
+        else:
+            self._next, self._is_idle = event, False
+            self._wake.set()
 
     def end(self, event: Event | None = None) -> None:
         """Send ``event`` and no more; at once, whatever was to be told."""
@@ -75,9 +98,11 @@ class Viewer:
     async def run(self) -> None:
         """Send what is new until the stream ends. An event that the end finds half sent stays so, and is ignored."""
         while True:
+            self._is_idle = not self._wake.is_set()
             await self._wake.wait()
+            self._is_idle = False
             self._wake.clear()
-            while not self._is_over and (event := self._source.next_event(self)) is not None:
+            while not self._is_over and (event := self._take_next()) is not None:
                 if not await self._tell(event):
                     break
             else:
@@ -90,6 +115,10 @@ class Viewer:
                 continue
             await self._put(b"", last=True)
             return
+
+    def _take_next(self) -> Event | None:
+        event, self._next = self._next, None
+        return event or self._source.next_event(self)
 
     async def _tell(self, event: Event) -> bool:
         """Send an event; return whether all of it was sent."""
