@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import duckdb
 
@@ -23,7 +24,12 @@ def describe_query(query: CheckedQuery, shown: Mapping[str, Columns]) -> tuple[C
     Raises:
         HeadwaterError: ``sql_failed`` when a name or a type does not fit.
     """
-    empty = {name: f"({view_body(_empty(name, shown[name]))})" for name in query.tables}
+    return describe_sources(query, {name: _empty(name, shown[name]) for name in query.tables})
+
+
+def describe_sources(query: CheckedQuery, sources: Mapping[str, TableSource]) -> tuple[Column, ...]:
+    """Return what ``query`` answers of these tables, as policies show them; errors as ``describe_query``."""
+    empty = {name: f"({view_body(replace(sources[name], files=()))})" for name in query.tables}
     try:
         with scratch() as connection:
             connection.execute(f"DESCRIBE {query.render(empty)}", dict.fromkeys(query.parameters) or None)

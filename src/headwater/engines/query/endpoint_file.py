@@ -30,20 +30,14 @@ from datetime import datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import ConfigDict, Field, ValidationError
 from pydantic_core import to_jsonable_python
 
 from headwater.core.endpoints import CacheSpec, ColumnSpec, LimitsSpec, LiveSpec, endpoint_label, split_label
 from headwater.core.errors import HeadwaterError
 from headwater.core.snapshot import ParameterSpec
 from headwater.engines.query.endpoint_header import NAME, Faults, Header, read_header
-from headwater.engines.query.parameters import (
-    ParameterFault,
-    compile_pattern,
-    duckdb_types,
-    read_value,
-    to_plain,
-)
+from headwater.engines.query.endpoint_parameters import plain_value, read_parameters
+from headwater.engines.query.parameters import ParameterFault, duckdb_types
 from headwater.engines.query.result_types import read_type, words
 
 if TYPE_CHECKING:
@@ -122,13 +116,6 @@ def _plain_parameter(spec: ParameterSpec) -> dict[str, Any]:
     )
 
 
-class _Parameter(ParameterSpec):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str = Field(pattern=NAME)
-    max_length: int | None = Field(None, ge=0)
-
-
 def parse_endpoint(text: str, *, source: str) -> EndpointFile:
     """Read an endpoint file.
 
@@ -151,7 +138,7 @@ def parse_endpoint(text: str, *, source: str) -> EndpointFile:
     sql = text[match.end() :].strip().removesuffix(";").rstrip()
     sql_line = text[: len(text) - len(text[match.end() :].lstrip())].count("\n")
     name, version = _read_name(header, source, faults)
-    parameters = tuple(_read_parameters(header.parameters, faults))
+    parameters = tuple(read_parameters(header.parameters, faults))
     checked = _check_sql(sql, sql_line, parameters, header.parameters, faults)
     columns = tuple(_read_columns(header.columns, faults))
     examples, expectations = _read_examples(header.examples, parameters, faults)
@@ -201,56 +188,6 @@ def _read_columns(declared: Mapping[str, str], faults: Faults) -> Iterator[Colum
             faults.add(f"columns.{name}", str(error), hint=hint)
 
 
-def _read_parameters(declared: Mapping[str, dict[str, Any]], faults: Faults) -> Iterator[ParameterSpec]:
-    for name, members in declared.items():
-        path = f"parameters.{name}"
-        try:
-            parsed = _Parameter.model_validate({**members, "name": name})
-        except ValidationError as error:
-            faults.add_all(error, ("parameters", name), lambda: f"one of: {', '.join(_Parameter.model_fields)}")
-            continue
-        problem = _misfit(parsed)
-        if problem:
-            faults.add(path, problem)
-            continue
-        try:
-            yield _with_plain_values(parsed)
-        except ParameterFault as fault:
-            faults.add(path, f"its own default or values are not valid: {fault}")
-
-
-def _misfit(spec: ParameterSpec) -> str | None:
-    """Return what in a parameter contradicts itself."""
-    if (spec.ge is not None or spec.le is not None) and spec.type not in ("integer", "number", "decimal"):
-        return "ge and le are for numbers"
-    if (spec.max_length is not None or spec.pattern is not None) and spec.type != "string":
-        return "max_length and pattern are for strings"
-    if spec.required and spec.default is not None:
-        return "a required parameter has no default"
-    if spec.pattern is not None:
-        try:
-            compile_pattern(spec.pattern)
-        except ParameterFault as fault:
-            return str(fault)
-    return None
-
-
-def _with_plain_values(spec: ParameterSpec) -> ParameterSpec:
-    """Return the parameter with default and values in the one form they have in JSON (YAML reads dates by itself)."""
-    unbounded = spec.model_copy(update={"values": ()})
-    values = tuple(_plain(unbounded, value) for value in spec.values)
-    bounded = spec.model_copy(update={"values": values})
-    default = None if spec.default is None else _plain(bounded, spec.default)
-    return ParameterSpec(**bounded.model_dump() | {"default": default})
-
-
-def _plain(spec: ParameterSpec, raw: Any) -> Any:
-    if spec.type == "decimal" and isinstance(raw, float):
-        raw = repr(raw)
-    raw = to_plain(raw)
-    return to_plain(read_value(spec, raw, is_text=False))
-
-
 def _check_sql(
     sql: str, first_line: int, parameters: Sequence[ParameterSpec], declared: Iterable[str], faults: Faults
 ) -> CheckedQuery | None:
@@ -296,7 +233,7 @@ def _read_examples(
                 faults.add(f"examples.{index}.{name}", "there is no such parameter")
             else:
                 try:
-                    plain[name] = None if raw is None else _plain(specs[name], raw)
+                    plain[name] = None if raw is None else plain_value(specs[name], raw)
                 except ParameterFault as fault:
                     faults.add(f"examples.{index}.{name}", str(fault))
         found.append(plain)

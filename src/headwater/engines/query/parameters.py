@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from types import MappingProxyType
@@ -33,6 +33,10 @@ DUCKDB_TYPES: Final[Mapping[str, str | None]] = MappingProxyType(
 _INT64: Final = range(-(2**63), 2**63)
 _DECIMAL_DIGITS: Final = 38
 _MAX_TEXT: Final = 65_536
+_RELATIVE: Final = re.compile(r"today(?:([+-])([0-9]{1,4})([dw]))?", re.ASCII)
+_SPAN: Final = re.compile(r"([0-9]{1,6})([smhdw])", re.ASCII)
+_UNITS: Final = MappingProxyType({"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800})
+_UNIT_WORDS: Final = (("days", 86_400), ("hours", 3_600), ("minutes", 60), ("seconds", 1))
 _INTEGER: Final = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,4})?", re.ASCII)
 _DECIMAL: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?", re.ASCII)
@@ -48,7 +52,12 @@ class ParameterFault(ValueError):
 
 def duckdb_types(specs: Sequence[ParameterSpec]) -> dict[str, str | None]:
     """Return the type each parameter is cast to where it stands in the SQL."""
-    return {spec.name: DUCKDB_TYPES[spec.type] for spec in specs}
+    return {spec.name: _duckdb_type(spec) for spec in specs}
+
+
+def _duckdb_type(spec: ParameterSpec) -> str | None:
+    type_ = DUCKDB_TYPES[spec.type]
+    return f"{type_}[]" if spec.is_list and type_ is not None else type_
 
 
 @lru_cache(maxsize=1_024)
@@ -79,9 +88,24 @@ def read_value(spec: ParameterSpec, raw: Any, *, is_text: bool) -> Any:
         if spec.required:
             raise ParameterFault("must not be null")
         return None
+    if spec.is_list:
+        return _read_list(spec, raw, is_text=is_text)
+    return _read_one(spec, raw, is_text)
+
+
+def _read_one(spec: ParameterSpec, raw: Any, is_text: bool) -> Any:
     value = _READERS[spec.type](raw, is_text)
     _check_bounds(spec, value)
     return value
+
+
+def _read_list(spec: ParameterSpec, raw: Any, *, is_text: bool) -> list[Any]:
+    items = [raw] if is_text and isinstance(raw, str) else raw
+    if not isinstance(items, list):
+        raise ParameterFault(f"must be a list of {spec.type}")
+    if len(items) > spec.max_items:
+        raise ParameterFault(f"may have {spec.max_items} values")
+    return [_read_one(spec, item, is_text) for item in items]
 
 
 def bind(
@@ -110,10 +134,25 @@ def bind(
             values[name] = read_value(spec, given[name], is_text=is_text)
         except ParameterFault as fault:
             faults.append({"parameter": name, "message": str(fault)})
+    if not faults:
+        faults += _check_spans(specs, values)
     faults.extend({"parameter": name[:64], "message": "is not a parameter"} for name in given if name not in specs)
     if faults:
         raise parameter_invalid(faults, specs)
     return values
+
+
+def _check_spans(specs: Mapping[str, ParameterSpec], values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return which dates are too far behind others."""
+    faults = []
+    for name, spec in specs.items():
+        for other, seconds in spec.max_span.items():
+            if values[name] is None or values.get(other) is None:
+                continue
+            if (values[name] - values[other]).total_seconds() > seconds:
+                message = f"may be at most {describe_span(seconds)} after {other}"
+                faults.append({"parameter": name, "message": message})
+    return faults
 
 
 def parameter_invalid(faults: Sequence[Mapping[str, Any]], specs: Mapping[str, ParameterSpec]) -> HeadwaterError:
@@ -124,12 +163,50 @@ def parameter_invalid(faults: Sequence[Mapping[str, Any]], specs: Mapping[str, P
 
 
 def typed_defaults(specs: Sequence[ParameterSpec]) -> dict[str, Any]:
-    """Return the default of every parameter that has one, typed as a caller's value would be."""
+    """Return the default of every parameter that has a fixed one, typed as a caller's value would be."""
     return {
         spec.name: read_value(spec, spec.default, is_text=isinstance(spec.default, str) and spec.type != "string")
         for spec in specs
         if spec.default is not None
     }
+
+
+def relative_defaults(specs: Sequence[ParameterSpec], now: datetime) -> dict[str, Any]:
+    """Return the defaults that depend on the day: days in UTC, and their first instants."""
+    values: dict[str, Any] = {}
+    for spec in specs:
+        if spec.relative is not None:
+            day = now.astimezone(UTC).date() + read_relative(spec.relative)
+            values[spec.name] = day if spec.type == "date" else datetime.combine(day, time(), UTC)
+    return values
+
+
+def read_relative(text: str) -> timedelta:
+    """Return how far from today ``today``, ``today-7d`` or ``today+2w`` is.
+
+    Raises:
+        ParameterFault: it is none of these.
+    """
+    match = _RELATIVE.fullmatch(text)
+    if match is None:
+        raise ParameterFault("must be today, or such as today-7d or today+2w")
+    sign, number, unit = match.groups()
+    days = int(number or 0) * (7 if unit == "w" else 1)
+    return timedelta(days=-days if sign == "-" else days)
+
+
+def read_span(text: str) -> float:
+    """Return the seconds of a span such as ``400d``, ``12h`` or ``2w``; raises ``ParameterFault``."""
+    match = _SPAN.fullmatch(text)
+    if match is None or not int(match[1]):
+        raise ParameterFault("must be a span such as 400d, 12h or 2w")
+    return float(int(match[1]) * _UNITS[match[2]])
+
+
+def describe_span(seconds: float) -> str:
+    """Return a span in its largest whole unit."""
+    unit, size = next((unit, size) for unit, size in _UNIT_WORDS if seconds % size == 0 or size == 1)
+    return f"{seconds / size:g} {unit}"
 
 
 def to_plain(value: Any) -> Any:
@@ -141,6 +218,8 @@ def to_plain(value: Any) -> Any:
             return value.isoformat()
         case Decimal():
             return str(value)
+        case list():
+            return [to_plain(item) for item in value]
         case _:
             return value
 

@@ -14,7 +14,16 @@ def wrap_in_cast(node: dict[str, Any], type_id: str) -> None:
     alias = node["alias"]
     node.clear()
     node |= {"class": "CAST", "type": "OPERATOR_CAST", "alias": alias, "query_location": child["query_location"]}
-    node |= {"child": child, "cast_type": {"id": type_id, "type_info": None}, "try_cast": False}
+    node |= {"child": child, "cast_type": _cast_type(type_id), "try_cast": False}
+
+
+def _cast_type(type_id: str) -> dict[str, Any]:
+    """Return a type as the tree has it; ``VARCHAR[]`` is a list of texts."""
+    if not type_id.endswith("[]"):
+        return {"id": type_id, "type_info": None}
+    child = _cast_type(type_id.removesuffix("[]"))
+    members = {"type": "LIST_TYPE_INFO", "alias": "", "extension_info": None, "child_type": child}
+    return {"id": "LIST", "type_info": members}
 
 
 def is_named_by_subquery(item: Mapping[str, Any]) -> bool:
