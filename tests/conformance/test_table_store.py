@@ -294,3 +294,25 @@ class TestUpkeep:
         assert lake.maintain(STREAM).checkpointed is False
         lake.append(STREAM, numbers(1), once(1))
         assert lake.maintain(STREAM).checkpointed is False
+
+
+class TestEarlierVersions:
+    def test_an_earlier_version_is_what_it_was(self, lake: TableStore, lake_settings: Settings) -> None:
+        began = datetime.now(UTC) - timedelta(seconds=2)
+        first = lake.append(STREAM, numbers(1, 2), once(1))
+        second = lake.append(STREAM, numbers(3), once(2))
+        for store in (lake, open_lake(lake_settings)):
+            states = [store.state_at(STREAM, version) for version in (first, second)]
+            assert [state and (state.version, state.rows) for state in states] == [(first, 2), (second, 3)]
+            assert all(state and state.committed_at and began < state.committed_at for state in states)
+
+    def test_a_version_that_never_was_or_has_lost_its_files_is_none(self, lake: TableStore) -> None:
+        version = lake.append(STREAM, numbers(1), once(1))
+        lake.append(STREAM, numbers(2), once(2))
+        assert lake.state_at(STREAM, 99) is None
+        assert lake.state_at(STREAM, 2**80) is None
+        assert lake.state_at("env_1/nothing", 0) is None
+        state = lake.state_at(STREAM, version)
+        assert state is not None
+        Path(state.files[0]).unlink()
+        assert lake.state_at(STREAM, version) is None

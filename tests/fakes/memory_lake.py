@@ -21,6 +21,9 @@ class MemoryLake:
     def state(self, stream: str) -> TableState | None:  # noqa: ARG002
         return None
 
+    def state_at(self, stream: str, version: int) -> TableState | None:  # noqa: ARG002
+        return None
+
     def lost(self) -> list[str]:
         return []
 

@@ -81,6 +81,10 @@ class DeltaTableStore:
         with table.lock:
             return table.state()
 
+    def state_at(self, stream: str, version: int) -> TableState | None:
+        """Return an earlier version of a table, or None when there is none such or its files are gone."""
+        return self._table(stream).state_at(version)
+
     def lost(self) -> list[str]:
         """Return the tables that this process has seen and that are there no more."""
         return sorted(table.stream for table in tuple(self._tables.values()) if table.is_lost)

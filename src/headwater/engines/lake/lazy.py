@@ -33,6 +33,10 @@ class LazyTableStore:
         """Return the newest version of a table, or None if it does not exist."""
         return self._loaded().state(stream)
 
+    def state_at(self, stream: str, version: int) -> TableState | None:
+        """Return an earlier version of a table, or None when it is gone."""
+        return self._loaded().state_at(stream, version)
+
     def lost(self) -> list[str]:
         """Return the tables that this process has seen and that are there no more."""
         return [] if self._store is None else self._store.lost()

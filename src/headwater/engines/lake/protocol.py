@@ -28,13 +28,17 @@ class AppTransaction:
 
 @dataclass(frozen=True, slots=True)
 class TableState:
-    """One version of a table: its Parquet files (absolute paths or URLs), schema and row count."""
+    """One version of a table: its Parquet files (absolute paths or URLs), schema and row count.
+
+    ``committed_at`` is when it came to be; None where the log does not say so any more.
+    """
 
     stream: str
     version: int
     files: tuple[str, ...]
     schema: pa.Schema
     rows: int
+    committed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,10 @@ class TableStore(Protocol):
         Raises:
             HeadwaterError: ``storage_unavailable`` when this process has seen the table and it is there no more.
         """
+        ...
+
+    def state_at(self, stream: str, version: int) -> TableState | None:
+        """Return an earlier version of a table, or None when there is none such or its files are gone. Not cheap."""
         ...
 
     def lost(self) -> list[str]:

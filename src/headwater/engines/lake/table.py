@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
 import pyarrow as pa
 from deltalake import DeltaTable
-from deltalake.exceptions import TableNotFoundError
+from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from headwater.engines.lake.log import LOG, commit_file
 from headwater.engines.lake.losses import lost, unavailable
@@ -79,11 +80,35 @@ class Table:
             return None
         version = handle.version()
         if self._state is None or self._state.version != version:
-            schema = pa.schema(handle.schema().to_arrow())
-            # They come as parts of URIs, blanks and letters beyond ASCII percent-encoded, although they are local.
-            files = tuple(map(unquote, handle.file_uris()))
-            self._state = TableState(self.stream, version, files, schema, handle.count())
+            self._state = self._describe(handle)
         return self._state
+
+    def state_at(self, version: int) -> TableState | None:
+        """Return a version that was the newest once; None when there is none such or vacuum took its files.
+
+        Needs no lock: it opens the table for itself.
+        """
+        known = self._state
+        if known is not None and known.version == version:
+            return known
+        try:
+            state = self._describe(DeltaTable(self.path, version=version))
+        except (DeltaError, OSError, OverflowError):
+            return None
+        return state if all(Path(file).exists() for file in state.files) else None
+
+    def _describe(self, handle: DeltaTable) -> TableState:
+        version = handle.version()
+        schema = pa.schema(handle.schema().to_arrow())
+        # They come as parts of URIs, blanks and letters beyond ASCII percent-encoded, although they are local.
+        files = tuple(map(unquote, handle.file_uris()))
+        return TableState(self.stream, version, files, schema, handle.count(), self._committed_at(version))
+
+    def _committed_at(self, version: int) -> datetime | None:
+        try:
+            return datetime.fromtimestamp(commit_file(self.path, version).stat().st_mtime, UTC)
+        except OSError:
+            return None  # a checkpoint took its place
 
     def _open(self) -> DeltaTable | None:
         self._refreshes = 0
