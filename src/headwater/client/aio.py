@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, TypeVar
 import httpx
 
 from headwater.client import calls, features, flags, jobs
+from headwater.client.aio_live import AsyncLiveMethods
 from headwater.client.aio_models import AsyncModelMethods
 from headwater.client.errors import ClientError, Unreachable
 from headwater.client.framing import BATCH_ROWS, Format
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class AsyncClient(AsyncModelMethods):
+class AsyncClient(AsyncModelMethods, AsyncLiveMethods):
     """Talks to the services without blocking the loop; ``Client`` documents every method and argument."""
 
     def __init__(

@@ -7,10 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from headwater.client.errors import ClientError
+import httpx
 
-LAST: Final = frozenset({"reauth", "gone"})
-"""The kinds of event that end a stream."""
+from headwater.client import calls
+from headwater.client.errors import ApiError, ClientError, Unreachable
+from headwater.client.retry import RetryPolicy, may_retry
+
+SILENT_SECONDS: Final = 45.0
+"""A stream that sends nothing for so long, not even a sign of life, has been lost on the way."""
+_SPOKEN: Final = frozenset({"snapshot", "patch", "problem"})
+_NOT_FOUND: Final = 404
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +92,57 @@ class Table:
         self.rows = [row for row in self.rows if tuple(row[name] for name in key) not in leaving]
         for place, row in coming:
             self.rows.insert(place, row)
+
+
+class Following:
+    """One live result over as many streams as it takes: what to ask for next, and what came of it."""
+
+    def __init__(self, url: str, endpoint: str, params: Mapping[str, Any] | None, retry: RetryPolicy) -> None:
+        """Begin without anything; ``url`` is where the services are."""
+        asked = calls.query(endpoint, params)
+        self.path, self.params = f"{asked.path}/live", asked.params
+        self.timeout = httpx.Timeout(SILENT_SECONDS, connect=5.0)
+        self.table = Table()
+        self._url = url
+        self._retry = retry
+        self._reader = EventReader()
+        self._last_id: str | None = None
+        self._attempt = 1
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return the headers of the next request."""
+        return {"Accept": "text/event-stream", **({"Last-Event-ID": self._last_id} if self._last_id else {})}
+
+    def begin(self) -> None:
+        """Forget what was cut off: another stream begins."""
+        self._reader = EventReader()
+
+    def take(self, chunk: bytes) -> Iterator[Table]:
+        """Return the table after each event that tells of it; raises ``ApiError`` when the result is gone for good."""
+        self._attempt = 1
+        for event in self._reader.feed(chunk):
+            self._last_id = event.id or self._last_id
+            if event.kind == "gone":
+                raise ApiError(_NOT_FOUND, event.data, headers={})
+            self.table.apply(event.kind, event.data)
+            if event.kind in _SPOKEN:
+                yield self.table
+
+    def pause(self, outcome: httpx.Response | httpx.TransportError | None) -> float:
+        """Return how many seconds to wait before asking again, after a refusal, a failure, or the end of a stream.
+
+        Raises:
+            ApiError: asking again would not help.
+            Unreachable: no answer came, after every retry.
+        """
+        if outcome is None:
+            return self._reader.retry_seconds or self._retry.first_seconds
+        refusal = outcome if isinstance(outcome, httpx.Response) else None
+        if self._attempt >= self._retry.attempts or not may_retry(outcome, repeatable=True):
+            if isinstance(outcome, httpx.TransportError):
+                raise Unreachable(self._url, outcome) from outcome
+            raise ApiError.from_response(outcome)
+        wait = self._retry.wait_seconds(self._attempt, refusal)
+        self._attempt += 1
+        return wait

@@ -16,6 +16,7 @@ from headwater.client.errors import ClientError, Unreachable
 from headwater.client.framing import BATCH_ROWS, Format
 from headwater.client.results import IngestReply, IngestSummary, QueryResult
 from headwater.client.retry import RetryPolicy, may_retry
+from headwater.client.sync_live import LiveMethods
 from headwater.client.sync_models import ModelMethods
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Client(ModelMethods):
+class Client(ModelMethods, LiveMethods):
     """Talks to the services; safe to share among threads, and closed by ``with`` or ``close``.
 
     Every method raises ``ApiError`` for an answer that is an error and ``Unreachable`` when none comes; what may be

@@ -47,9 +47,12 @@ def closing(kind: str, code: str, detail: str) -> Event:
     return make_event(kind, dump_json({"code": code, "detail": detail}))
 
 
-def problem(error: HeadwaterError, *, instance: str) -> Event:
-    """Return the event that says why there is no result now, as an answer with the error would."""
-    return make_event("problem", problem_body(error, instance=instance, request_id=new_id("req")))
+def problem(error: HeadwaterError, *, instance: str, id: str) -> Event:  # noqa: A002 - as above
+    """Return the event that says why there is no result now, as an answer with the error would.
+
+    It has an ``id`` that no state has, so that who comes again behind it gets a whole snapshot.
+    """
+    return make_event("problem", problem_body(error, instance=instance, request_id=new_id("req")), id=id)
 
 
 def comment(text: str, **fields: Any) -> bytes:

@@ -81,7 +81,7 @@ class Timeline:
         if problem == self._problem:
             return False
         self._problem = problem
-        self._told = events.problem(error, instance=self._shape.path)
+        self._told = events.problem(error, instance=self._shape.path, id=f"{self._shape.label}:")
         return True
 
     def resume(self, last_id: str | None) -> int | None:
