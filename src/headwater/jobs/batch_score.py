@@ -3,46 +3,35 @@
 Each chunk is one journal transaction that holds its predictions and the record that they are there. A job that is
 killed at any moment resumes behind the last chunk it noted; a chunk that was written and not noted is found by its
 record. So every row has exactly one prediction, and its id is the same in every attempt.
+
+Several chunks may be scored at once, by whoever the settings say. They are written and noted in their order, so that
+behind the last one noted there is nothing left to do.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Final, Protocol
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Protocol
 
-from headwater.contracts.rows import FieldError
-from headwater.contracts.spec import contract_from_spec
 from headwater.core.errors import HeadwaterError
 from headwater.core.jobs import BatchScore
-from headwater.core.logging import get_logger
 from headwater.core.settings import Settings
-from headwater.engines.blobs import open_blobs
 from headwater.engines.journal.protocol import Journal
 from headwater.engines.queue.protocol import Job, Progress
-from headwater.jobs.batch.features import FeatureJoin, column_of
-from headwater.jobs.batch.inputs import InputReader
-from headwater.jobs.batch.output import (
-    ChunkCommit,
-    Encoder,
-    Written,
-    chunk_key,
-    output_stream,
-    read_content,
-    receipt_id,
-)
-from headwater.jobs.batch.scorer import Scorer, describe
-from headwater.jobs.batch.source import SEQ, Chunk, Place, RowFilter, Source
+from headwater.jobs.batch.executors import open_chunks
+from headwater.jobs.batch.features import FeatureJoin
+from headwater.jobs.batch.output import Answer, ChunkCommit, Written, chunk_key, output_stream, read_content, receipt_id
+from headwater.jobs.batch.source import Chunk, Place, Source
 
 PATIENCE_SECONDS: Final = 600.0
 _PAUSE_SECONDS: Final = 0.5
 _JOURNAL_SHARE: Final = 0.25  # of what may wait for the sealer: the rest is for those who ingest
 _MAY_PASS: Final = frozenset({"overloaded", "storage_exhausted", "journal_unavailable"})
-_SHOWN_ERRORS: Final = 5
-
-_log = get_logger(__name__)
+_BEAT_SECONDS: Final = 1.0
 
 
 class Hold(Protocol):
@@ -95,6 +84,15 @@ def run(job: Job, hold: Hold, journal: Journal, settings: Settings) -> None:
     asyncio.run(_Scoring(job, hold, journal, settings).run())
 
 
+@dataclass(frozen=True, slots=True)
+class _UnderWay:
+    """A chunk that is being scored, or that an earlier attempt has ``written``."""
+
+    chunk: Chunk
+    answer: asyncio.Task[Answer] | None
+    written: Written | None
+
+
 class _Scoring:
     """One attempt at a job."""
 
@@ -107,93 +105,64 @@ class _Scoring:
         self._tally = _Tally.of(job.progress)
         self._start = Place.read(job.progress.position)
         self._stream = output_stream(task)
-        contract = contract_from_spec(task.version.inputs)
-        self._fields = contract.fields
-        columns = {**task.columns, **{need.field: column_of(need) for need in task.features}}
-        self._reader = InputReader(contract, columns, task.redact, [need.field for need in task.features])
-        self._encoder = Encoder(self._job_id, task, contract.fields)
-        self._filter = RowFilter(task.rows)
+        self._executor = open_chunks(self._job_id, task, settings, hold.beat)
 
     async def run(self) -> None:
-        scorer: Scorer | None = None
         join = FeatureJoin(self._task, self._settings) if self._task.features else None
+        under_way: deque[_UnderWay] = deque()
         try:
-            chunks = Source(self._task, join).chunks(self._start)
-            # In a thread: what runs the model is watched meanwhile, however long the features of many rows take.
-            while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
-                self._hold.beat()
-                written = self._find(chunk)
-                if written is None:
-                    scorer = scorer or await self._load()
-                    written = await self._do(chunk, scorer)
-                self._tally.add(chunk.rows.num_rows, written)
-                self._hold.note(self._tally.progress(chunk.next_place))
+            await self._work(Source(self._task, join).chunks(self._start), under_way)
         finally:
-            self._filter.close()
+            await _cancel(under_way)
             if join is not None:
                 join.close()
-            if scorer is not None:
-                await asyncio.to_thread(scorer.close)
+            await self._executor.close()
 
-    async def _load(self) -> Scorer:
-        task = self._task
-        artifact = None
-        if task.version.framework != "remote":
-            artifact = open_blobs(self._settings).path(task.version.artifact_sha256)
-        return await asyncio.to_thread(
-            Scorer,
-            task.version,
-            artifact,
-            self._fields,
-            settings=self._settings.inference,
-            max_rows=task.max_batch_rows,
-        )
+    async def _work(self, chunks: Iterator[Chunk], under_way: deque[_UnderWay]) -> None:
+        """Have every chunk scored, as many at once as the executor wants, and settle them in their order."""
+        # In a thread: what runs the model is watched meanwhile, however long the features of many rows take.
+        while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+            self._hold.beat()
+            under_way.append(self._begin(chunk))
+            while under_way and (under_way[0].answer is None or len(under_way) >= self._executor.at_once):
+                await self._settle(under_way)
+        while under_way:
+            await self._settle(under_way)
 
-    def _find(self, chunk: Chunk) -> Written | None:
-        """Return what an earlier attempt wrote of a chunk."""
+    def _begin(self, chunk: Chunk) -> _UnderWay:
+        """Have a chunk scored, unless an earlier attempt wrote it."""
         key = chunk_key(self._job_id, chunk.place)
         known = self._journal.find_keys(self._stream, [key]).get(key)
-        return None if known is None else read_content(known)
+        if known is not None:
+            return _UnderWay(chunk, None, read_content(known))
+        return _UnderWay(chunk, asyncio.create_task(self._executor.score(chunk.rows)), None)
 
-    async def _do(self, chunk: Chunk, scorer: Scorer) -> Written:
-        """Score a chunk and make it durable."""
-        rows = self._filter.choose(chunk.rows)
-        inputs = self._reader.read(rows, scorer.limits)
-        is_lenient = self._task.on_error == "null"
-        if inputs.faults and not is_lenient:
-            raise self._bad_row(rows, inputs.faults)
-        scored = await self._score(scorer, rows, inputs, is_lenient=is_lenient)
-        errors: dict[int, Sequence[FieldError]] = dict(inputs.faults)
-        errors |= {int(inputs.rows[at]): describe(error) for at, error in scored.failures.items()}
-        now_us = time.time_ns() // 1_000
+    async def _settle(self, under_way: deque[_UnderWay]) -> None:
+        """Make the first chunk under way durable, and note that it is."""
+        first = under_way[0]
+        written = first.written
+        if first.answer is not None:
+            while not first.answer.done():
+                await asyncio.wait({first.answer}, timeout=_BEAT_SECONDS)
+                self._hold.beat()
+            written = await self._write(first.chunk, first.answer.result())
+        assert written is not None
+        under_way.popleft()
+        self._tally.add(first.chunk.rows.num_rows, written)
+        self._hold.note(self._tally.progress(first.chunk.next_place))
+
+    async def _write(self, chunk: Chunk, answer: Answer) -> Written:
+        """Write a chunk as soon as there is room: for a while, a full journal or disk is waited for."""
         key = chunk_key(self._job_id, chunk.place)
         commit = ChunkCommit(
             stream=self._stream,
             key=key,
-            batch=self._encoder.encode(rows, inputs, scored, errors, now_us),
-            content=Written(len(scored.rows), len(errors)),
+            answer=answer,
             version=self._task.version.number,
             config_version=self._task.config_version,
             receipt_id=receipt_id(key),
-            now_us=now_us,
+            now_us=time.time_ns() // 1_000,
         )
-        return await self._write(commit)
-
-    async def _score(self, scorer: Scorer, rows: Any, inputs: Any, *, is_lenient: bool) -> Any:
-        try:
-            return await scorer.score(inputs, by_row=is_lenient, beat=self._hold.beat)
-        except HeadwaterError as error:
-            if error.code != "model_failed":
-                raise
-            seqs = rows[SEQ].to_pylist()
-            raise HeadwaterError(
-                error.code,
-                f"rows {seqs[0]} to {seqs[-1]} (_hw_seq) of {self._task.dataset}: {error.detail}",
-                hint=error.hint or "with on_error null, rows that the model fails for are written without outputs",
-            ) from error
-
-    async def _write(self, commit: ChunkCommit) -> Written:
-        """Write a chunk as soon as there is room: for a while, a full journal or disk is waited for."""
         gives_up_at = time.monotonic() + PATIENCE_SECONDS
         most = self._settings.journal.max_unsealed_bytes * _JOURNAL_SHARE
         while True:
@@ -216,20 +185,10 @@ class _Scoring:
                 raise trouble
             await asyncio.sleep(_PAUSE_SECONDS)
 
-    def _bad_row(self, rows: Any, faults: Mapping[int, Sequence[FieldError]]) -> HeadwaterError:
-        """Return the error for the first bad row, naming row, input and column."""
-        row = min(faults)
-        seq, first = rows[SEQ][row].as_py(), faults[row][0]
-        name = first.path.split("/")[1] if first.path else ""
-        column = self._task.columns.get(name)
-        place = f", input {name!r}" + (f" from column {column!r}" if column and column != name else "") if name else ""
-        return HeadwaterError(
-            "input_invalid",
-            f"row {seq} (_hw_seq) of {self._task.dataset}{place}: {first.message}",
-            hint="leave such rows out with where, or have them written without outputs with on_error null",
-            extra={
-                "source_seq": seq,
-                "column": column,
-                "errors": [asdict(error) for error in faults[row][:_SHOWN_ERRORS]],
-            },
-        )
+
+async def _cancel(under_way: deque[_UnderWay]) -> None:
+    """Have nobody work any more on chunks that nobody waits for."""
+    tasks = [item.answer for item in under_way if item.answer is not None]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

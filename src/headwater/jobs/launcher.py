@@ -1,4 +1,4 @@
-"""Starting the process that works off jobs, when there are any: what the worker asks every other second."""
+"""Starting the processes that work off jobs, when there are any: what the worker asks every other second."""
 
 from __future__ import annotations
 
@@ -22,58 +22,64 @@ _log = get_logger(__name__)
 
 
 class JobLauncher:
-    """Keeps one process at work while jobs are due. Safe to call from several threads."""
+    """Keeps as many processes at work as may be while jobs are due. Safe to call from several threads."""
 
     def __init__(self, settings: Settings) -> None:
         """Launch for one home."""
         self._settings = settings
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._processes: list[subprocess.Popen[bytes]] = []
 
     def tick(self) -> bool:
-        """Start the process unless it runs or nothing is due; return whether it runs now."""
+        """Start one more process if a job is due and there may be one more; return whether any runs now."""
         with self._lock:
-            if self._process is not None and self._process.poll() is None:
-                return True
-            self._forget()
-            try:
-                if not self._is_due():
-                    return False
-            except HeadwaterError as error:
-                _log.warning("jobs_not_looked_at", error=error.detail, hint=error.hint)
-                return False
-            self._sweep()
-            environment = os.environ | self._settings.to_environment()
-            # Its standard input tells it when this process ends, however it ends.
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "headwater.jobs.runner"], stdin=subprocess.PIPE, env=environment
-            )
-            _log.info("job_runner_started", pid=self._process.pid)
-            return True
+            for process in [process for process in self._processes if process.poll() is not None]:
+                self._forget(process)
+            if len(self._processes) < self._settings.batch.jobs_at_once and self._has_work():
+                self._start()
+            return bool(self._processes)
 
     def close(self) -> None:
-        """Have the process put its job back, and wait for it."""
+        """Have the processes put their jobs back, and wait for them."""
         with self._lock:
-            process = self._process
-            if process is None:
-                return
-            process.terminate()
-            try:
-                process.wait(_STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                # What it was doing is done again: nothing of a chunk is written before all of it.
-                process.kill()
-                process.wait()
-            self._forget()
+            for process in self._processes:
+                process.terminate()
+            ends_at = time.monotonic() + _STOP_SECONDS
+            for process in list(self._processes):
+                try:
+                    process.wait(max(ends_at - time.monotonic(), 0.0))
+                except subprocess.TimeoutExpired:
+                    # What it was doing is done again: nothing of a chunk is written before all of it.
+                    process.kill()
+                    process.wait()
+                self._forget(process)
 
-    def _forget(self) -> None:
-        if self._process is not None and self._process.stdin is not None:
+    def _start(self) -> None:
+        if not self._processes:
+            self._sweep()
+        environment = os.environ | self._settings.to_environment()
+        # Its standard input tells it when this process ends, however it ends.
+        process = subprocess.Popen(
+            [sys.executable, "-m", "headwater.jobs.runner"], stdin=subprocess.PIPE, env=environment
+        )
+        self._processes.append(process)
+        _log.info("job_runner_started", pid=process.pid)
+
+    def _forget(self, process: subprocess.Popen[bytes]) -> None:
+        if process.stdin is not None:
             with suppress(BrokenPipeError):
-                self._process.stdin.close()
-        self._process = None
+                process.stdin.close()
+        self._processes.remove(process)
+
+    def _has_work(self) -> bool:
+        try:
+            return self._is_due()
+        except HeadwaterError as error:
+            _log.warning("jobs_not_looked_at", error=error.detail, hint=error.hint)
+            return False
 
     def _sweep(self) -> None:
-        """Delete what a process that was killed had spilled."""
+        """Delete what processes that were killed had spilled; called while none runs."""
         for left in Home(self._settings.home).jobs.glob("spill-*"):
             shutil.rmtree(left, ignore_errors=True)
 

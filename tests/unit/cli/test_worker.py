@@ -10,7 +10,7 @@ from celery import Celery
 from tests.builders.batches import ENVIRONMENT, batches, once_each
 
 from headwater.cli.worker import _compose
-from headwater.core.settings import JournalSettings, Settings
+from headwater.core.settings import BatchSettings, JournalSettings, Settings
 from headwater.engines.queue import queue_path
 from headwater.engines.queue.protocol import State
 from headwater.jobs.launcher import JobLauncher
@@ -78,3 +78,18 @@ def test_closing_it_has_the_job_put_back(settings: Settings) -> None:
         job = home.find(job_id)
         assert job.state is State.QUEUED
         assert job.attempts == 0
+
+
+def test_as_many_jobs_are_worked_off_at_a_time_as_may_be(settings: Settings) -> None:
+    both = settings.model_copy(update={"batch": BatchSettings(jobs_at_once=2)})
+    with batches(both, [{"a": 1.0, "b": float(n)} for n in range(4_000)]) as home:
+        jobs = [home.add(chunk_rows=20) for _ in range(3)]
+        launcher = JobLauncher(both)
+        ends_at = time.monotonic() + SECONDS
+        while sum(home.find(job).state is State.RUNNING for job in jobs) < 2:
+            assert launcher.tick()
+            assert time.monotonic() < ends_at
+            time.sleep(0.02)
+        assert [home.find(job).state for job in jobs] == [State.RUNNING, State.RUNNING, State.QUEUED]
+        launcher.close()
+        assert {home.find(job).state for job in jobs} == {State.QUEUED}

@@ -40,6 +40,15 @@ class Written:
     last_seq: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model said of a chunk, ready to be written: an Arrow stream of ``rows`` predictions, and their count."""
+
+    payload: bytes
+    rows: int
+    content: Written
+
+
 class Encoder:
     """Makes Arrow rows of predictions."""
 
@@ -57,7 +66,7 @@ class Encoder:
         scored: Scored,
         errors: Mapping[int, Sequence[FieldError]],
         now_us: int,
-    ) -> pa.RecordBatch:
+    ) -> Answer:
         """Return a row for each of ``rows`` that has outputs or ``errors``, in their order."""
         with_outputs = inputs.rows[scored.rows] if len(scored.rows) else np.empty(0, np.int64)
         without = np.array(sorted(errors), np.int64)
@@ -72,7 +81,9 @@ class Encoder:
             *self._source(source, seqs, [None] * len(with_outputs) + [_text(errors[row]) for row in without.tolist()]),
         ]
         batch = pa.RecordBatch.from_arrays(columns, schema=self._schema)
-        return batch if not empty else batch.take(pa.array(np.argsort(all_rows, kind="stable"))[:count])
+        if empty:
+            batch = batch.take(pa.array(np.argsort(all_rows, kind="stable")))
+        return Answer(_payload(batch), count, Written(len(with_outputs), empty))
 
     def _own(self, seqs: Sequence[int], latency_us: Any, now_us: int) -> list[pa.Array]:
         task, count = self._task, len(seqs)
@@ -125,8 +136,7 @@ class ChunkCommit:
 
     stream: str
     key: bytes
-    batch: pa.RecordBatch
-    content: Written
+    answer: Answer
     version: int
     config_version: int
     receipt_id: str
@@ -137,11 +147,10 @@ class ChunkCommit:
         known = transaction.find_keys(self.stream, [self.key]).get(self.key)
         if known is not None:
             return read_content(known)
-        content = self.content
-        rows = self.batch.num_rows
+        content, rows = self.answer.content, self.answer.rows
         if rows:
             span = Span(self.receipt_id, rows, self.now_us, str(self.version))
-            first = transaction.append(Block(self.stream, _payload(self.batch), rows, (span,)))
+            first = transaction.append(Block(self.stream, self.answer.payload, rows, (span,)))
             last = first + rows - 1
             receipt = Receipt(
                 id=self.receipt_id,
