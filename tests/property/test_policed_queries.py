@@ -92,7 +92,7 @@ ALL: Final = "hw_twins"
 
 
 @settings(  # each example starts a service: a failure is shown as it was found
-    max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), phases=set(Phase) - {Phase.shrink}
+    max_examples=5, deadline=None, suppress_health_check=list(HealthCheck), phases=set(Phase) - {Phase.shrink}
 )
 @given(
     rows=st.tuples(ROWS, ROWS),
