@@ -17,7 +17,7 @@ from tests.fakes.process import alive, until
 
 from headwater.contracts.model import Contract, Field, LogicalType
 from headwater.contracts.spec import contract_to_spec
-from headwater.core.settings import QuerySettings, Settings
+from headwater.core.settings import CacheSettings, QuerySettings, Settings
 from headwater.core.snapshot import DatasetSpec, EndpointSpec, KeySpec
 from headwater.engines.lake import open_lake
 from headwater.engines.lake.protocol import AppTransaction, TableStore
@@ -119,10 +119,15 @@ async def asking(
     keys: Mapping[str, KeySpec] | None = None,
     query: QuerySettings | None = None,
     number: int = 1,
+    cache_url: str | None = None,
 ) -> AsyncIterator[Asked]:
     """Run the service with these endpoints; the key may do everything unless ``keys`` says otherwise."""
     control = FakeControl()
-    settings = Settings(home=home, query=query or QuerySettings(sql_memory_bytes=1 << 28, memory_limit_bytes=1 << 28))
+    settings = Settings(
+        home=home,
+        query=query or QuerySettings(sql_memory_bytes=1 << 28, memory_limit_bytes=1 << 28),
+        cache=CacheSettings(url=cache_url),
+    )
     runtime = ProcessRuntime(settings, journal=MemoryJournal(), lake=open_lake(settings))
     control.establish_trust(runtime.home)
     all_powers = make_key("endpoint.invoke:*", "dataset.read:*", "sql.run:*")

@@ -22,10 +22,12 @@ class CacheSpec(Spec):
     """How results are kept: by the versions of the tables they were made of, or not at all.
 
     While there is no slot for a query, a result that is at most ``stale_seconds`` older may be answered instead.
+    ``accelerate`` keeps its tables in the accelerator from the first question on.
     """
 
     mode: Literal["version", "off"] = "version"
     stale_seconds: float = 0.0
+    accelerate: bool = False
 
 
 class LimitsSpec(Spec):

@@ -117,9 +117,11 @@ class LakeSettings(Section):
 
 
 class CacheSettings(Section):
-    """Valkey or Redis; only the broker uses it so far."""
+    """Valkey or Redis: the broker, and once its URL is set, query results and limits that all workers share."""
 
-    url: str | None = Field(None, description="redis://host:port/0; default: the Valkey that `up` starts")
+    url: str | None = Field(
+        None, description="redis://host:port/0; default: the Valkey that `up` starts, for the broker alone"
+    )
 
 
 class BrokerSettings(Section):
@@ -160,8 +162,15 @@ class QuerySettings(Section):
     sql_max_rows: int = Field(10_000, ge=1, description="Rows that an ad-hoc query returns at most")
     live_max_streams: int = Field(5_000, ge=1, description="Streams of live results open at once in one process")
     live_max_streams_per_key: int = Field(1_000, ge=1, description="Of those, what one key or reader may have open")
-    live_max_streams: int = Field(5_000, ge=1, description="Streams of live results open at once in one process")
-    live_max_streams_per_key: int = Field(1_000, ge=1, description="Of those, what one key or reader may have open")
+    sql_max_scanned_bytes: int = Field(
+        8 << 30, ge=0, description="An ad-hoc query that would read more of tables is refused; 0: none is"
+    )
+    log: bool = Field(True, description="Write each answer of a query to the dataset `query_log`")
+    log_parameters: Literal["digest", "values"] = Field(
+        "digest",
+        description="How parameters are logged; `values` shows numbers, dates and enumerations, never free text",
+    )
+    log_retention_days: int = Field(30, ge=1, description="Rows of `query_log` are deleted after this")
     accelerator_bytes: int = Field(
         4 << 30, ge=0, description="Disk for DuckDB files of tables that are asked often; 0: none are made"
     )

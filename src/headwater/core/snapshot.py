@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 from headwater.core.endpoints import CacheSpec, ColumnOrigin, ColumnSpec, LimitsSpec, LiveSpec
 from headwater.core.flags.spec import FlagSpec
+from headwater.core.key_limits import NO_LIMITS, KeyLimitsSpec
 from headwater.core.overrides import OverrideSpec
 from headwater.core.permissions import is_allowed
 from headwater.core.policies import PolicySpec, Viewer, make_viewer
@@ -320,7 +321,8 @@ class KeySpec(Spec):
     """An API key as the data plane knows it: by the sha256 of its secret, with what it allows already compiled.
 
     ``later`` says what becomes of that as grants end, so that they end on time whether or not control is there.
-    ``cidrs`` limits where the key may be used from; none: anywhere. ``attributes`` are for row filters.
+    ``cidrs`` limits where the key may be used from; none: anywhere. ``attributes`` are for row filters, ``limits`` bound
+    what its queries may ask.
     """
 
     id: str
@@ -335,6 +337,7 @@ class KeySpec(Spec):
     email: str | None = None
     cidrs: tuple[str, ...] = ()
     attributes: dict[str, Any] = {}
+    limits: KeyLimitsSpec = NO_LIMITS
 
     def can(self, permission: str, resource: str) -> bool:
         """Return whether the key allows ``permission`` on ``resource``."""

@@ -7,6 +7,7 @@ from typing import Final
 QUARANTINE: Final = "_hw_quarantine"
 OUTCOMES: Final = "prediction_outcomes"
 EXPOSURES: Final = "flag_exposures"
+QUERY_LOG: Final = "query_log"
 
 
 def stream_name(environment_id: str, dataset: str) -> str:

@@ -26,6 +26,7 @@ class Cache(BaseModel):
 
     mode: Literal["version", "off"] = "version"
     stale_seconds: float = Field(0.0, ge=0, le=86_400, strict=False)
+    accelerate: bool = False
 
     @field_validator("mode", mode="before")
     @classmethod

@@ -40,6 +40,7 @@ class SandboxResult:
     rows: pa.Table
     tables: tuple[str, ...]
     is_truncated: bool
+    scanned_bytes: int = 0
 
 
 class Sandbox:
@@ -61,12 +62,13 @@ class Sandbox:
         tables: Sequence[TableSource],
         max_rows: int,
         timeout_seconds: float,
+        max_scanned_bytes: int = 0,
     ) -> SandboxResult:
-        """Check and run ``sql`` over ``tables``.
+        """Check and run ``sql`` over ``tables``, unless it would read more than ``max_scanned_bytes`` (0: whatever).
 
         Raises:
             HeadwaterError: ``sql_rejected``, ``sql_failed``, ``parameter_invalid``, ``result_too_large``,
-                ``query_timeout``, or ``overloaded`` when no worker came free within the time limit.
+                ``query_too_costly``, ``query_timeout``, or ``overloaded`` when no worker came free in time.
         """
         request = {
             "sql": sql,
@@ -74,6 +76,7 @@ class Sandbox:
             "tables": [plain_source(table) for table in tables],
             "max_rows": max_rows,
             "timeout_seconds": timeout_seconds,
+            "max_scanned_bytes": max_scanned_bytes,
         }
         try:
             async with asyncio.timeout(timeout_seconds):
@@ -215,7 +218,7 @@ class _Worker:
                 )
             table = pa.ipc.open_stream(pa.py_buffer(b"".join(parts))).read_all()
             columns = tuple(Column(name, type_) for name, type_ in document["columns"])
-            return SandboxResult(columns, table, tuple(document["tables"]), document["truncated"])
+            return SandboxResult(columns, table, tuple(document["tables"]), document["truncated"], document["scanned"])
 
     async def _read(self) -> tuple[Kind, bytes]:
         assert self._process.stdout is not None

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from headwater.core.errors import HeadwaterError
 from headwater.engines.query import confinement
+from headwater.engines.query.cost import ParquetSizes
 from headwater.engines.query.failures import explain_failure
 from headwater.engines.query.frames import Kind, pack, read_frame
 from headwater.engines.query.instance import DuckInstance, DuckLimits, DuckReading
@@ -27,6 +28,7 @@ from headwater.engines.query.walk import check_query
 BATCH_ROWS: Final = 2_048
 MAX_RESULT_BYTES: Final = 32 << 20
 _AGAIN_SECONDS: Final = 0.1
+_SIZES: Final = ParquetSizes()
 _DUCKDB_SHARE: Final = 2  # DuckDB gets this part of the address space; Python and Arrow need the rest
 
 
@@ -101,6 +103,15 @@ def _run(instance: DuckInstance, watchdog: Watchdog, request: dict[str, Any], si
     query = check_query(request["sql"], tables=sources.keys())
     parameters: dict[str, Any] = request["parameters"]
     _match(query.parameters, parameters)
+    scanned = _SIZES.scanned(query, sources)
+    most: int = request["max_scanned_bytes"]
+    if most and scanned > most:
+        raise HeadwaterError(
+            "query_too_costly",
+            f"the query would read about {scanned} bytes of tables, and at most {most} are allowed",
+            hint="name fewer columns, or ask an endpoint for it",
+            extra={"scanned_bytes": scanned, "max_scanned_bytes": most},
+        )
     with instance.start(query, parameters, sources, batch_rows=BATCH_ROWS) as reading:
         watchdog.watch(reading, request["timeout_seconds"])
         try:
@@ -108,7 +119,7 @@ def _run(instance: DuckInstance, watchdog: Watchdog, request: dict[str, Any], si
         finally:
             watchdog.watch(None)
         columns = [[column.name, column.type] for column in reading.columns]
-    return {"columns": columns, "tables": list(query.tables), "truncated": is_truncated}
+    return {"columns": columns, "tables": list(query.tables), "truncated": is_truncated, "scanned": scanned}
 
 
 def _write_rows(reading: DuckReading, max_rows: int, sink: BinaryIO) -> bool:

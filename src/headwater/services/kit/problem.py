@@ -55,6 +55,11 @@ def problem_headers(error: HeadwaterError) -> list[tuple[bytes, bytes]]:
     headers = [(b"content-type", _MEDIA_TYPE)]
     if error.retry_after_seconds is not None:
         headers.append((b"retry-after", str(error.retry_after_seconds).encode()))
+    if limit := error.extra.get("limit"):
+        headers += [
+            (b"ratelimit-policy", f'"{limit["name"]}";q={limit["quota"]};w={limit["window_seconds"]}'.encode()),
+            (b"ratelimit", f'"{limit["name"]}";r=0;t={error.retry_after_seconds or 1}'.encode()),
+        ]
     if error.status == HTTPStatus.UNAUTHORIZED:
         headers.append((b"www-authenticate", b'Bearer realm="headwater"'))
     return headers

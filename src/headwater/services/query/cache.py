@@ -1,42 +1,124 @@
-"""Small results kept by their entity tag, and one run for all who ask for the same at the same time."""
+"""Small results kept by their entity tag, here and where all workers see them, and one run for all who ask at once."""
 
 from __future__ import annotations
 
 import asyncio
+import struct
+import time
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
-from typing import Any, Final, Generic, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+from headwater.services.query.shared_store import SharedStore
 
 T = TypeVar("T")
 MAX_BYTES: Final = 64 << 20
+MAX_LAST: Final = 10_000
+KEPT_SECONDS: Final = 3_600.0
+MAX_WAIT_SECONDS: Final = 2.0
+_LOOK_SECONDS: Final = 0.02
+_ROWS: Final = struct.Struct("<Q")
 _OVERHEAD_BYTES: Final = 512
 
 
+class Kept(NamedTuple):
+    """A whole result: its bytes and how many rows they are."""
+
+    body: bytes
+    rows: int
+
+
 class ResultCache:
-    """The most recently used bodies, bounded by their bytes."""
+    """The most recently used results, bounded by their bytes."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         """Keep at most ``max_bytes``."""
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._bodies: OrderedDict[bytes, bytes] = OrderedDict()
+        self._results: OrderedDict[bytes, Kept] = OrderedDict()
 
-    def find(self, tag: bytes) -> bytes | None:
-        """Return the body of this tag."""
-        body = self._bodies.get(tag)
-        if body is not None:
-            self._bodies.move_to_end(tag)
-        return body
+    def find(self, tag: bytes) -> Kept | None:
+        """Return the result of this tag."""
+        kept = self._results.get(tag)
+        if kept is not None:
+            self._results.move_to_end(tag)
+        return kept
 
-    def put(self, tag: bytes, body: bytes) -> None:
-        """Keep a body, letting go of the ones unused for longest."""
-        if tag in self._bodies:
+    def put(self, tag: bytes, kept: Kept) -> None:
+        """Keep a result, letting go of the ones unused for longest."""
+        if tag in self._results:
             return
-        self._bodies[tag] = body
-        self._bytes += len(body) + _OVERHEAD_BYTES
+        self._results[tag] = kept
+        self._bytes += len(kept.body) + _OVERHEAD_BYTES
         while self._bytes > self._max_bytes:
-            _, gone = self._bodies.popitem(last=False)
-            self._bytes -= len(gone) + _OVERHEAD_BYTES
+            _, gone = self._results.popitem(last=False)
+            self._bytes -= len(gone.body) + _OVERHEAD_BYTES
+
+
+class Stale(NamedTuple):
+    """The newest answer that was current once: its tag, its headers, and when it was last known to be current."""
+
+    tag: bytes
+    headers: Sequence[tuple[bytes, bytes]]
+    at: float
+
+
+class LastAnswers:
+    """By question, whatever the versions of its tables: the answer that was current last. The oldest go first."""
+
+    def __init__(self, most: int = MAX_LAST) -> None:
+        """Keep ``most``."""
+        self._most = most
+        self._known: OrderedDict[bytes, Stale] = OrderedDict()
+
+    def note(self, question: bytes, tag: bytes, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Note that an answer is current now."""
+        self._known[question] = Stale(tag, headers, time.monotonic())
+        self._known.move_to_end(question)
+        if len(self._known) > self._most:
+            self._known.popitem(last=False)
+
+    def find(self, question: bytes, max_age_seconds: float) -> Stale | None:
+        """Return the last answer if it was current within so many seconds."""
+        known = self._known.get(question)
+        return known if known is not None and time.monotonic() - known.at <= max_age_seconds else None
+
+
+class SharedResults:
+    """Results in a store that all workers share, and the word of who is working one out."""
+
+    def __init__(self, store: SharedStore) -> None:
+        """Keep them in ``store``."""
+        self._store = store
+
+    async def find(self, tag: bytes) -> Kept | None:
+        """Return the result of this tag; None also while there is no store."""
+        return _unpack(await self._store.get(b"result:" + tag)) if self._store.is_usable else None
+
+    async def put(self, tag: bytes, kept: Kept) -> None:
+        """Keep a result for an hour, and tell those who wait for it."""
+        if self._store.is_usable:
+            await self._store.put(b"result:" + tag, _ROWS.pack(kept.rows) + kept.body, seconds=KEPT_SECONDS)
+
+    async def wait(self, tag: bytes, seconds: float) -> Kept | None:
+        """Return the result that another worker is working out; None: nobody is, or not within so many seconds."""
+        if not self._store.is_usable or await self._store.claim(b"claim:" + tag, seconds=seconds):
+            return None
+        gives_up_at = time.monotonic() + min(seconds, MAX_WAIT_SECONDS)
+        while time.monotonic() < gives_up_at and self._store.is_usable:
+            await asyncio.sleep(_LOOK_SECONDS)
+            found = await self.find(tag)
+            if found is not None:
+                return found
+        return None
+
+    async def give_up(self, tag: bytes) -> None:
+        """Say that there will be no result after all."""
+        await self._store.let_go(b"claim:" + tag)
+
+
+def _unpack(raw: bytes | None) -> Kept | None:
+    return Kept(raw[_ROWS.size :], _ROWS.unpack_from(raw)[0]) if raw is not None and len(raw) >= _ROWS.size else None
 
 
 class Flights(Generic[T]):

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
+import os
+import threading
 import time
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
@@ -17,23 +21,33 @@ from headwater.services.query.result import Result, Shape, read_result
 
 T = TypeVar("T")
 STREAM_SECONDS: Final = 300.0  # how long a result that is computed while it is read may take
+SLOW_SECONDS: Final = 1.0
 _INTERRUPT_EVERY_SECONDS: Final = 0.05
+_SLOW_PRIORITY: Final = 10
+_MAX_KNOWN: Final = 2_000
 _END: Final = object()
 
 
 class Execution:
     """A query that began: its result, and what has to be given back. ``close`` it, whatever happens."""
 
-    def __init__(self, runner: QueryRunner, reading: Reading, slot: Slot, deadline: float) -> None:
-        """Hold a reading and its slot; ``deadline`` is in ``time.monotonic`` seconds."""
+    def __init__(self, runner: QueryRunner, lane: Lane, reading: Reading, slot: Slot, deadline: float) -> None:
+        """Hold a reading and its slot of ``lane``; ``deadline`` is in ``time.monotonic`` seconds."""
         self._runner = runner
+        self._lane = lane
         self._reading = reading
         self._slot = slot
         self._deadline = deadline
         self._hold: Hold | None = None
         self.result: Result | None = None
+        self.label = ""
         self.queue_seconds = 0.0
         self.query_seconds = 0.0
+
+    @property
+    def tier(self) -> str:
+        """Return what answers: ``accelerator`` or ``parquet``."""
+        return self._reading.tier
 
     async def run(self, shape: Shape) -> Result:
         """Read the head of the result.
@@ -43,7 +57,10 @@ class Execution:
                 fails with.
         """
         began = time.monotonic()
-        result = await self._within(lambda: read_result(self._reading, shape))
+        try:
+            result = await self._within(lambda: read_result(self._reading, shape))
+        finally:
+            self._runner.costs.note(self.label, time.monotonic() - began)
         self._hold = self._runner.holding.take(result.held_bytes) if result.held_bytes else None
         self.result = result
         self.query_seconds = time.monotonic() - began
@@ -73,7 +90,7 @@ class Execution:
 
     async def _within(self, work: Callable[[], T]) -> T:
         """Run ``work`` in a thread; interrupt the query when its time is up or the caller is cancelled."""
-        future = asyncio.get_running_loop().run_in_executor(self._runner.threads, work)
+        future = asyncio.get_running_loop().run_in_executor(self._lane.threads, work)
         try:
             done, _ = await asyncio.wait({future}, timeout=self._remaining())
         except asyncio.CancelledError:
@@ -101,24 +118,78 @@ class Execution:
         self._slot.release()
 
 
+class Costs:
+    """How long the queries of each endpoint take, so that slow ones can be kept from the others."""
+
+    def __init__(self) -> None:
+        """Know nothing: what was never asked counts as quick."""
+        self._seconds: OrderedDict[str, float] = OrderedDict()
+
+    def note(self, label: str, seconds: float) -> None:
+        """Take a measure into account; the newest counts for a third."""
+        known = self._seconds.get(label)
+        self._seconds[label] = seconds if known is None else known + (seconds - known) / 3
+        self._seconds.move_to_end(label)
+        if len(self._seconds) > _MAX_KNOWN:
+            self._seconds.popitem(last=False)
+
+    def is_slow(self, label: str) -> bool:
+        """Return whether a query of this endpoint is likely to take long."""
+        return self._seconds.get(label, 0.0) > SLOW_SECONDS
+
+
+class Lane:
+    """Threads and the slots for them."""
+
+    def __init__(self, slots: int, name: str, initializer: Callable[[], None] | None = None) -> None:
+        """Run ``slots`` queries at once; ``initializer`` is called in each new thread."""
+        self.admission = Admission(slots)
+        # One more than there are slots: large results that need no query any more are encoded here too.
+        self.threads = ThreadPoolExecutor(slots + 1, thread_name_prefix=name, initializer=initializer)
+
+
 class QueryRunner:
-    """The threads that queries run in, and the way in."""
+    """The threads that queries run in, and the way in.
+
+    Endpoints whose queries take long have slots of their own and threads of the least priority, so that the others do
+    not wait for them: neither for a slot nor for the processor.
+    """
 
     def __init__(self, concurrency: int) -> None:
-        """Run ``concurrency`` queries at once."""
-        self.admission = Admission(concurrency)
+        """Run ``concurrency`` quick queries at once, and half as many slow ones beside them."""
+        self.quick = Lane(concurrency, "query")
+        self.slow = Lane(max(1, concurrency // 2), "slow-query", _step_back)
+        self.costs = Costs()
         self.holding = Holding()
-        # One more than there are slots: large results that need no query any more are encoded here too.
-        self.threads = ThreadPoolExecutor(concurrency + 1, thread_name_prefix="query")
 
-    async def begin(self, reading: Reading, *, timeout_seconds: float) -> Execution:
-        """Wait for a slot and return an execution; the deadline counts from now. Raises ``overloaded``."""
+    def is_saturated(self, label: str) -> bool:
+        """Return whether a query of this endpoint would have to wait behind others that wait already."""
+        admission = self._lane(label).admission
+        return admission.waiting >= admission.slots
+
+    async def begin(self, reading: Reading, *, timeout_seconds: float, label: str = "") -> Execution:
+        """Wait for a slot and return an execution; the deadline counts from now. Raises ``overloaded``.
+
+        ``label`` names the endpoint, which may take all slots but one when there are several.
+        """
         began = time.monotonic()
-        slot = await self.admission.enter(timeout_seconds)
-        execution = Execution(self, reading, slot, began + timeout_seconds)
+        lane = self._lane(label)
+        slot = await lane.admission.enter(timeout_seconds, label)
+        execution = Execution(self, lane, reading, slot, began + timeout_seconds)
+        execution.label = label
         execution.queue_seconds = time.monotonic() - began
         return execution
 
     def close(self) -> None:
         """End the threads once they are done."""
-        self.threads.shutdown(wait=True)
+        self.quick.threads.shutdown(wait=True)
+        self.slow.threads.shutdown(wait=True)
+
+    def _lane(self, label: str) -> Lane:
+        return self.slow if self.costs.is_slow(label) else self.quick
+
+
+def _step_back() -> None:
+    """Give this thread less of the processor than others get; on Linux that is possible for one thread alone."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _SLOW_PRIORITY)

@@ -13,6 +13,8 @@ from headwater.services.query.formats import ResultFormat
 class RowsHandler(EndpointHandler):
     """Reads rows in the order of ``_hw_seq``; answers as an endpoint does, with entity tags and formats."""
 
+    kind = "rows"
+
     def _tally(self) -> Tally:
         return Tally(
             "headwater_query_row_answers",

@@ -12,12 +12,18 @@ from headwater.core.snapshot import Snapshot
 from headwater.engines.query.duck import DuckEngine
 from headwater.engines.query.sandbox import Sandbox
 from headwater.services.kit.service import Caller, HotHandler, Runtime
+from headwater.services.query.answering import Means
+from headwater.services.query.cache import SharedResults
 from headwater.services.query.catalog import CompiledQueries, compile_queries
 from headwater.services.query.endpoint_handler import EndpointHandler
 from headwater.services.query.execution import QueryRunner
+from headwater.services.query.limits import Limits
 from headwater.services.query.live.service import Live
+from headwater.services.query.log import QueryLog
+from headwater.services.query.measures import AcceleratorMetrics
 from headwater.services.query.routes import ENDPOINT_PATH, ROWS_PATH, SQL_PATH, endpoint_paths, query_router
 from headwater.services.query.rows_handler import RowsHandler
+from headwater.services.query.shared_store import SharedStore
 from headwater.services.query.sql_handler import SqlHandler
 from headwater.services.query.versions import TableVersions
 from headwater.services.query.viewing import viewing_router
@@ -33,12 +39,23 @@ class QueryService:
         self._runtime = runtime
         self._engine = DuckEngine(runtime.settings, runtime.lake.state)
         self._sandbox = Sandbox(runtime.settings)
-        self._runner = QueryRunner(runtime.settings.query.concurrency)
+        query = runtime.settings.query
+        self._runner = QueryRunner(query.concurrency)
         self._versions = TableVersions(runtime.journal, runtime.lake)
-        self._endpoints = EndpointHandler(runtime, self._engine, self._runner, self._versions, self.name)
-        self._rows = RowsHandler(runtime, self._engine, self._runner, self._versions, self.name)
+        self._store = SharedStore(runtime.settings.cache.url)
+        self._log = QueryLog(runtime.committer, is_on=query.log, shows_values=query.log_parameters == "values")
+        self._means = Means(
+            self._engine,
+            self._runner,
+            self._versions,
+            SharedResults(self._store),
+            Limits(runtime.clock, self._store),
+            self._log,
+        )
+        self._endpoints = EndpointHandler(runtime, self._means, self.name)
+        self._rows = RowsHandler(runtime, self._means, self.name)
         self._live = Live(runtime, self._endpoints, self.name)
-        self._sql = SqlHandler(runtime, self._sandbox, self._versions, self._runner.holding, self.name)
+        self._sql = SqlHandler(runtime, self._sandbox, self._means, self.name)
 
     def compile(self, snapshot: Snapshot, previous: Any | None) -> CompiledQueries:
         """Check the endpoints of a snapshot, keeping those that did not change."""
@@ -64,7 +81,7 @@ class QueryService:
 
     def internal_router(self) -> APIRouter | None:
         """Return the routes by which control asks as a reader of the console."""
-        shared = (self._engine, self._runner, self._versions, self.name)
+        shared = (self._means, self.name)
         router = viewing_router(
             self._runtime,
             lambda runtime: EndpointHandler(runtime, *shared),
@@ -79,7 +96,8 @@ class QueryService:
 
     def collectors(self) -> Sequence[Collector]:
         """Return the service's metrics."""
-        return (self._endpoints.answers, self._rows.answers, self._sql.answers, *self._live.collectors())
+        own = (self._endpoints.answers, self._rows.answers, self._sql.answers, self._log.answers, self._store.calls)
+        return (*own, AcceleratorMetrics(self._engine.accelerator), *self._live.collectors())
 
     async def start(self) -> None:
         """Start nothing: everything begins when first asked."""
@@ -88,6 +106,8 @@ class QueryService:
         """End the streams, the workers, the threads and DuckDB."""
         await self._live.stop()
         await self._sandbox.close()
+        await self._log.stop()
+        await self._store.close()
         self._runner.close()
         self._versions.close()
         self._engine.close()
@@ -103,4 +123,7 @@ class QueryService:
             for environment in self._runtime.environments.values()
             for fault in environment.compiled[self.name].faults()
         ]
+        if self._engine.accelerator is not None:
+            faults += self._engine.accelerator.problems()
+        faults += [problem for problem in (self._store.problem, self._log.problem) if problem]
         return [*faults, *(f"the table of {stream} is gone from the lake" for stream in self._versions.lost())]

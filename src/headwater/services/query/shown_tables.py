@@ -12,11 +12,12 @@ from headwater.contracts.spec import contract_from_spec
 from headwater.contracts.tabulation import accepted_schema
 from headwater.core.policies import PolicySpec
 from headwater.core.snapshot import DatasetSpec, ModelSpec, Snapshot
-from headwater.core.streams import EXPOSURES, OUTCOMES, batch_log, prediction_log, stream_name
+from headwater.core.streams import EXPOSURES, OUTCOMES, QUERY_LOG, batch_log, prediction_log, stream_name
 from headwater.engines.flags.exposures import EXPOSURE_SCHEMA
 from headwater.engines.lake.protocol import TableState
 from headwater.engines.models.batch_schema import batch_schema
 from headwater.engines.models.log_schema import OUTCOME_SCHEMA, log_schema
+from headwater.engines.query.log_schema import QUERY_LOG_SCHEMA
 from headwater.engines.query.protocol import TableSource
 from headwater.engines.query.tables import SYSTEM_COLUMNS, duckdb_columns, table_source
 from headwater.services.query.rulings import Policed, Ruling
@@ -61,6 +62,7 @@ def shown_tables(snapshot: Snapshot, policies: Policies) -> dict[str, QueryTable
     tables |= {table.name: table for spec in snapshot.models.values() for table in _log_tables(environment_id, spec)}
     if snapshot.models:
         tables[OUTCOMES] = _outcome_table(environment_id)
+    tables.setdefault(QUERY_LOG, _query_log_table(environment_id))  # an older project may have one of its own
     if snapshot.flags:
         tables[EXPOSURES] = _exposure_table(environment_id)
     for name, table in tables.items():
@@ -107,6 +109,11 @@ def _outcome_table(environment_id: str) -> QueryTable:
 def _exposure_table(environment_id: str) -> QueryTable:
     """Return who saw which variants of flags."""
     return QueryTable(EXPOSURES, stream_name(environment_id, EXPOSURES), _with_system_columns(EXPOSURE_SCHEMA))
+
+
+def _query_log_table(environment_id: str) -> QueryTable:
+    """Return who asked what."""
+    return QueryTable(QUERY_LOG, stream_name(environment_id, QUERY_LOG), _with_system_columns(QUERY_LOG_SCHEMA))
 
 
 def _with_system_columns(schema: pa.Schema) -> pa.Schema:

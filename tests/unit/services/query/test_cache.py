@@ -4,22 +4,22 @@ import asyncio
 
 import pytest
 
-from headwater.services.query.cache import Flights, ResultCache
+from headwater.services.query.cache import Flights, Kept, ResultCache
 
 
 def test_the_cache_holds_no_more_bytes_than_it_may_and_lets_go_of_what_was_unused_longest() -> None:
     cache = ResultCache(max_bytes=3 * (100 + 512))
     for tag in (b"a", b"b", b"c"):
-        cache.put(tag, b"x" * 100)
+        cache.put(tag, Kept(b"x" * 100, 1))
     assert cache.find(b"a") is not None
-    cache.put(b"d", b"x" * 100)
+    cache.put(b"d", Kept(b"x" * 100, 1))
     assert cache.find(b"b") is None
     assert all(cache.find(tag) is not None for tag in (b"a", b"c", b"d"))
 
 
 def test_a_body_larger_than_the_cache_is_not_kept() -> None:
     cache = ResultCache(max_bytes=1_000)
-    cache.put(b"a", b"x" * 2_000)
+    cache.put(b"a", Kept(b"x" * 2_000, 1))
     assert cache.find(b"a") is None
 
 

@@ -258,7 +258,7 @@ async def test_a_slow_query_ends_with_its_time(tmp_path: Path) -> None:
     async with asking(tmp_path, endpoint("slow", SLOW.format(seconds=0.3)), endpoint("n", "select 1 as n")) as asked:
         problem(await asked.get("/v1/endpoints/slow"), 504, "query_timeout")
         assert (await asked.get("/v1/endpoints/n")).status_code == 200
-        assert asked.service._runner.admission.running == 0
+        assert asked.service._runner.quick.admission.running == 0
 
 
 async def test_a_full_queue_answers_at_once_and_says_when_to_come_back(tmp_path: Path) -> None:
@@ -267,14 +267,14 @@ async def test_a_full_queue_answers_at_once_and_says_when_to_come_back(tmp_path:
     slow = endpoint("slow", f"{header} {SLOW.split('*/')[1]} where $x = $x")
     async with asking(tmp_path, slow, query=settings) as asked:
         waiting = [asyncio.create_task(asked.get(f"/v1/endpoints/slow?x={n}")) for n in range(17)]
-        await until(lambda: asked.service._runner.admission.waiting == 16)
+        await until(lambda: asked.service._runner.quick.admission.waiting == 16)
         reply = await asked.get("/v1/endpoints/slow?x=99")
         problem(reply, 503, "overloaded")
         assert reply.headers["retry-after"] == "1"
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
-        await until(lambda: asked.service._runner.admission.running == 0)
+        await until(lambda: asked.service._runner.quick.admission.running == 0)
 
 
 async def test_a_query_that_nobody_waits_for_any_more_is_stopped(tmp_path: Path) -> None:
@@ -291,10 +291,10 @@ async def test_a_query_that_nobody_waits_for_any_more_is_stopped(tmp_path: Path)
         headers = [(name.lower().encode(), value.encode()) for name, value in AUTHORIZED.items()]
         scope = {"type": "http", "method": "GET", "path": "/v1/endpoints/slow", "query_string": b"", "headers": headers}
         request = asyncio.create_task(asked.door(scope, receive, send))  # type: ignore[arg-type] # as servers do
-        await until(lambda: asked.service._runner.admission.running == 1)
+        await until(lambda: asked.service._runner.quick.admission.running == 1)
         left.set()
         await asyncio.wait_for(request, 10)
-        await until(lambda: asked.service._runner.admission.running == 0)
+        await until(lambda: asked.service._runner.quick.admission.running == 0)
 
 
 async def test_a_slow_reader_may_take_his_time_over_a_result_that_is_ready(tmp_path: Path) -> None:
@@ -340,7 +340,7 @@ async def test_results_that_slow_readers_leave_lying_have_a_bound_over_all(tmp_p
             await asked.door({**scope, "query_string": f"x={number}".encode()}, receive, send)  # type: ignore[arg-type] # as servers do
 
         readers = [asyncio.create_task(read_slowly(number)) for number in range(2)]
-        await until(lambda: holding.bytes > 2 << 20 and asked.service._runner.admission.running == 0)
+        await until(lambda: holding.bytes > 2 << 20 and asked.service._runner.quick.admission.running == 0)
         reply = await asked.get("/v1/endpoints/large.csv?x=9")
         problem(reply, 503, "overloaded")
         assert reply.headers["retry-after"] == "1"
@@ -439,7 +439,7 @@ async def test_a_new_snapshot_changes_what_is_answered(tmp_path: Path) -> None:
 
 
 async def _kept(asked: Asked) -> int:
-    return len(asked.service._endpoints._cache._bodies)
+    return len(asked.service._means.results._results)
 
 
 async def test_small_results_are_kept_until_something_changes(tmp_path: Path) -> None:

@@ -13,12 +13,12 @@ from headwater.core.errors import HeadwaterError
 from headwater.core.logging import get_logger
 from headwater.engines.lake.protocol import TableState
 from headwater.services.kit.metrics import Tally
-from headwater.services.query.endpoint_handler import Question
 from headwater.services.query.live.commits import Found, is_news
 from headwater.services.query.live.events import Event
 from headwater.services.query.live.subscription import Subscription, is_ordered
 from headwater.services.query.live.timeline import Shape, Timeline
 from headwater.services.query.live.viewer import Viewer
+from headwater.services.query.question import Question
 
 CLOCK_SECONDS: Final = 10.0
 """How often a result that depends on the time is worked out when no table changes."""

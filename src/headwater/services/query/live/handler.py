@@ -11,7 +11,7 @@ from headwater.services.kit.exchange import ON_STOP, WRITE_NOW
 from headwater.services.kit.request import authenticate, find_header
 from headwater.services.kit.service import ASGIScope, Runtime
 from headwater.services.query.catalog import CompiledQueries
-from headwater.services.query.endpoint_handler import find_endpoint
+from headwater.services.query.finding import find_endpoint
 from headwater.services.query.listening import listening
 from headwater.services.query.live.events import MEDIA_TYPE, comment
 from headwater.services.query.live.hub import Hub, Right

@@ -9,12 +9,13 @@ from fastapi import APIRouter
 from prometheus_client.registry import Collector
 
 from headwater.services.kit.service import HotHandler, Runtime
-from headwater.services.query.endpoint_handler import EndpointHandler, Question
+from headwater.services.query.endpoint_handler import EndpointHandler
 from headwater.services.query.live.handler import LiveHandler
 from headwater.services.query.live.hub import Hub
 from headwater.services.query.live.routes import LIVE_PATH, TICKETS_PATH, live_router, live_viewing_router
 from headwater.services.query.live.ticket_handler import TicketHandler
 from headwater.services.query.live.tickets import Tickets
+from headwater.services.query.question import Question
 
 MAX_BYTES: Final = 8 << 20
 """A larger result is for a request now and then, not for a stream."""

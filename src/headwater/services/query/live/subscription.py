@@ -16,8 +16,9 @@ from headwater.engines.query.parameters import bind
 from headwater.engines.query.walk import scratch
 from headwater.services.kit.service import Caller
 from headwater.services.query.catalog import CompiledEndpoint, CompiledQueries
-from headwater.services.query.endpoint_handler import Question, entity_tag, find_endpoint
+from headwater.services.query.finding import find_endpoint
 from headwater.services.query.formats import ResultFormat
+from headwater.services.query.question import Question, entity_tag
 from headwater.services.query.rulings import Ruling
 
 
