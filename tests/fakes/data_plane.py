@@ -17,6 +17,7 @@ import pytest
 from headwater.control import configuration
 
 NOW = (datetime.now(UTC) - timedelta(minutes=3)).isoformat()
+JOB = "job_01JD0000000000000000000000"
 COUNTS = {"received": 1_000, "accepted": 985, "duplicate": 10, "stale": 0, "quarantined": 4, "rejected": 1}
 
 
@@ -36,6 +37,7 @@ class FakeServices:
     problems: list[str] = field(default_factory=list)
     ledger: list[dict[str, Any]] = field(default_factory=list)
     view: dict[str, Any] = field(default_factory=dict)
+    jobs: list[dict[str, Any]] = field(default_factory=list)
     viewings: list[dict[str, Any]] = field(default_factory=list)
     verdicts: list[dict[str, Any]] = field(default_factory=list)
     refusal: tuple[int, dict[str, Any]] | None = None
@@ -58,17 +60,31 @@ class FakeServices:
             for n in range(3)
         ]  # fmt: skip
         self.groups = [quarantine_group(dataset)]
+        self.jobs = [batch_job(dataset)]
 
     def answer(self, method: str, path: str, query: dict[str, list[str]], body: dict[str, Any]) -> tuple[int, Any]:
         """Return status and body."""
         if self.refusal and method == "POST":
             return self.refusal
         parts = path.removeprefix("/internal/v1/").split("/")
+        if parts[0] == "viewing" and parts[2] == "jobs":
+            return self._job(parts[3:], body)
         if parts[0] == "viewing":
             self.viewings.append({"path": "/".join(parts[2:]), **body})
             return 200, self.view
         found = self._find(parts, query, body)
         return (200, found) if found is not None else (404, {"code": "not_found", "detail": path})
+
+    def _job(self, parts: list[str], body: dict[str, Any]) -> tuple[int, Any]:
+        self.viewings.append({"path": "/".join(("jobs", *parts)), **body})
+        if not parts:
+            return 200, {"jobs": self.jobs}
+        found = next((job for job in self.jobs if job["job"] == parts[0]), None)
+        if found is None:
+            return 404, {"code": "job_not_found", "detail": f"there is no job {parts[0]!r}"}
+        if parts[1:] == ["cancel"]:
+            found["cancelling"] = True
+        return 200, found
 
     def _find(  # noqa: PLR0911 - one for each address
         self, parts: list[str], query: dict[str, list[str]], body: dict[str, Any]
@@ -135,6 +151,17 @@ def quarantine_group(dataset: str = "flights", **more: Any) -> dict[str, Any]:
                 "errors": [{"code": "type_mismatch", "path": "/delay", "message": "the value has another type"}],
             },
         ],
+    } | more  # fmt: skip
+
+
+def batch_job(dataset: str = "flights", **more: Any) -> dict[str, Any]:
+    """Return a job that is half done."""
+    return {
+        "job": JOB, "kind": "batch_score", "state": "running", "model": "delay", "version": 1, "dataset": dataset,
+        "dataset_version": 7, "output": "batch_predictions_delay", "output_version": None,
+        "progress": {"done": 500, "total": 1_000}, "counts": {"scored": 480, "failed": 20, "skipped": 0},
+        "attempts": 0, "cancelling": False, "error": None, "created_at": NOW, "started_at": NOW, "finished_at": None,
+        "retry_at": None,
     } | more  # fmt: skip
 
 

@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 from typing import Final
 
 from tests.builders.datasets import make_contract
+from tests.fakes.data_plane import batch_job
 
 from headwater.control.access.authority import Scope
 from headwater.control.catalog import actions as catalog
-from headwater.control.catalog import quarantine
+from headwater.control.catalog import batch_jobs, quarantine
 from headwater.control.catalog.apply import apply_project
+from headwater.control.catalog.batch_jobs import JobStatus
 from headwater.control.catalog.data_plane import QuarantineGroup
 from headwater.control.catalog.models import ContractVersion, Dataset, Endpoint, QuarantineCase
 from headwater.control.catalog.payload import Resources
@@ -75,6 +77,11 @@ def _request(e: Environment) -> None:
     )
 
 
+def _cancel_job(e: Environment) -> None:
+    scope = Scope(e.org_id, e.project_id, e.id, "model:delay")
+    batch_jobs._request_cancel(actor=SYSTEM, scope=scope, job=JobStatus.model_validate(batch_job()), reason="too long")
+
+
 def _apply(e: Environment) -> None:
     files = [{"source": "datasets/orders.yaml", "text": ORDERS}]
     apply_project(actor=SYSTEM, environment=e, resources=Resources.model_validate({"datasets": files}))
@@ -101,5 +108,6 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "catalog.quarantine.failed": lambda e: quarantine._record_failure(
         actor=SYSTEM, case=_case(e), verdict="replay", error="away"
     ),
+    "catalog.job.cancel_requested": _cancel_job,
     "catalog.project.applied": _apply,
 }

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from headwater.control.access.authority import allowances_for, groups_of
+from headwater.control.access.viewing import viewer_spec
 from headwater.control.catalog.data_plane import connect
 from headwater.control.console.place import Place
 from headwater.core.errors import HeadwaterError
-from headwater.core.permissions import PERMISSIONS
 from headwater.core.snapshot import KeySpec
 
 SHOWN_ROWS: Final = 20
@@ -62,19 +61,7 @@ class Rows:
 
 def viewer_of(here: Place) -> KeySpec:
     """Return the reader as the data plane knows callers."""
-    user = here.actor.subject
-    held = allowances_for(user, here.env)
-    everything = frozenset(f"{permission}:*" for permission in PERMISSIONS)
-    return KeySpec(
-        id=user.public_id,
-        prefix="console",
-        principal_id=user.public_id,
-        principal_label=user.email,
-        allowances=everything if user.is_superuser else held.allowed,
-        roles=held.roles,
-        groups=groups_of(user, here.org.pk),
-        email=user.email,
-    )
+    return viewer_spec(here.actor.subject, here.env)
 
 
 def sample_rows(here: Place, dataset: str) -> Rows:

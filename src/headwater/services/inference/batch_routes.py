@@ -110,9 +110,13 @@ class BatchDesk:
         if self._store is not None:
             self._store.close()
 
+    def caller(self, request: Request) -> Caller:
+        """Return whose key a request carries; raises ``unauthenticated``."""
+        return authenticate(self._runtime, request.scope)
+
     async def start(self, request: Request, model: str, pinned: str | None) -> Response:
         """Write a job down and answer 202."""
-        caller = authenticate(self._runtime, request.scope)
+        caller = self.caller(request)
         header = find_header(dict(request.scope), b"idempotency-key")
         key = None if header is None else parse_key(header)
         asked = await read_document(request, BatchIn)
@@ -147,21 +151,18 @@ class BatchDesk:
             _log.info("job_queued", job=job.new.id, model=model, dataset=source.name, rows=job.new.total)
         return _started(job, is_new=is_new)
 
-    async def find(self, request: Request, job_id: str) -> JobOut:
+    async def find(self, caller: Caller, job_id: str) -> JobOut:
         """Return a job that the caller may see; raises ``job_not_found``."""
-        caller = authenticate(self._runtime, request.scope)
         return await self._show(await self._visible(caller, job_id))
 
-    async def list(self, request: Request, limit: int) -> JobsOut:
+    async def list(self, caller: Caller, limit: int) -> JobsOut:
         """Return the newest jobs that the caller may see."""
-        caller = authenticate(self._runtime, request.scope)
         jobs = await self._with_store(lambda store: store.recent(caller.environment.id, limit=MOST_LISTED))
         shown = [job for job in jobs if _may_see(caller, job)][:limit]
         return JobsOut(jobs=[await self._show(job) for job in shown])
 
-    async def cancel(self, request: Request, job_id: str) -> JobOut:
+    async def cancel(self, caller: Caller, job_id: str) -> JobOut:
         """Cancel a job and return it; raises ``conflict`` for one that is finished otherwise."""
-        caller = authenticate(self._runtime, request.scope)
         environment_id = caller.environment.id
         job = await self._visible(caller, job_id)
         if not job.state.is_final:
@@ -240,17 +241,17 @@ def _router(desk: BatchDesk) -> APIRouter:
     @router.get("/v1/jobs", response_model=JobsOut)
     async def list_jobs(request: Request, limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = 50) -> JobsOut:
         """List the newest jobs that the key may see; finished ones are kept for 30 days."""
-        return await desk.list(request, limit)
+        return await desk.list(desk.caller(request), limit)
 
     @router.get("/v1/jobs/{job}", response_model=JobOut)
     async def get_job(request: Request, job: str) -> JobOut:
         """Return a job: how far it is, what became of its rows, why it failed."""
-        return await desk.find(request, job)
+        return await desk.find(desk.caller(request), job)
 
     @router.delete("/v1/jobs/{job}", response_model=JobOut)
     async def cancel_job(request: Request, job: str) -> JobOut:
         """Cancel a job; what it has written stays."""
-        return await desk.cancel(request, job)
+        return await desk.cancel(desk.caller(request), job)
 
     return router
 

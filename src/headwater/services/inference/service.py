@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from headwater.core.snapshot import Snapshot
 from headwater.engines.blobs import open_blobs
 from headwater.services.inference.batch_routes import BatchDesk
+from headwater.services.inference.batch_viewing import batch_viewing_router
 from headwater.services.inference.features import LazyFetcher
 from headwater.services.inference.fetching import Fetching
 from headwater.services.inference.handler import PredictHandler
@@ -106,9 +107,10 @@ class InferenceService:
         }
 
     def internal_router(self) -> APIRouter:
-        """Return what control asks: how versions do at the moment, their reports, what is to be reviewed."""
+        """Return what control asks: how versions do at the moment, their reports, what is to be reviewed, jobs."""
         router = internal_router(self._runtime, self._reporter, self._reports, self.name)
         router.include_router(review_router(self._runtime, self._reporter.evidence, self._reports, self._outcomes))
+        router.include_router(batch_viewing_router(self._runtime, self._batches))
         return router
 
     def openapi_paths(self, caller: Caller) -> Mapping[str, Any]:

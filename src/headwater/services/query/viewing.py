@@ -7,27 +7,18 @@ is what a key of theirs would hold. Everything else is as for any caller: the sa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel
 
 from headwater.core.errors import HeadwaterError
-from headwater.core.snapshot import KeySpec
 from headwater.services.kit.asgi import HandlerResponse
 from headwater.services.kit.request import read_document
 from headwater.services.kit.service import ASGIScope, Caller, HotHandler, Runtime
+from headwater.services.kit.viewing import Viewing, as_viewer
 
-_MAX_BYTES: Final = 2 << 20
-"""A page shows a few rows; what is longer is for programs."""
-
-
-class Viewing(BaseModel):
-    """Who reads, and the parameters as a query string would hold them."""
-
-    viewer: KeySpec
-    parameters: dict[str, str] = {}
+__all__ = ["MakeHandler", "ViewerRuntime", "Viewing", "as_viewer", "viewing_router"]
 
 
 class ViewerRuntime:
@@ -57,35 +48,30 @@ def viewing_router(runtime: Runtime, endpoint: MakeHandler, rows: MakeHandler) -
     async def view_rows(request: Request, environment_id: str, dataset: str) -> Response:
         viewing = await read_document(request, Viewing)
         handler = rows(ViewerRuntime(runtime, as_viewer(runtime, environment_id, viewing)))
-        return HandlerResponse(_asked(handler, {"dataset": dataset}, viewing.parameters))
+        return HandlerResponse(_asked(handler, {"dataset": dataset}, viewing))
 
     @router.post("/viewing/{environment_id}/endpoints/{endpoint_name}")
     async def view_endpoint(request: Request, environment_id: str, endpoint_name: str) -> Response:
         viewing = await read_document(request, Viewing)
         handler = endpoint(ViewerRuntime(runtime, as_viewer(runtime, environment_id, viewing)))
-        return HandlerResponse(_asked(handler, {"endpoint": endpoint_name}, viewing.parameters))
+        return HandlerResponse(_asked(handler, {"endpoint": endpoint_name}, viewing))
 
     return router
 
 
-def as_viewer(runtime: Runtime, environment_id: str, viewing: Viewing) -> Caller:
-    """Return the reader as a caller; raises ``not_found`` where the environment is not served."""
-    environment = runtime.environments.get(environment_id)
-    if environment is None:
-        raise HeadwaterError("not_found", f"this node serves no environment {environment_id[:64]!r}")
-    return Caller(viewing.viewer, environment)
-
-
-def _asked(handler: HotHandler, names: Mapping[str, str], parameters: Mapping[str, str]) -> HotHandler:
+def _asked(handler: HotHandler, names: Mapping[str, str], viewing: Viewing) -> HotHandler:
     """Return a handler that asks ``handler`` by a GET of its own and stops an answer that is too long for a page."""
+    headers = [(b"accept", viewing.accept.encode())]
+    if viewing.if_none_match:
+        headers.append((b"if-none-match", viewing.if_none_match.encode()))
 
     async def answer(scope: ASGIScope, receive: Any, send: Any) -> None:
         question = {
             **scope,
             "method": "GET",
             "path_params": dict(names),
-            "query_string": urlencode(parameters).encode(),
-            "headers": [(b"accept", b"application/json")],
+            "query_string": urlencode(viewing.parameters, doseq=True).encode(),
+            "headers": headers,
         }
         held: list[dict[str, Any]] = []
         size = 0
@@ -93,7 +79,7 @@ def _asked(handler: HotHandler, names: Mapping[str, str], parameters: Mapping[st
         async def hold(message: dict[str, Any]) -> None:
             nonlocal size
             size += len(message.get("body", b""))
-            if size > _MAX_BYTES:
+            if size > viewing.max_bytes:
                 raise HeadwaterError(
                     "payload_too_large", "the answer is too long for a page", hint="ask for fewer rows"
                 )

@@ -13,7 +13,7 @@ from tests.builders.features import view_of
 from tests.builders.fleet import HEADERS, Fleet
 from tests.builders.models import make_model, make_version
 from tests.builders.snapshots import KEY, make_key
-from tests.fakes.control import FakeControl
+from tests.fakes.control import TOKEN, FakeControl
 from tests.fakes.process import running
 
 from headwater.contracts.model import Contract, Dedup, Field, LogicalType
@@ -300,3 +300,25 @@ async def test_an_environment_has_no_more_jobs_than_it_may(fleet: Fleet, monkeyp
     reply = await ask(fleet)
     assert (reply.status_code, reply.json()["code"]) == (429, "rate_limited")
     assert reply.headers["retry-after"]
+
+
+async def test_a_reader_of_the_console_sees_and_cancels_what_they_could_have_started(fleet: Fleet) -> None:
+    started = (await ask(fleet)).json()["job"]
+
+    async def view(path: str, *allowed: str, token: str = TOKEN, **parameters: str) -> httpx.Response:
+        viewer = make_key(*allowed).model_dump(mode="json")
+        content = {"viewer": viewer, "parameters": parameters}
+        url, headers = f"/internal/v1/viewing/env_1/{path}", {"authorization": f"Bearer {token}"}
+        return await fleet.process.http.post(url, json=content, headers=headers)
+
+    both = ("model.invoke:delay", "dataset.read:trips")
+    assert [job["job"] for job in (await view("jobs", *both)).json()["jobs"]] == [started]
+    assert (await view("jobs", "model.invoke:*")).json()["jobs"] == []
+    assert (await view(f"jobs/{started}", *both)).json()["state"] == "queued"
+    for path in (f"jobs/{started}", f"jobs/{started}/cancel", "jobs/job_none"):
+        refused = await view(path, "dataset.read:*")
+        assert (refused.status_code, refused.json()["code"]) == (404, "job_not_found")
+    assert (await view(f"jobs/{started}", *both, token=KEY)).status_code == 401
+    assert (await view("jobs", *both, limit="many")).json()["code"] == "invalid_parameter"
+    assert (await view(f"jobs/{started}/cancel", *both)).json()["state"] == "cancelled"
+    assert (await view(f"jobs/{started}/cancel", *both)).status_code == 200, "twice is once"
