@@ -12,11 +12,25 @@ from headwater.contracts.rows import FieldError
 from headwater.core.errors import HeadwaterError
 from headwater.core.snapshot import FeatureRefSpec, FeatureViewSpec
 from headwater.engines.features.progress import Progress, note_name, read_progress, space_name
-from headwater.engines.features.reading import PRESENT, Reading, ViewReader
+from headwater.engines.features.reading import MISSING, PRESENT, STALE, Reading, ViewReader
 from headwater.engines.online.protocol import OnlineStore, space_of
 
 _MAX_PLANS: Final = 1_000
 _SPACE_SECONDS: Final = 1.0  # how long a view's space is taken for granted before it is looked up again
+
+
+UNKNOWN: Final = "nothing is known about the entity"
+TOO_OLD: Final = "what is known is older than the view allows"
+NO_VALUE: Final = "there is no value"
+
+
+@dataclass(frozen=True, slots=True)
+class Defaulted:
+    """Features of a view that are its defaults for a row, and for what ``reason``."""
+
+    view: str
+    features: Sequence[str]
+    reason: str
 
 
 @dataclass(slots=True)
@@ -28,11 +42,13 @@ class Fetched:
         provenance: ``"view.feature"`` to the value used and its event time in microseconds (None for a default).
         errors: row number to what is wrong with it: ``entity_missing``, ``feature_stale``, ``key_missing``,
             ``type_mismatch``. Such a row has no values.
+        defaulted: row number to which of its values are defaults.
     """
 
     values: list[dict[str, Any]]
     provenance: list[dict[str, Sequence[Any]]]
     errors: dict[int, list[FieldError]] = field(default_factory=dict)
+    defaulted: dict[int, list[Defaulted]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -225,13 +241,25 @@ class _Plan:
     def _take_slowly(self, row: int, reading: Reading, fetched: Fetched) -> None:
         """Take a reading in which something is missing, stale or a default."""
         statuses, reader = reading.statuses or (), self.opened.reader
+        defaults: dict[str, list[str]] = {}
         for place, field_name, full_name in zip(self._places, self._fields, self._full_names, strict=True):
             value, status = reading.values[place], statuses[place]
             if value is None:
                 error = reader.explain(reader.names[place], status, f"/{field_name}")
                 fetched.errors.setdefault(row, []).append(error)
+            elif status != PRESENT:
+                defaults.setdefault(_reason(status, reading), []).append(reader.names[place])
             fetched.values[row][field_name] = value
             fetched.provenance[row][full_name] = (value, reading.event_us if status == PRESENT else None)
+        for reason, names in defaults.items():
+            fetched.defaulted.setdefault(row, []).append(Defaulted(reader.view.name, names, reason))
+
+
+def _reason(status: str, reading: Reading) -> str:
+    """Return why a feature is its default."""
+    if status == STALE:
+        return TOO_OLD
+    return UNKNOWN if status == MISSING and reading.event_us is None else NO_VALUE
 
 
 @dataclass(frozen=True, slots=True)

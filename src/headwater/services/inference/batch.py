@@ -69,7 +69,8 @@ class Inputs(msgspec.Struct):
     """The rows of one request as they go to a model: values in signature order, or a matrix of them.
 
     ``is_exact`` says that large numbers were checked against their text. ``features`` says for each row which features
-    were fetched. Where bad rows are answered with null, ``faults`` has them by number.
+    were fetched, ``warnings`` which of them are defaults and why. Where bad rows are answered with null, ``faults`` has
+    them by number.
     """
 
     rows: Sequence[Row] = ()
@@ -77,6 +78,7 @@ class Inputs(msgspec.Struct):
     is_exact: bool = False
     features: Sequence[Mapping[str, Any]] | None = None
     faults: Mapping[int, Sequence[FieldError]] | None = None
+    warnings: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.rows) if self.matrix is None else len(self.matrix)

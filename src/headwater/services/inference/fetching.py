@@ -9,8 +9,10 @@ from typing import Any, Final, Protocol
 
 from headwater.core.errors import HeadwaterError
 from headwater.core.snapshot import FeatureRefSpec, FeatureViewSpec
-from headwater.engines.features.fetch import Fetched
+from headwater.engines.features.fetch import Defaulted, Fetched
 
+_LATE: Final = "it did not come in time"
+_AWAY: Final = "it cannot be read now"
 _SHARE: Final = 0.8  # of the time that is left; the rest is for the model
 
 
@@ -60,35 +62,39 @@ async def fetch_in_time(
         async with asyncio.timeout(seconds):
             return await fetcher.fetch(environment_id, views, needs, entities, now_us=now_us)
     except TimeoutError as error:
-        late = HeadwaterError(
-            "features_late",
-            f"the features did not come within {1_000 * (seconds or 0.0):.0f} ms",
-            hint="allow more time in Hw-Timeout-Ms, or declare 'on_unavailable: default' in the view",
-        )
-        return _defaults(views, needs, len(entities), late, error)
+        fetched = _defaults(views, needs, len(entities), _LATE)
+        if fetched is None:
+            raise HeadwaterError(
+                "features_late",
+                f"the features did not come within {1_000 * (seconds or 0.0):.0f} ms",
+                hint="allow more time in Hw-Timeout-Ms, or declare 'on_unavailable: default' in the view",
+            ) from error
     except HeadwaterError as error:
-        if error.code != "features_unavailable":
+        fetched = _defaults(views, needs, len(entities), _AWAY) if error.code == "features_unavailable" else None
+        if fetched is None:
             raise
-        return _defaults(views, needs, len(entities), error, error.__cause__)
+    return fetched
 
 
 def _defaults(
-    views: Mapping[str, FeatureViewSpec],
-    needs: Sequence[FeatureRefSpec],
-    rows: int,
-    otherwise: HeadwaterError,
-    cause: BaseException | None,
-) -> Fetched:
-    """Return every feature's default, or raise ``otherwise`` where one may not stand in, or there is none."""
+    views: Mapping[str, FeatureViewSpec], needs: Sequence[FeatureRefSpec], rows: int, reason: str
+) -> Fetched | None:
+    """Return every feature's default for ``reason``; None where one may not stand in, or there is none."""
     values: dict[str, Any] = {}
     for need in needs:
         view = views.get(need.view)
         default = _default(view, need.feature) if view is not None and view.on_unavailable == "default" else None
         if default is None:
-            raise otherwise from cause
+            return None
         values[need.field] = default
     provenance = {f"{need.view}.{need.feature}": (values[need.field], None) for need in needs}
-    return Fetched([dict(values) for _ in range(rows)], [dict(provenance) for _ in range(rows)])
+    names = {need.view: [other.feature for other in needs if other.view == need.view] for need in needs}
+    defaulted = [Defaulted(view, features, reason) for view, features in names.items()]
+    return Fetched(
+        [dict(values) for _ in range(rows)],
+        [dict(provenance) for _ in range(rows)],
+        defaulted=dict.fromkeys(range(rows), defaulted),
+    )
 
 
 def _default(view: FeatureViewSpec, name: str) -> Any:

@@ -86,11 +86,14 @@ def _json_reply(answer: Answer) -> bytes:
     extra = None
     if answer.routing is not None or answer.overridden is not None:
         extra = _more(answer)
-    return version.replies.write(answer.route_name, answer.ids, answer.share, faults=answer.inputs.faults, extra=extra)
+    inputs = answer.inputs
+    return version.replies.write(
+        answer.route_name, answer.ids, answer.share, faults=inputs.faults, extra=extra, warnings=inputs.warnings
+    )
 
 
 def _arrow_reply(answer: Answer) -> bytes:
-    warnings = []
+    warnings = list(answer.inputs.warnings)
     if not answer.share.batch.is_finite(answer.share.start, answer.share.stop):
         warnings.append("an output is not a finite number")
     more = None

@@ -1,5 +1,6 @@
-"""Which keys of entities go into the prediction log: what features were fetched by, so that they can be computed again.
+"""What an entity may say of itself, and which of its keys go into the prediction log.
 
+These are what features were fetched by, so that they can be computed again.
 A key whose parts are not all public, by the dataset's contract or by the model's own rules, is left out.
 """
 
@@ -15,10 +16,17 @@ _PUBLIC: Final = "public"
 
 
 class LoggedKeys:
-    """What of entities is logged of one model in one configuration."""
+    """What of entities is read, and logged, of one model in one configuration.
 
-    def __init__(self, names: Mapping[str, Sequence[str]], revisions: Mapping[str, int]) -> None:
+    ``known`` are the names that any of its versions reads of an entity, so that a request may serve two of them; None
+    where a view is not there to say.
+    """
+
+    def __init__(
+        self, names: Mapping[str, Sequence[str]], revisions: Mapping[str, int], known: frozenset[str] | None = None
+    ) -> None:
         """Log ``names`` of an entity by view, beside the revision of the view that they were read from."""
+        self.known = known
         self._names = names
         self._revisions = revisions
 
@@ -42,7 +50,9 @@ def logged_keys(snapshot: Snapshot) -> dict[str, LoggedKeys]:
         views = {view: _names(snapshot.features[view]) for view in used if public.get(view)}
         names = {view: keys for view, keys in views.items() if private.isdisjoint(keys)}
         if used:
-            found[name] = LoggedKeys(names, {view: snapshot.features[view].revision for view in names})
+            known = frozenset[str]().union(*(_names(snapshot.features[view]) for view in used if view in public))
+            revisions = {view: snapshot.features[view].revision for view in names}
+            found[name] = LoggedKeys(names, revisions, known if used <= public.keys() else None)
     return found
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -13,7 +14,8 @@ from msgspec import UNSET, UnsetType
 
 from headwater.contracts.rows import FieldError
 from headwater.core.errors import HeadwaterError
-from headwater.core.snapshot import FeatureRefSpec
+from headwater.core.snapshot import FeatureRefSpec, FeatureViewSpec
+from headwater.engines.features.fetch import Defaulted
 from headwater.services.inference.batch import Inputs, Row
 from headwater.services.inference.faults import find_constants, input_invalid, pointer
 from headwater.services.inference.fetching import Fetching, fetch_in_time
@@ -89,6 +91,26 @@ def _read_partly(version: ServedVersion, body: bytes) -> Inputs:
     return Inputs(kept, is_exact=True, faults=found)
 
 
+@dataclass(slots=True)
+class _Merged:
+    """Rows by name with their features, where these come from, what could not be fetched, and what are defaults."""
+
+    rows: list[_Object]
+    provenance: list[Any]
+    faults: dict[int, Sequence[FieldError]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def warn(
+        self, row: int, entity: _Object, defaulted: Sequence[Defaulted], views: Mapping[str, FeatureViewSpec]
+    ) -> None:
+        """Name the features of a row that are defaults, for whom and why."""
+        for some in defaulted:
+            key = {name: entity.get(name) for name in views[some.view].entities}
+            names = ", ".join(f"{some.view}.{name}" for name in some.features)
+            verb = "is a default" if len(some.features) == 1 else "are defaults"
+            self.warnings.append(f"row {row}: {names} {verb} for {_encode(key).decode()}: {some.reason}")
+
+
 class EntityReader:
     """Reads ``{"entities": …}``: features are fetched for each entity, and what a row gives itself wins over them."""
 
@@ -119,24 +141,27 @@ class EntityReader:
 
     async def read(self, version: ServedVersion) -> Inputs:
         """Return rows with their features."""
-        merged, provenance, faults = await self._merge(version)
+        merged = await self._merge(version)
+        rows, faults = merged.rows, merged.faults
         if faults and not self._partly:
             raise input_invalid(faults)
-        good = [number for number in range(len(merged)) if number not in faults]
+        good = [number for number in range(len(rows)) if number not in faults]
         if self._partly:
-            inputs = self._read_partly(version, merged, good, faults)
+            inputs = self._read_partly(version, rows, good, faults)
         else:
-            inputs = Inputs(version.signature.read_values(merged))
-        kept = [number for number in range(len(merged)) if number not in (inputs.faults or ())]
-        inputs.features = [provenance[number] for number in kept]
+            inputs = Inputs(version.signature.read_values(rows))
+        kept = [number for number in range(len(rows)) if number not in (inputs.faults or ())]
+        inputs.features = [merged.provenance[number] for number in kept]
+        inputs.warnings = merged.warnings
         return inputs
 
     async def reread(self, version: ServedVersion) -> Inputs:
         """Return rows with their features, large numbers held against what they say and what the model can take."""
-        merged, provenance, faults = await self._merge(version)
-        if faults:
-            raise input_invalid(faults)
-        return Inputs(version.reread(_encode({"rows": merged})), is_exact=True, features=provenance)
+        merged = await self._merge(version)
+        if merged.faults:
+            raise input_invalid(merged.faults)
+        rows = version.reread(_encode({"rows": merged.rows}))
+        return Inputs(rows, is_exact=True, features=merged.provenance, warnings=merged.warnings)
 
     def entity_key(self) -> bytes | None:
         """Return the text of the first entity's key."""
@@ -151,31 +176,23 @@ class EntityReader:
         inputs.faults = faults | {good[number]: errors for number, errors in (inputs.faults or {}).items()}
         return inputs
 
-    async def _merge(self, version: ServedVersion) -> tuple[list[_Object], list[Any], dict[int, Sequence[FieldError]]]:
-        """Return rows by name, where their features come from, and what could not be fetched."""
+    async def _merge(self, version: ServedVersion) -> _Merged:
         if not version.feature_fields:
             raise HeadwaterError(
                 "input_invalid",
                 f"version {version.number} of model {version.model!r} fetches no features",
                 hint='send {"rows": [{name: value}]}',
             )
-        merged = [dict(row) for row in self._rows]
-        provenance: list[Any] = [{} for _ in merged]
-        faults: dict[int, Sequence[FieldError]] = {}
+        merged = _Merged([dict(row) for row in self._rows], [{} for _ in self._rows])
+        if self._keys is not None and self._keys.known is not None:
+            merged.faults.update(_unknown_keys(self.entities, self._keys.known))
         for given, numbers in self._by_given(version).items():
             needs = [need for need in version.spec.features if need.field not in given]
             if needs:
-                await self._fetch(needs, numbers, merged, provenance, faults)
-        return merged, provenance, faults
+                await self._fetch(needs, numbers, merged)
+        return merged
 
-    async def _fetch(
-        self,
-        needs: Sequence[FeatureRefSpec],
-        numbers: Sequence[int],
-        merged: list[_Object],
-        provenance: list[Any],
-        faults: dict[int, Sequence[FieldError]],
-    ) -> None:
+    async def _fetch(self, needs: Sequence[FeatureRefSpec], numbers: Sequence[int], merged: _Merged) -> None:
         # What the row says too: features may be computed from it.
         entities = [{**self._rows[number], **self.entities[number]} for number in numbers]
         views = self._environment.snapshot.features
@@ -187,11 +204,14 @@ class EntityReader:
             errors = list(fetched.errors.get(place, ()))
             errors += [_unreal(name, value) for name, value in fetched.values[place].items() if _is_unreal(value)]
             if errors:
-                faults[number] = errors
-            merged[number] = {**fetched.values[place], **merged[number]}
-            provenance[number] = found = fetched.provenance[place]
+                merged.faults[number] = [*merged.faults.get(number, ()), *errors]
+            merged.rows[number] = {**fetched.values[place], **merged.rows[number]}
+            merged.provenance[number] = found = fetched.provenance[place]
             if found and self._keys is not None:
                 found.update(self._keys.of(needs, entities[place], now_us))
+        for place, defaulted in fetched.defaulted.items():
+            if numbers[place] not in merged.faults:
+                merged.warn(numbers[place], entities[place], defaulted, views)
 
     def _by_given(self, version: ServedVersion) -> dict[frozenset[str], list[int]]:
         """Return the rows by which features they give themselves."""
@@ -232,6 +252,20 @@ def _read_entities(body: bytes) -> tuple[list[_Object], list[_Object]]:
             "input_invalid", f"there are {count} entities and {len(rows)} rows", hint="send one row for each entity"
         )
     return envelope.entities, rows
+
+
+def _unknown_keys(entities: Sequence[_Object], known: frozenset[str]) -> dict[int, Sequence[FieldError]]:
+    """Return by row the names that no feature is fetched by: a misspelt one would otherwise do nothing at all."""
+    return {
+        row: [_unknown_key(name, known) for name in entity if name not in known]
+        for row, entity in enumerate(entities)
+        if not known.issuperset(entity)
+    }
+
+
+def _unknown_key(name: str, known: frozenset[str]) -> FieldError:
+    message = f"no feature of the model is fetched by it; there are {', '.join(sorted(known))}"
+    return FieldError("unknown_field", pointer(name), message)
 
 
 def _is_unreal(value: Any) -> bool:

@@ -33,6 +33,7 @@ class JsonReplies:
         *,
         faults: Mapping[int, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
+        warnings: Sequence[str] = (),
     ) -> bytes:
         """Return the text of a reply.
 
@@ -42,22 +43,23 @@ class JsonReplies:
             share: the outputs.
             faults: rows that are answered with null, by number.
             extra: further members.
+            warnings: what there is to say about the rows.
         """
         batch = share.batch
-        if share.stop - share.start == 1 and not faults and not extra:
+        if share.stop - share.start == 1 and not faults and not extra and not warnings:
             return self._single(route, ids[0], share)
         columns = [column[share.start : share.stop] for column in batch.texts]
         predictions = [
             self._prediction % values for values in zip([name.encode() for name in ids], *columns, strict=True)
         ]
-        warnings = []
+        texts = [orjson.dumps(warning) for warning in warnings]
         if batch.has_nulls and not batch.is_finite(share.start, share.stop):
-            warnings.append(_NULL_WARNING)
+            texts.append(_NULL_WARNING)
         tail = b""
         if faults:
             for row in sorted(faults):
                 predictions.insert(row, b"null")
-            warnings.append(orjson.dumps(f"{len(faults)} of {len(predictions)} rows are bad and answered with null"))
+            texts.append(orjson.dumps(f"{len(faults)} of {len(predictions)} rows are bad and answered with null"))
             tail = b"," + orjson.dumps(input_invalid(faults).extra)[1:-1]
         if extra:
             tail += b"," + orjson.dumps(extra, option=orjson.OPT_NON_STR_KEYS)[1:-1]
@@ -65,7 +67,7 @@ class JsonReplies:
             self._head,
             route.encode(),
             b",".join(predictions),
-            b",".join(warnings),
+            b",".join(texts),
             tail,
         )
 

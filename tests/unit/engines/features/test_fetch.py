@@ -9,7 +9,7 @@ from tests.builders.features import ENVIRONMENT, put_rows, view_of
 
 from headwater.core.errors import HeadwaterError
 from headwater.core.snapshot import FeatureInputSpec, FeatureRefSpec, FeatureSpec, FeatureViewSpec
-from headwater.engines.features.fetch import FeatureFetcher, Fetched
+from headwater.engines.features.fetch import NO_VALUE, TOO_OLD, UNKNOWN, Defaulted, FeatureFetcher, Fetched
 from headwater.engines.online.protocol import OnlineStore
 from headwater.engines.online.sqlite import SqliteOnlineStore
 
@@ -69,6 +69,19 @@ async def test_a_value_beyond_its_freshness_is_stale(store: OnlineStore) -> None
     assert (await ask(store, view, [{"origin": "JFK"}], "sky", now_us=NOW + 600_000_001)).values == [
         {"in_sky": "clear"}
     ]
+
+
+async def test_what_is_a_default_is_named_with_the_reason(store: OnlineStore) -> None:
+    view = WEATHER.model_copy(update={"freshness_seconds": 600})
+    rows = [{"origin": "JFK", "at": NOW, "temp": 1.0, "sky": None}, {"origin": "EWR", "at": 1, "temp": 1.0, "sky": "x"}]
+    put_rows(store, view, rows, now_us=NOW)
+    entities = [{"origin": "JFK"}, {"origin": "EWR"}, {"origin": "LGA"}]
+    fetched = await ask(store, view, entities, "sky")
+    assert fetched.defaulted == {
+        0: [Defaulted("weather", ["sky"], NO_VALUE)],
+        1: [Defaulted("weather", ["sky"], TOO_OLD)],
+        2: [Defaulted("weather", ["sky"], UNKNOWN)],
+    }
 
 
 async def test_keys_that_are_missing_or_of_another_type_are_named(store: OnlineStore) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.builders.features import view_of
-from tests.builders.fleet import Fleet
+from tests.builders.fleet import URL, Fleet
 from tests.builders.models import make_model, make_version
 from tests.fakes.control import FakeControl
 from tests.fakes.features import FakeFetcher
@@ -107,9 +107,25 @@ async def test_a_view_may_declare_that_its_defaults_will_do(
     fetcher.seconds, fetcher.is_down = (30, False) if trouble == "late" else (0, True)
     reply = await fleet.predict(BODY, **{"Hw-Timeout-Ms": "300"})
     assert reply.json()["predictions"][0]["outputs"]["score"] == 71
+    why = "it did not come in time" if trouble == "late" else "it cannot be read now"
+    assert reply.json()["warnings"] == [f'row 0: weather.temp is a default for {{"id":1}}: {why}']
     await asyncio.sleep(0.4)
     (logged,) = await fleet.logged()
     assert json.loads(logged["features"])["weather.temp"] == [7.0, None]
+
+
+async def test_a_name_that_no_feature_is_fetched_by_is_refused(fleet: Fleet, settings: Settings) -> None:
+    await deploy(fleet, settings, weather(7.0), rows())
+    reply = await fleet.predict({"entities": [{"id": 1}, {"id": 1, "Id": 2}], "rows": [{"a": 1}, {"a": 1}]})
+    assert (reply.status_code, reply.json()["code"]) == (422, "input_invalid")
+    (bad,) = reply.json()["errors"]
+    assert bad["row"] == 1
+    (error,) = bad["errors"]
+    assert (error["code"], error["path"]) == ("unknown_field", "/Id")
+    assert "there are id" in error["message"]
+    body = {"entities": [{"id": 1}, {"id": 1, "it": 2}], "rows": [{"a": 1}, {"a": 1}]}
+    good, bad = (await fleet.predict(body, f"{URL}?on_error=null")).json()["predictions"]
+    assert (good["outputs"]["score"], bad) == (21, None)
 
 
 async def test_a_feature_without_a_default_cannot_be_done_without(
@@ -128,7 +144,7 @@ async def test_the_log_says_whom_features_were_fetched_for_and_as_of_when(fleet:
     planned = FeatureInputSpec(name="planned", type="string")
     await deploy(fleet, settings, weather(inputs=(planned,)), rows())
     before = time.time_ns() // 1_000
-    body = {"entities": [{"id": 1, "other": "x"}, {"id": 1, "planned": "now"}], "rows": [{"a": 1}, {"a": 1, "b": 7}]}
+    body = {"entities": [{"id": 1}, {"id": 1, "planned": "now"}], "rows": [{"a": 1}, {"a": 1, "b": 7}]}
     assert (await fleet.predict(body)).status_code == 200
     await asyncio.sleep(0.4)
     fetched, given = (json.loads(row["features"]) for row in await fleet.logged())
