@@ -1,4 +1,4 @@
-"""Answers that are longer than memory: lines of JSON, a chunk at a time."""
+"""Answers that are longer than memory: lines, a chunk at a time."""
 
 from __future__ import annotations
 
@@ -17,17 +17,23 @@ _CHUNK_LINES: Final = 500
 
 def stream_lines(request: HttpRequest, records: Iterable[dict[str, Any]], *, name: str) -> StreamingHttpResponse:
     """Return ``records`` as a file ``name`` of JSON lines. They are asked for while the reply is sent."""
-    chunks = _chunks(iter(records))
+    lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    return stream_text(request, lines, name=name, media=NDJSON)
+
+
+def stream_text(request: HttpRequest, lines: Iterable[str], *, name: str, media: str) -> StreamingHttpResponse:
+    """Return ``lines`` with their ends as a file ``name``. They are asked for while the reply is sent."""
+    chunks = _chunks(iter(lines))
     # Django would collect a plain iterator in memory before the first byte, where it serves asynchronously.
     content = _asynchronously(chunks) if isinstance(request, ASGIRequest) else chunks
-    response = StreamingHttpResponse(content, content_type=NDJSON)
+    response = StreamingHttpResponse(content, content_type=media)
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     return response
 
 
-def _chunks(records: Iterator[dict[str, Any]]) -> Iterator[bytes]:
-    while lines := [json.dumps(record, ensure_ascii=False) + "\n" for record in islice(records, _CHUNK_LINES)]:
-        yield "".join(lines).encode()
+def _chunks(lines: Iterator[str]) -> Iterator[bytes]:
+    while taken := list(islice(lines, _CHUNK_LINES)):
+        yield "".join(taken).encode()
 
 
 async def _asynchronously(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:

@@ -200,6 +200,19 @@ def test_the_audit_log_is_taken_away_as_searched_and_without_formulas(environmen
     assert client.get(WHOLE + "audit/export.exe").status_code == 404
 
 
+@pytest.mark.parametrize(("page", "stretch"), [(2, 3), (3, 3), (1, 50), (50, 4)])
+def test_an_export_is_whole_however_it_is_read(
+    environment: Environment, client: Client, monkeypatch: pytest.MonkeyPatch, page: int, stretch: int
+) -> None:
+    monkeypatch.setattr(audit, "EXPORT_PAGE", page)
+    monkeypatch.setattr(audit, "SEARCHED", stretch)
+    lines = get(client, WHOLE + "audit/export.ndjson").splitlines()
+    wanted = sorted((event.n for event in events(environment.org)), reverse=True)
+    assert [json.loads(line)["n"] for line in lines] == wanted
+    only = get(client, WHOLE + "audit/export.ndjson?action=orgs.environment").splitlines()
+    assert [json.loads(line)["action"] for line in only] == ["orgs.environment.created"]
+
+
 def test_pages_of_a_long_list_neither_skip_nor_repeat(
     environment: Environment, client: Client, no_services: None
 ) -> None:

@@ -10,9 +10,10 @@ from typing import Any, Final
 
 from django import forms
 from django.db.models import Q, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
 
+from headwater.control.api.streams import stream_text
 from headwater.control.audit.exporting import plain
 from headwater.control.audit.models import AuditEvent, AuditHead
 from headwater.control.console.forms import ConsoleForm
@@ -81,11 +82,10 @@ def export(request: HttpRequest, here: Place, kind: str) -> HttpResponse:
     if kind not in writers:
         raise Http404
     write, media = writers[kind]
-    events = _pages(_found(here, request, SearchForm(request.GET)))
+    events = _pages(here, _found(here, request, SearchForm(request.GET)))
     stamp = timezone.now().strftime("%Y%m%d-%H%M%S")
-    response = StreamingHttpResponse(write(events), content_type=f"{media}; charset=utf-8")
-    response.headers["Content-Disposition"] = f'attachment; filename="audit-{here.org.slug}-{stamp}.{kind}"'
-    return response  # type: ignore[return-value]  # a response all the same
+    name = f"audit-{here.org.slug}-{stamp}.{kind}"
+    return stream_text(request, write(events), name=name, media=f"{media}; charset=utf-8")  # type: ignore[return-value]
 
 
 def _page(here: Place, request: HttpRequest, events: QuerySet[AuditEvent]) -> Table:
@@ -133,16 +133,15 @@ def _found(here: Place, request: HttpRequest, form: SearchForm) -> QuerySet[Audi
     return events
 
 
-def _pages(events: QuerySet[AuditEvent]) -> Iterator[dict[str, Any]]:
-    """Yield the events newest first with flat memory."""
-    before: int | None = None
-    while True:
-        rows = events if before is None else events.filter(n__lt=before)
-        found = list(rows.order_by("-n")[:EXPORT_PAGE])
-        if not found:
-            return
+def _pages(here: Place, events: QuerySet[AuditEvent]) -> Iterator[dict[str, Any]]:
+    """Yield the events newest first with flat memory; each question to the database looks at a stretch of the log."""
+    head = AuditHead.objects.filter(org_id=here.org.pk).first()
+    below = (head.n if head else 0) + 1
+    while below > 1:
+        first = max(below - SEARCHED, 0)
+        found = list(events.filter(n__lt=below, n__gte=first).order_by("-n")[:EXPORT_PAGE])
         yield from map(plain, found)
-        before = found[-1].n
+        below = found[-1].n if len(found) == EXPORT_PAGE else first
 
 
 class _Line:
