@@ -11,9 +11,24 @@ from typing import Any
 from urllib.parse import urlencode
 
 from starlette.types import ASGIApp
-from tests.builders.snapshots import KEY
+from tests.builders.snapshots import KEY, digest, make_key
+from tests.fakes.process import until
+from tests.fakes.query_process import ENVIRONMENT, Asked
 
 from headwater.client.live import Table
+from headwater.core.policies import PolicySpec
+from headwater.core.snapshot import KeySpec
+from headwater.services.query.live.hub import Hub
+
+COUNTS = """/*
+key: [carrier]
+parameters: {carrier: {type: string}}
+live: {min_interval_seconds: 0.1}
+*/
+SELECT carrier, count(*) AS flights FROM flights
+WHERE $carrier IS NULL OR carrier = $carrier GROUP BY carrier ORDER BY carrier
+"""
+OTHER = "hw_other"
 
 
 @dataclass(frozen=True)
@@ -102,6 +117,7 @@ async def watching(
     key: str | None = KEY,
     last_id: str | None = None,
     headers: Mapping[str, str] | None = None,
+    table: Table | None = None,
     **parameters: Any,
 ) -> AsyncIterator[Watcher]:
     """Watch an endpoint until the block ends, and then go, as a browser's page does."""
@@ -115,7 +131,7 @@ async def watching(
         "headers": [(name.lower().encode(), value.encode()) for name, value in given.items()],
         "client": ("127.0.0.1", 1),
     }
-    watcher, left = Watcher(), asyncio.Event()
+    watcher, left = Watcher(table=table or Table()), asyncio.Event()
     watcher.taking.set()
     asked = False
 
@@ -138,3 +154,33 @@ async def watching(
 
 async def _ask(door: ASGIApp, scope: Any, receive: Any, send: Any) -> None:
     await door(scope, receive, send)
+
+
+def hub_of(asked: Asked) -> Hub:
+    return asked.service._live._hub
+
+
+async def publish(asked: Asked, **changes: Any) -> None:
+    """Put a changed snapshot in force; ``keys`` are by their text."""
+    snapshot = asked.runtime.environments[ENVIRONMENT].snapshot
+    if "keys" in changes:
+        changes["keys"] = {digest(text): key for text, key in changes["keys"].items()}
+    number = snapshot.number + 1
+    asked.control.publish(snapshot.model_copy(update={"number": number, **changes}))
+    await until(lambda: asked.runtime.environments[ENVIRONMENT].snapshot.number == number)
+
+
+def own_carrier(name: str) -> PolicySpec:
+    return PolicySpec(
+        id=f"pol_{name}",
+        name=name,
+        resource="dataset:flights",
+        priority=1,
+        principals=("everyone",),
+        row_filter="carrier = caller.carrier",
+        attributes={"carrier": "string"},
+    )
+
+
+def keyed(key_id: str, **more: Any) -> KeySpec:
+    return make_key("endpoint.invoke:*", key_id=key_id).model_copy(update=more)

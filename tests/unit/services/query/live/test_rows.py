@@ -1,17 +1,11 @@
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
+from tests.builders.live import answer
 
 from headwater.services.query.live.rows import State, is_same, read_state, settle
-
-
-def answer(*rows: dict[str, Any], **meta: Any) -> bytes:
-    names = list(rows[0]) if rows else ["k", "n"]
-    columns = [{"name": name, "type": "VARCHAR"} for name in names]
-    return json.dumps({"meta": {"columns": columns, "table_versions": {}, **meta}, "data": rows}).encode()
 
 
 def state(*rows: dict[str, Any], key: tuple[str, ...] = ("k",), **meta: Any) -> State:
@@ -38,7 +32,7 @@ def test_a_key_that_tells_no_rows_apart_is_none(rows: list[dict[str, Any]]) -> N
 
 
 def test_rows_in_no_order_are_put_in_one_that_stays() -> None:
-    rows = [{"k": "b", "n": 10}, {"k": None, "n": 1}, {"k": "a", "n": 9}]
+    rows: list[dict[str, Any]] = [{"k": "b", "n": 10}, {"k": None, "n": 1}, {"k": "a", "n": 9}]
     for given in (rows, rows[::-1]):
         for key, names in ((("k",), [None, "a", "b"]), ((), [None, "a", "b"])):
             found = read_state(answer(*given), key, is_ordered=False)

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from tests.unit.services.query.live.test_rows import answer
+from tests.builders.live import answer
 
 from headwater.client.live import EventReader, StreamEvent, Table
 from headwater.core.errors import HeadwaterError
@@ -19,6 +19,11 @@ def read(event: Event) -> StreamEvent:
     (found,) = EventReader().feed(b"".join(event.pieces))
     assert found.kind == event.kind
     return found
+
+
+def told(timeline: Timeline) -> Event:
+    assert timeline.problem is not None
+    return timeline.problem
 
 
 def advance(timeline: Timeline, vector: str, *rows: dict[str, Any], **meta: Any) -> bool:
@@ -125,8 +130,7 @@ def test_a_problem_is_told_once_and_its_end_always() -> None:
     advance(timeline, "1", *counts(a=1))
     assert timeline.fail(HeadwaterError("query_timeout"))
     assert not timeline.fail(HeadwaterError("query_timeout"))
-    assert timeline.problem is not None
-    event = read(timeline.problem)
+    event = read(told(timeline))
     assert (event.data["code"], event.data["status"]) == ("query_timeout", 504)
     assert timeline.resume(event.id) is None
     assert timeline.fail(HeadwaterError("sql_failed"))
