@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -15,6 +16,8 @@ from headwater.engines.charts.svg import embed
 
 RENDERER: Final = ChartRenderer()
 """The one of this process; its own process starts with the first chart and ends when nobody looks any more."""
+# One that draws at the end of this process is ended and waited for, not left behind.
+atexit.register(RENDERER.close)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -134,3 +136,12 @@ def test_texts_are_shown_without_what_cannot_be_seen() -> None:
     assert printable("a\x00b\u202ec") == "a�b�c"
     assert shown("") == "(empty)"
     assert len(shown("x" * 500)) == 80
+
+
+def test_a_process_that_ends_leaves_no_drawing_one_behind() -> None:
+    code = (
+        "from headwater.control.monitoring.drawing import RENDERER\n"
+        "print(RENDERER.draw([{'mark': 'bar', 'data': {'values': []}}])[0][:4])\n"
+    )
+    done = subprocess.run([sys.executable, "-X", "dev", "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("<svg\n", "")
