@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import signal
 import time
 from collections.abc import Callable
@@ -14,7 +15,8 @@ from headwater.cli.supervisor.child import Child, ChildSpec
 from headwater.cli.supervisor.logs import LogStream
 
 _PROBE_SECONDS: Final = 0.1
-_TELL_SECONDS: Final = 5.0
+_PATIENCE_SECONDS: Final = 8.0
+_REPEAT_SECONDS: Final = 30.0
 
 
 @dataclass(slots=True)
@@ -43,6 +45,29 @@ class Backoff:
     def looping(self) -> bool:
         """Return whether it dies again and again."""
         return self.deaths >= self.loop_after
+
+
+@dataclass(slots=True)
+class Patience:
+    """When it is time to say what is waited for: not in the first seconds, then whatever is new, and that now and then.
+
+    Attributes:
+        began: when the wait began, in seconds on any clock.
+        told: what was said last.
+        again_at: when that may be said again.
+    """
+
+    began: float
+    told: str = ""
+    again_at: float = math.inf
+
+    def runs_out(self, missing: str, now: float) -> bool:
+        """Return whether to say at ``now`` that ``missing`` is waited for, and take it as said."""
+        is_news = missing != self.told and now >= self.began + _PATIENCE_SECONDS
+        if not is_news and now < self.again_at:
+            return False
+        self.told, self.again_at = missing, now + _REPEAT_SECONDS
+        return True
 
 
 class Keeper:
@@ -124,7 +149,7 @@ class Keeper:
 
     async def _watch(self, child: Child) -> None:
         """Probe until it is ready; say now and then what it waits for."""
-        told = time.monotonic()
+        patience = Patience(time.monotonic())
         while True:
             try:
                 missing = await self.spec.probe(child.started_at)
@@ -133,8 +158,7 @@ class Keeper:
             if missing is None:
                 break
             self.waiting_for = missing
-            if time.monotonic() - told >= _TELL_SECONDS:
-                told = time.monotonic()
+            if patience.runs_out(missing, time.monotonic()):
                 self._stream.say(f"waiting for {self.spec.name}: {missing}")
             await asyncio.sleep(_PROBE_SECONDS)
         if self.restarts:

@@ -170,7 +170,8 @@ def _log_request(
         level = logging.DEBUG
     elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         level = logging.WARNING
-    elif status < HTTPStatus.BAD_REQUEST and scope["path"].startswith("/internal/"):
+    elif scope["path"].startswith("/internal/") and (status < HTTPStatus.BAD_REQUEST or status == HTTPStatus.NOT_FOUND):
+        # Control asks again and again, also for what is not there yet, and writes down itself what it was told.
         level = logging.DEBUG
     if not _stdlib_log.isEnabledFor(level):
         return

@@ -20,7 +20,7 @@ import pytest
 
 from headwater.cli.supervisor import ready, tether
 from headwater.cli.supervisor.child import ChildSpec
-from headwater.cli.supervisor.keeper import Backoff
+from headwater.cli.supervisor.keeper import Backoff, Patience
 from headwater.cli.supervisor.logs import LogStream
 from headwater.cli.supervisor.processes import identity, is_alive, resident_bytes
 from headwater.cli.supervisor.state import ProcessState, UpState, end_leftovers
@@ -89,6 +89,17 @@ async def test_children_become_ready_and_their_state_is_on_disk(system: System) 
     assert state.processes["control"].pid == keeper.child.pid
     assert "control   │ up" in system.log
     assert system.supervisor.memory()["control"] > 1 << 20
+
+
+def test_what_is_waited_for_is_told_late_and_the_same_seldom() -> None:
+    patience = Patience(100.0)
+    said = [
+        (second, missing)
+        for second in range(100, 181)
+        for missing in ("it starts" if second < 103 else "a port" if second < 150 else "a disk",)
+        if patience.runs_out(missing, float(second))
+    ]
+    assert said == [(108, "a port"), (138, "a port"), (150, "a disk"), (180, "a disk")]
 
 
 async def test_a_line_that_concerns_nobody_is_not_shown(system: System) -> None:
