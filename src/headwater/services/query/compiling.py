@@ -85,6 +85,11 @@ class CompiledEndpoint:
         views = [f"endpoint:{view.spec.name}" for view in self.policed_views]
         return [*(table.name for table in self.tables), *views, f"endpoint:{self.spec.name}"]
 
+    @property
+    def lists(self) -> frozenset[str]:
+        """Return the parameters that may have several values."""
+        return frozenset(name for name, one in self.parameters.items() if one.is_list)
+
     def is_open_to(self, caller: Caller) -> bool:
         """Return whether ``caller`` may invoke it: by permission and, where it names roles, by role."""
         key = caller.key

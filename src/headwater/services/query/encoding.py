@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from headwater.engines.query.protocol import Column
+from headwater.services.query.encoder import Encoder, PlainEncoder
 from headwater.services.query.formats import ResultFormat
+from headwater.services.query.html_page import HtmlEncoder
 from headwater.services.query.plain import dump_json, plain_columns, plain_value, portable
 
 _PLAIN_SCALE: Final = 6  # beyond it Arrow writes small decimals with an exponent
@@ -21,34 +23,37 @@ _RFC3339: Final = "%Y-%m-%dT%H:%M:%S"
 _types: Final[Any] = pa.types
 
 
-class Encoder(Protocol):
-    """Writes one result. Used once, batch after batch."""
-
-    def begin(self, meta: Mapping[str, Any]) -> bytes:
-        """Return what stands before the rows."""
-        ...
-
-    def encode(self, batch: pa.RecordBatch) -> bytes:
-        """Return the rows of a batch."""
-        ...
-
-    def end(self) -> bytes:
-        """Return what stands behind the rows; a reader that lacks it was cut off."""
-        ...
-
-
 def make_encoder(form: ResultFormat, columns: Sequence[Column], schema: pa.Schema) -> Encoder:
     """Return an encoder for results of this shape."""
     named = unique_columns(columns)
+    encoder: Encoder
     match form:
         case ResultFormat.JSON:
-            return _JsonEncoder(named)
-        case ResultFormat.NDJSON:
-            return _NdjsonEncoder(named)
+            encoder = _JsonEncoder(named)
+        case ResultFormat.COLUMNS:
+            encoder = _ColumnsEncoder(named)
+        case ResultFormat.NDJSON | ResultFormat.NDJSON_TRAILER:
+            encoder = _NdjsonEncoder(named, has_trailer=form is ResultFormat.NDJSON_TRAILER)
         case ResultFormat.CSV:
-            return _CsvEncoder(named)
-        case ResultFormat.ARROW:
-            return _ArrowEncoder(named, schema)
+            encoder = _CsvEncoder(named)
+        case ResultFormat.ARROW | ResultFormat.ARROW_TRAILER:
+            encoder = _ArrowEncoder(named, schema, has_trailer=form is ResultFormat.ARROW_TRAILER)
+        case ResultFormat.HTML:
+            encoder = HtmlEncoder(named)
+        case _:
+            encoder = _make_file_encoder(form, named, schema)
+    return encoder
+
+
+def _make_file_encoder(form: ResultFormat, named: tuple[Column, ...], schema: pa.Schema) -> Encoder:
+    # Their libraries are loaded by whoever is first to ask for such a file.
+    if form is ResultFormat.XLSX:
+        from headwater.services.query.workbook import WorkbookEncoder  # noqa: PLC0415 - as said
+
+        return WorkbookEncoder(named)
+    from headwater.services.query.parquet import ParquetEncoder  # noqa: PLC0415 - as said
+
+    return ParquetEncoder(named, schema)
 
 
 def unique_columns(columns: Sequence[Column]) -> tuple[Column, ...]:
@@ -67,20 +72,16 @@ def unique_columns(columns: Sequence[Column]) -> tuple[Column, ...]:
     return tuple(unique)
 
 
-class _JsonEncoder:
+class _JsonEncoder(PlainEncoder):
     """``{"meta": {…}, "data": [{…}, …]}``."""
 
-    def __init__(self, columns: tuple[Column, ...]) -> None:
-        self._columns = columns
-        self._names = [column.name for column in columns]
-        self._is_first = True
+    _is_first = True
 
     def begin(self, meta: Mapping[str, Any]) -> bytes:
-        columns = [{"name": column.name, "type": column.type} for column in self._columns]
-        return b'{"meta":' + dump_json({"columns": columns, **meta}) + b',"data":['
+        return _json_head(self.columns, meta) + b"["
 
     def encode(self, batch: pa.RecordBatch) -> bytes:
-        rows = dump_json(_rows(batch, self._columns, self._names))[1:-1]
+        rows = dump_json(_rows(batch, self.columns, self.names))[1:-1]
         if self._is_first:
             self._is_first = False
             return rows
@@ -90,59 +91,78 @@ class _JsonEncoder:
         return b"]}"
 
 
-class _NdjsonEncoder:
-    """One object a line."""
+class _ColumnsEncoder(PlainEncoder):
+    """``{"meta": {…}, "data": {"name": […], …}}``: half the size for charts. Holds the result until its end."""
 
     def __init__(self, columns: tuple[Column, ...]) -> None:
-        self._columns = columns
-        self._names = [column.name for column in columns]
+        super().__init__(columns)
+        self._values: list[list[Any]] = [[] for _ in columns]
 
-    def begin(self, meta: Mapping[str, Any]) -> bytes:  # noqa: ARG002 - it has no place here
-        return b""
+    def begin(self, meta: Mapping[str, Any]) -> bytes:
+        return _json_head(self.columns, meta)
 
     def encode(self, batch: pa.RecordBatch) -> bytes:
-        return b"".join(dump_json(row, newline=True) for row in _rows(batch, self._columns, self._names))
-
-    def end(self) -> bytes:
+        for held, values in zip(self._values, plain_columns(batch, self.columns), strict=True):
+            held.extend(values)
         return b""
 
+    def end(self) -> bytes:
+        return dump_json(dict(zip(self.names, self._values, strict=True))) + b"}"
 
-class _CsvEncoder:
+
+class _NdjsonEncoder(PlainEncoder):
+    """One object a line, then, if asked for, a line that says that these were all."""
+
+    def __init__(self, columns: tuple[Column, ...], *, has_trailer: bool) -> None:
+        super().__init__(columns)
+        self._has_trailer = has_trailer
+        self._count = 0
+
+    def encode(self, batch: pa.RecordBatch) -> bytes:
+        self._count += batch.num_rows
+        return b"".join(dump_json(row, newline=True) for row in _rows(batch, self.columns, self.names))
+
+    def end(self) -> bytes:
+        trailer = {"_trailer": {"complete": True, "rows": self._count}}
+        return dump_json(trailer, newline=True) if self._has_trailer else b""
+
+
+class _CsvEncoder(PlainEncoder):
     """A header, then rows; null is an empty cell and empty text ``""``."""
 
-    def __init__(self, columns: tuple[Column, ...]) -> None:
-        self._columns = columns
-        self._names = [column.name for column in columns]
-
     def begin(self, meta: Mapping[str, Any]) -> bytes:  # noqa: ARG002 - it has no place here
-        empty = pa.table({name: pa.array([], pa.string()) for name in self._names})
+        empty = pa.table({name: pa.array([], pa.string()) for name in self.names})
         return _csv(empty, header=True)
 
     def encode(self, batch: pa.RecordBatch) -> bytes:
         cells = [_cells(array) for array in portable(batch).columns]
-        return _csv(pa.table(cells, names=self._names), header=False)
-
-    def end(self) -> bytes:
-        return b""
+        return _csv(pa.table(cells, names=self.names), header=False)
 
 
-class _ArrowEncoder:
-    """An Arrow IPC stream."""
+class _ArrowEncoder(PlainEncoder):
+    """An Arrow IPC stream; if asked for, its last batch is empty and its metadata says that these were all."""
 
-    def __init__(self, columns: tuple[Column, ...], schema: pa.Schema) -> None:
-        self._names = [column.name for column in columns]
+    def __init__(self, columns: tuple[Column, ...], schema: pa.Schema, *, has_trailer: bool) -> None:
+        super().__init__(columns)
         plain = portable(pa.RecordBatch.from_pylist([], schema=schema))
+        self._schema = plain.rename_columns(self.names).schema
         self._piece = io.BytesIO()
-        self._writer = pa.ipc.new_stream(self._piece, plain.rename_columns(self._names).schema)
+        self._writer = pa.ipc.new_stream(self._piece, self._schema)
+        self._has_trailer = has_trailer
+        self._count = 0
 
     def begin(self, meta: Mapping[str, Any]) -> bytes:  # noqa: ARG002 - the schema travels by itself
         return self._taken()
 
     def encode(self, batch: pa.RecordBatch) -> bytes:
-        self._writer.write_batch(portable(batch).rename_columns(self._names))
+        self._count += batch.num_rows
+        self._writer.write_batch(portable(batch).rename_columns(self.names))
         return self._taken()
 
     def end(self) -> bytes:
+        if self._has_trailer:
+            last = pa.RecordBatch.from_pylist([], schema=self._schema)
+            self._writer.write_batch(last, custom_metadata={"complete": "true", "rows": str(self._count)})
         self._writer.close()
         return self._taken()
 
@@ -152,6 +172,11 @@ class _ArrowEncoder:
         self._piece.seek(0)
         self._piece.truncate()
         return piece
+
+
+def _json_head(columns: Sequence[Column], meta: Mapping[str, Any]) -> bytes:
+    listed = [{"name": column.name, "type": column.type} for column in columns]
+    return b'{"meta":' + dump_json({"columns": listed, **meta}) + b',"data":'
 
 
 def _rows(batch: pa.RecordBatch, columns: tuple[Column, ...], names: Sequence[str]) -> list[dict[str, Any]]:

@@ -128,7 +128,7 @@ class EndpointHandler:
         compiled: CompiledQueries = caller.environment.compiled[self._service]
         endpoint, suffix = self._find(caller, compiled, scope)
         note.name, note.revision, note.parameters = endpoint.spec.name, endpoint.spec.revision, endpoint.parameters
-        texts = read_query_string(scope["query_string"])
+        texts = read_query_string(scope["query_string"], endpoint.lists)
         form = choose_format(scope, suffix, texts, endpoint.parameters)
         is_text = scope["method"] != "POST"
         given: dict[str, Any] = dict(texts)

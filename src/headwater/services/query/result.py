@@ -15,8 +15,9 @@ import pyarrow as pa
 
 from headwater.core.errors import HeadwaterError
 from headwater.engines.query.protocol import Reading
-from headwater.services.query.encoding import Encoder, make_encoder
-from headwater.services.query.formats import ResultFormat
+from headwater.services.query.encoder import Encoder
+from headwater.services.query.encoding import make_encoder
+from headwater.services.query.formats import JSON_FORMATS, ResultFormat
 
 BATCH_ROWS: Final = 8_192
 HEAD_BYTES: Final = 32 << 20
@@ -64,11 +65,11 @@ def read_result(reading: Reading, shape: Shape) -> Result:
         if size > HEAD_BYTES:
             break
     is_live = size > HEAD_BYTES
-    if is_live and shape.format is ResultFormat.JSON:
+    if is_live and shape.format in JSON_FORMATS:
         raise HeadwaterError(
             "result_too_large",
             f"the result is larger than {HEAD_BYTES >> 20} MiB, which is too much for JSON",
-            hint="ask for .ndjson, .csv or .arrow",
+            hint="ask for .ndjson, .csv, .parquet or .arrow, or for pages with ?limit=",
         )
     encoder = make_encoder(shape.format, reading.columns, reading.schema)
     meta = {"row_count": rows, **shape.meta}
@@ -100,7 +101,10 @@ def _bounded(
 
 
 def _encode(encoder: Encoder, meta: Mapping[str, Any], batches: Iterator[pa.RecordBatch]) -> Iterator[bytes]:
-    yield encoder.begin(meta)
-    for batch in batches:
-        yield encoder.encode(batch)
-    yield encoder.end()
+    try:
+        yield encoder.begin(meta)
+        for batch in batches:
+            yield encoder.encode(batch)
+        yield from encoder.finish()
+    finally:
+        encoder.close()
