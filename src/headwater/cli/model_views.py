@@ -105,6 +105,12 @@ def draw_checks(console: Console, checks: Iterable[Mapping[str, Any]]) -> None:
         console.print(text, style=_STYLES.get(str(check["status"]), ""))
 
 
+def draw_changes(console: Console, changes: Iterable[str]) -> None:
+    """Write what versions and aliases were, and are now, a line each."""
+    for change in changes:
+        console.print(shown(f"  {change}"))
+
+
 def route_text(route: Mapping[str, Any]) -> str:
     """Return a route such as ``2 canary 10%``."""
     if route["role"] == "pinned":

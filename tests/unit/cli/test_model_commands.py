@@ -76,7 +76,7 @@ def control(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> Peer:
         ("POST", f"{ROOT}/delay/versions/2/promote"): VERSION,
         ("POST", f"{ROOT}/delay/versions/3/promote"): VERSION,
         ("POST", f"{ROOT}/delay/versions/3/approve"): VERSION | {"state": "approved"},
-        ("POST", f"{ROOT}/delay/rollback"): ROLLOUT,
+        ("POST", f"{ROOT}/delay/rollback"): ROLLOUT | {"changes": ["version 2: primary 100 %, now shadow 20 %"]},
     }
 
     def answer(request: Request) -> Answer:
@@ -231,7 +231,9 @@ def test_a_rollback_is_one_command(
         "/delay/rollback",
         {"environment": "development", "version": version, "reason": "too slow"},
     )
-    assert "delay in development: 1 primary 100%" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "delay in development: 1 primary 100%" in text
+    assert "version 2: primary 100 %, now shadow 20 %" in text
 
 
 def test_an_approval_takes_its_reason_along(control: Peer, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from headwater.cli.commands.model_batch import batch
 from headwater.cli.commands.model_report import report
 from headwater.cli.commands.model_skew import skew
 from headwater.cli.connect import connect_control, connect_registry
-from headwater.cli.model_views import draw_checks, draw_model, draw_models, draw_version, route_text
+from headwater.cli.model_views import draw_changes, draw_checks, draw_model, draw_models, draw_version, route_text
 from headwater.cli.options import HomeOption, JsonOption, ProjectOption
 from headwater.cli.project.artifacts import put_artifacts
 from headwater.cli.project.files import collect_model
@@ -135,6 +135,7 @@ def promote(
     def draw(console: Console) -> None:
         served = ", ".join(map(route_text, routes))
         console.print(f"{reference.name} in {session.settings.target.environment}: {served}")
+        draw_changes(console, document.get("changes", ()))
 
     session.answer(document, draw)
 
@@ -161,6 +162,7 @@ def rollback(
     def draw(console: Console) -> None:
         served = ", ".join(map(route_text, document["routes"]))
         console.print(f"{reference.name} in {document['environment']}: {served}; services follow within a second")
+        draw_changes(console, document.get("changes", ()))
 
     session.answer(document, draw)
 

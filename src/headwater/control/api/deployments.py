@@ -9,6 +9,7 @@ from typing import Annotated
 
 from django.http import HttpRequest
 from ninja import Query, Router
+from pydantic import Field
 
 from headwater.control.api.auth import caller_of
 from headwater.control.api.model_schemas import (
@@ -35,9 +36,22 @@ from headwater.control.registry.actions import (
 )
 from headwater.control.registry.models import Deployment, Model, Rollout
 from headwater.control.registry.queries import newest_rollout
+from headwater.control.registry.standing import Standing
 
 router = Router(tags=["Models"])
 Paging = Annotated[PageQuery, Query(...)]
+
+
+class PromotedOut(VersionOut):
+    """A version after it was promoted or tried."""
+
+    changes: list[str] = Field(description="A sentence for each version and alias that stands otherwise now")
+
+
+class RolledBackOut(RolloutOut):
+    """The rollout that took another back."""
+
+    changes: list[str] = Field(description="A sentence for each version and alias that stands otherwise now")
 
 
 class RolloutQuery(PageQuery):
@@ -93,25 +107,28 @@ def put_rules(request: HttpRequest, org: str, project: str, model: str, body: Ru
     return _deployments(row)
 
 
-@router.post(MODEL + "/rollback", response=RolloutOut)
-def post_rollback(request: HttpRequest, org: str, project: str, model: str, body: RollbackIn) -> RolloutOut:
+@router.post(MODEL + "/rollback", response=RolledBackOut)
+def post_rollback(request: HttpRequest, org: str, project: str, model: str, body: RollbackIn) -> RolledBackOut:
     """Take back what was rolled out last: end the canaries, or else let the champion before answer again."""
     caller = caller_of(request)
     row = caller.model(org, project, model)
     environment = caller.environment(org, project, body.environment)
     _check(request, row, environment, body)
     version = find_numbered(caller, org, project, model, body.version) if body.version is not None else None
+    before = Standing.of(row, environment)
     rollout = roll_back(actor=caller.actor, model=row, environment=environment, version=version, reason=body.reason)
-    return RolloutOut.show(rollout)
+    changes = before.changes(Standing.of(row, environment))
+    return RolledBackOut(**RolloutOut.show(rollout).model_dump(), changes=changes)
 
 
-@router.post(VERSION + "/promote", response=VersionOut)
-def post_promote(request: HttpRequest, org: str, project: str, model: str, number: int, body: PromoteIn) -> VersionOut:
+@router.post(VERSION + "/promote", response=PromotedOut)
+def post_promote(request: HttpRequest, org: str, project: str, model: str, number: int, body: PromoteIn) -> PromotedOut:
     """Send all of an environment's traffic to a version and make it the champion, or try it beside the champion."""
     caller = caller_of(request)
     row = find_numbered(caller, org, project, model, number)
     environment = caller.environment(org, project, body.environment)
     _check(request, row.model, environment, body)
+    before = Standing.of(row.model, environment)
     if body.role == "primary":
         promote_version(actor=caller.actor, version=row, environment=environment, reason=body.reason)
     else:
@@ -119,7 +136,8 @@ def post_promote(request: HttpRequest, org: str, project: str, model: str, numbe
             actor=caller.actor, version=row, environment=environment, role=body.role, weight_bps=body.weight_bps,
             reason=body.reason,
         )  # fmt: skip
-    return VersionOut.show(row)
+    changes = before.changes(Standing.of(row.model, environment))
+    return PromotedOut(**VersionOut.members(row), changes=changes)
 
 
 def _check(request: HttpRequest, model: Model, environment: Environment, body: TargetIn) -> None:

@@ -14,6 +14,7 @@ from headwater.control.registry.aliases import CHALLENGER, CHAMPION, drop_alias,
 from headwater.control.registry.models import Model, ModelVersion, Rollout
 from headwater.control.registry.queries import Role, Share, find_champion, find_fallback, list_shares
 from headwater.control.registry.records import who_and_why
+from headwater.control.registry.standing import Standing
 from headwater.control.registry.traffic import WHOLE, check_place, roll_out
 from headwater.core.errors import HeadwaterError
 from headwater.core.logging import get_logger
@@ -57,15 +58,17 @@ def route_model(
 def promote_version(*, actor: Actor, version: ModelVersion, environment: Environment, reason: str = "") -> ModelVersion:
     """Let a version answer all of an environment's requests and make it the champion; canaries end.
 
-    Shadows and pinned versions stay.
+    Shadows and pinned versions stay. Where the challenger is promoted, what else is tried becomes the challenger.
     """
     check_place(version.model, environment)
+    before = Standing.of(version.model, environment)
     others = [
         share for share in list_shares(version.model, environment) if not share.answers and share.version != version
     ]
     roll_out(version.model, environment, [Share(version), *others], Cause.PROMOTED)
     move_alias(actor=actor, version=version, name=CHAMPION, reason=reason)
-    drop_alias(actor, version, CHALLENGER, reason)
+    _pass_on(actor, version, others, reason)
+    note(version, changes=before.changes(Standing.of(version.model, environment)))
     return version
 
 
@@ -111,6 +114,8 @@ def roll_back(
 ) -> Rollout:
     """Take back what was rolled out last: end the canaries if there are any, else let the champion before answer.
 
+    A champion that was a shadow until its promotion is one again, unless Headwater took it back for what it did.
+
     Args:
         actor: who, or the system when a version was tripped.
         model: the model.
@@ -122,6 +127,7 @@ def roll_back(
         HeadwaterError: ``conflict`` where it is not served, or there is nothing to go back to.
     """
     check_place(model, environment)
+    before = Standing.of(model, environment)
     shares = list_shares(model, environment)
     leaving = _leaving(shares, version, environment)
     champion = find_champion(shares)
@@ -134,12 +140,16 @@ def roll_back(
             f"no version was champion of {model.name} in {environment.key} before {champion}",
             hint="promote a version by its number",
         )
+    changes: list[str] = []  # noted first, as this is what the event is about, and known last
     for gone in leaving:
-        note(gone, rolled_back_in=environment.key, to=heir.number)
+        note(gone, rolled_back_in=environment.key, to=heir.number, changes=changes)
+    again = _shadow_before(leaving, champion, environment) if version is None and actor.id != WATCH.id else []
     freed = sum(share.weight_bps for share in shares if share.version in leaving and share.answers)
-    rollout = roll_out(model, environment, _inherit(shares, leaving, heir, freed), Cause.ROLLED_BACK)
+    kept = [*_inherit(shares, leaving, heir, freed), *again]
+    rollout = roll_out(model, environment, kept, Cause.ROLLED_BACK)
     assert rollout is not None, "something left"
-    _follow(actor, leaving, heir, reason)
+    _follow(actor, leaving, heir, kept, reason)
+    changes += before.changes(Standing.of(model, environment))
     _tell(model, environment, leaving, heir)
     return rollout
 
@@ -204,13 +214,47 @@ def _inherit(shares: Sequence[Share], leaving: Sequence[ModelVersion], heir: Mod
     return [Share(heir, Role.PRIMARY, own + freed), *staying]
 
 
-def _follow(actor: Actor, leaving: Sequence[ModelVersion], heir: ModelVersion, reason: str) -> None:
+def _shadow_before(
+    leaving: Sequence[ModelVersion], champion: ModelVersion | None, environment: Environment
+) -> list[Share]:
+    """Return as a shadow the champion that leaves, if it was one until it was promoted."""
+    if champion is None or champion not in leaving:
+        return []
+    rollouts = Rollout.objects.for_org(champion.org_id).filter(model=champion.model, environment=environment)
+    promoted = rollouts.filter(champion=champion, cause=Cause.PROMOTED).order_by("-number").first()
+    earlier = None if promoted is None else rollouts.filter(number__lt=promoted.number).order_by("-number").first()
+    routes = [] if earlier is None else earlier.routes
+    return [
+        Share(champion, Role.SHADOW, route["weight_bps"])
+        for route in routes
+        if route["version"] == champion.number and route["role"] == Role.SHADOW
+    ]
+
+
+def _follow(
+    actor: Actor, leaving: Sequence[ModelVersion], heir: ModelVersion, kept: Sequence[Share], reason: str
+) -> None:
     """Let the aliases follow a rollback."""
     champion = find_alias(heir.model, CHAMPION)
     if champion is not None and champion.version in leaving:
         move_alias(actor=actor, version=heir, name=CHAMPION, reason=reason)
     for gone in leaving:
-        drop_alias(actor, gone, CHALLENGER, reason)
+        _pass_on(actor, gone, kept, reason)
+    shadows = [share.version for share in kept if share.role == Role.SHADOW and share.version in leaving]
+    if shadows and find_alias(heir.model, CHALLENGER) is None:
+        move_alias(actor=actor, version=shadows[0], name=CHALLENGER, reason=reason)
+
+
+def _pass_on(actor: Actor, version: ModelVersion, kept: Sequence[Share], reason: str) -> None:
+    """Let the challenger's name go from a version to the newest that is still tried, where there is one."""
+    alias = find_alias(version.model, CHALLENGER)
+    if alias is None or alias.version_id != version.pk:
+        return
+    tried = [share.version for share in kept if share.role in (Role.CANARY, Role.SHADOW)]
+    if tried:
+        move_alias(actor=actor, version=max(tried, key=lambda one: one.number), name=CHALLENGER, reason=reason)
+    else:
+        drop_alias(actor, version, CHALLENGER, reason)
 
 
 def _tell(model: Model, environment: Environment, leaving: Sequence[ModelVersion], heir: ModelVersion) -> None:

@@ -61,12 +61,19 @@ def test_traffic_is_shared_and_taken_back(api: Api, models: str) -> None:
     push(api, models, 1.0, 2.0)
     assert push(api, models, 3.0, 4.0, hold=True).body["routes"][0]["version"] == 1
     body = {"environment": "dev", "role": "canary", "weight_bps": 1_000, "reason": "try"}
-    assert api.post(f"{models}/delay/versions/2/promote", body).body["aliases"] == ["challenger"]
+    tried = api.post(f"{models}/delay/versions/2/promote", body).body
+    assert tried["aliases"] == ["challenger"]
+    assert tried["changes"] == [
+        "version 1: primary 100 %, now primary 90 %",
+        "version 2: not served, now canary 10 %",
+        "challenger: nothing, now version 2",
+    ]
     (deployment,) = api.get(f"{models}/delay/deployments").body["items"]
     assert (deployment["environment"], deployment["champion"], deployment["rollout"]) == ("dev", 1, 2)
     assert {route["version"]: route["weight_bps"] for route in deployment["routes"]} == {1: 9_000, 2: 1_000}
     rolled = api.post(f"{models}/delay/rollback", {"environment": "dev", "reason": "errors"})
     assert (rolled.body["cause"], rolled.body["champion"], rolled.body["reason"]) == ("rolled_back", 1, "errors")
+    assert "version 2: canary 10 %, now not served" in rolled.body["changes"]
     nothing = api.post(f"{models}/delay/rollback", {"environment": "dev"})
     assert (nothing.status, nothing.body["code"]) == (409, "conflict")
     rollouts = api.get(f"{models}/delay/rollouts?environment=dev&limit=2").body

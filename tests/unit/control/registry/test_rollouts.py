@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -27,6 +28,7 @@ from headwater.control.registry.actions import (
 )
 from headwater.control.registry.models import Model, ModelVersion, Rollout
 from headwater.control.registry.queries import find_fallback, list_champions
+from headwater.control.registry.rollouts import WATCH
 from headwater.control.registry.tasks import watch_deployments
 from headwater.core.errors import HeadwaterError
 from headwater.core.snapshot import RollbackSpec, RouteSpec, ServingSpec
@@ -66,6 +68,12 @@ def served(environment: Environment) -> dict[int, tuple[str, int]]:
 
 def aliases(model: Model) -> dict[str, int]:
     return {alias.name: alias.version.number for alias in model.aliases.select_related("version")}
+
+
+def changes_in(event: Any) -> list[str]:
+    """Return what the audit log says a promotion or rollback changed."""
+    told = [json.loads(event.after_json), *(row["after"] for row in json.loads(event.related_json))]
+    return [change for after in told for change in after.get("changes", ())]
 
 
 def health(version: int, tripped: str | None = "errors 12 % of 60") -> list[ModelHealth]:
@@ -180,6 +188,59 @@ def test_shadows_and_pins_stay_when_another_version_is_promoted(
     promote(owner, environment, versions[1])
     assert served(environment) == {2: ("primary", 10_000)}
     assert aliases(model)["champion"] == 2
+
+
+def test_promoting_the_challenger_leaves_its_name_to_what_else_is_tried(
+    environment: Environment, model: Model, versions: list[ModelVersion], owner: Actor
+) -> None:
+    promote(owner, environment, versions[0])
+    for version in versions[1:3]:
+        deploy_version(actor=owner, version=version, environment=environment, role="shadow", weight_bps=2_000)
+    assert aliases(model) == {"champion": 1, "challenger": 3}
+    promote(owner, environment, versions[2])
+    assert served(environment) == {3: ("primary", 10_000), 2: ("shadow", 2_000)}
+    assert aliases(model) == {"champion": 3, "challenger": 2}
+    event = events(environment.org, "registry.version.promoted")[-1]
+    assert changes_in(event) == [
+        "version 1: primary 100 %, now not served",
+        "version 3: shadow 20 %, now primary 100 %",
+        "challenger: version 3, now version 2",
+        "champion: version 1, now version 3",
+    ]
+
+
+def test_a_shadow_that_was_promoted_is_one_again_after_the_rollback(
+    environment: Environment, model: Model, versions: list[ModelVersion], owner: Actor
+) -> None:
+    promote(owner, environment, versions[0])
+    deploy_version(actor=owner, version=versions[1], environment=environment, role="shadow", weight_bps=2_000)
+    before = served(environment), aliases(model)
+    promote(owner, environment, versions[1])
+    assert (served(environment), aliases(model)) == ({2: ("primary", 10_000)}, {"champion": 2})
+    roll_back(actor=owner, model=model, environment=environment)
+    assert (served(environment), aliases(model)) == before
+    (event,) = events(environment.org, "registry.version.rolled_back")
+    assert "challenger: nothing, now version 2" in changes_in(event)
+
+
+def test_a_shadow_of_another_version_stays_in_a_rollback(
+    environment: Environment, model: Model, versions: list[ModelVersion], owner: Actor
+) -> None:
+    promote(owner, environment, *versions[:2])
+    deploy_version(actor=owner, version=versions[2], environment=environment, role="shadow", weight_bps=2_000)
+    roll_back(actor=owner, model=model, environment=environment)
+    assert served(environment) == {1: ("primary", 10_000), 3: ("shadow", 2_000)}
+    assert aliases(model) == {"champion": 1, "challenger": 3}
+
+
+def test_what_headwater_takes_back_is_no_shadow_again(
+    environment: Environment, model: Model, versions: list[ModelVersion], owner: Actor
+) -> None:
+    promote(owner, environment, versions[0])
+    deploy_version(actor=owner, version=versions[1], environment=environment, role="shadow", weight_bps=2_000)
+    promote(owner, environment, versions[1])
+    roll_back(actor=WATCH, model=model, environment=environment)
+    assert served(environment) == {1: ("primary", 10_000)}
 
 
 def test_routes_are_replaced_with_their_pins(
