@@ -6,6 +6,7 @@ import contextlib
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -31,6 +32,7 @@ _FACTORY: Final = "headwater.services.server:application"
 _ONLY: Final = "_HEADWATER_SERVICES_ONLY"  # not a setting: how the parent tells its workers
 _GRACE_SECONDS: Final = 20
 _KEEP_ALIVE_SECONDS: Final = 30
+_OPEN_FILES: Final = 65_536
 # Requests make few cycles; collecting less often spares the tail of the latencies.
 _GC_THRESHOLD: Final = 50_000
 
@@ -50,6 +52,7 @@ def serve(settings: Settings, only: Sequence[str] | None = None) -> None:
     """
     configure_logging(settings.log, process="services")
     sys.setswitchinterval(SWITCH_SECONDS)
+    _allow_connections()
     names = check_services(only)
     Home(settings.home).prepare()
     listener = _bind(settings.services.host, settings.services.port)
@@ -111,6 +114,14 @@ def _config(settings: Settings, factory: str | Callable[[], ASGIApp]) -> uvicorn
         timeout_graceful_shutdown=_GRACE_SECONDS,
         timeout_worker_healthcheck=30,
     )
+
+
+def _allow_connections() -> None:
+    """Let the process open as many files as it may: each live stream is one, and a shell's limit is often 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _bind(host: str, port: int) -> socket.socket:
