@@ -38,7 +38,8 @@ def stock(environment: Environment, owner: Actor) -> dict[str, tuple[Any, ...]]:
     timed = flights(more="      - name: at\n        logicalType: timestamp\n")
     project = resources({"d": timed}, {"worst.sql": WORST}, {"m": (DELAY_MODEL, sha256)}, {"recent.yaml": RECENT})
     apply_project(actor=owner, environment=environment, resources=project)
-    key, _ = make_key(environment, make_account(environment.project))
+    account = make_account(environment.project)
+    key, _ = make_key(environment, account)
     org = environment.org
     member = make_member(org, "developer")
     group = create_group(actor=owner, org=org, name="analysts")
@@ -79,6 +80,8 @@ def stock(environment: Environment, owner: Actor) -> dict[str, tuple[Any, ...]]:
         **dict.fromkeys(("flag", "flag-try", "flag-edit", "flag-toggle", "flag-archive"), ("new-home",)),
         "domain": (domain.public_id, "remove"),
         "provider": ("remove",),
+        "project-rename": (environment.project.public_id,),
+        "account-switch": (account.public_id, "disable"),
         "factors": ("require",),
     }
 

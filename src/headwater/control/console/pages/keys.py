@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any, Final
 
 from django import forms
@@ -12,7 +12,9 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
 
 from headwater.control.access.actions import create_key, create_service_account, grant, revoke_key, rotate_key
-from headwater.control.access.models import ApiKey, Role, ServiceAccount
+from headwater.control.access.models import ApiKey, ServiceAccount
+from headwater.control.access.queries import roles_of
+from headwater.control.console.attributes import read_attributes
 from headwater.control.console.forms import ConsoleForm, ReasonForm, perform, submit
 from headwater.control.console.pages import FORM, Entry, page
 from headwater.control.console.place import Place
@@ -30,6 +32,14 @@ SCOPES: Final = (
 MINE, NEW = "me", "new"
 
 
+TABS: Final = (("keys", "Keys"), ("accounts", "Service accounts"))
+
+
+def tabs_of(here: Place, tab: str) -> list[tuple[str, str, bool]]:
+    """Return the parts of the pages about keys with the one that is shown marked."""
+    return [(title, here.url(name), name == tab) for name, title in TABS]
+
+
 @page("keys/", name="keys", permission="key.read", entry=Entry("Keys", "key", "Organisation", order=20))
 def keys(request: HttpRequest, here: Place) -> HttpResponse:
     """List the keys of the environment, newest first."""
@@ -43,6 +53,7 @@ def keys(request: HttpRequest, here: Place) -> HttpResponse:
     now = timezone.now()
     return here.render(
         "console/pages/keys/list.html", title="Keys", table=table, q=q, may_write=here.may("key.write"),
+        tabs=tabs_of(here, "keys"),
         lines=[(key, _state(key, now)) for key in table.rows], toolbar="console/pages/keys/toolbar.html",
         lead=f"Secrets that speak for a service account or a person in {here.env.key}. Only their digests are kept.",
     )  # fmt: skip
@@ -63,20 +74,52 @@ class KeyForm(ConsoleForm):
         choices=[(name, PERMISSIONS[name]) for name in SCOPES],
         help_text="Nothing chosen: everything that whom it speaks for may do here.",
     )  # fmt: skip
+    more_scopes = forms.CharField(
+        label="Or to these", max_length=4_000, required=False, widget=forms.Textarea(attrs={"rows": 2}),
+        help_text="Other permissions, or on one resource only, such as dataset.ingest:flights; one a line.",
+    )  # fmt: skip
+    networks = forms.CharField(
+        max_length=4_000, required=False, widget=forms.Textarea(attrs={"rows": 2}),
+        help_text="Where it may be used from, such as 10.1.0.0/16; one a line. Empty: anywhere.",
+    )  # fmt: skip
+    attributes = forms.CharField(
+        max_length=10_000, required=False, widget=forms.Textarea(attrs={"rows": 2, "spellcheck": "false"}),
+        help_text="What policies know of it as caller.…; one a line, such as carriers: UA, DL or region: north. "
+        "It takes policy.write.",
+    )  # fmt: skip
     lifetime = forms.TypedChoiceField(label="Expires after", choices=LIFETIMES, coerce=int, initial=90)
+    expires_on = forms.DateField(
+        label="Or on a day", required=False, widget=forms.DateInput(attrs={"type": "date"}),
+        help_text="At its end, in UTC; at most three years ahead.",
+    )  # fmt: skip
 
     def __init__(self, here: Place, data: Any = None) -> None:
         """Offer the service accounts of the project and the roles of the organisation."""
         super().__init__(data)
         accounts = ServiceAccount.objects.for_org(here.org).filter(project=here.project, disabled_at=None)
         self.accounts: dict[str, ServiceAccount] = {str(account.pk): account for account in accounts[:200]}
-        self.roles: dict[str, Role] = {
-            role.name: role for role in Role.unscoped.filter(Q(org=None) | Q(org=here.org)).order_by("org", "name")
-        }
+        self.roles = roles_of(here.org)
         offered = [(key, account.name) for key, account in self.accounts.items()]
         self.fields["principal"].choices = [(NEW, "a new service account"), *offered, (MINE, "me")]  # type: ignore[attr-defined]
         self.fields["role"].choices = [(name, name) for name in self.roles]  # type: ignore[attr-defined]
         self.fields["role"].initial = "producer"
+
+    def clean_attributes(self) -> dict[str, Any]:
+        """Return the attributes by name."""
+        return read_attributes(self.cleaned_data["attributes"])
+
+    @property
+    def allowances(self) -> list[str]:
+        """Return what the key is limited to."""
+        return [*self.cleaned_data["scopes"], *self.cleaned_data["more_scopes"].split()]
+
+    @property
+    def expires_at(self) -> datetime:
+        """Return when the key expires: at the end of the day that was chosen, else after its lifetime."""
+        day = self.cleaned_data["expires_on"]
+        if day is not None:
+            return datetime.combine(day + timedelta(days=1), time.min, UTC)
+        return timezone.now() + timedelta(days=self.cleaned_data["lifetime"])
 
     def clean(self) -> dict[str, Any]:
         """Ask for the name of a service account that is to be made."""
@@ -95,8 +138,8 @@ def new_key(request: HttpRequest, here: Place) -> HttpResponse:
         with transaction.atomic():
             key, text = create_key(
                 actor=here.actor, environment=here.env, name=values["name"], service_account=_account(here, form),
-                user=here.actor.subject if values["principal"] == MINE else None, scopes=values["scopes"],
-                expires_at=timezone.now() + timedelta(days=values["lifetime"]),
+                user=here.actor.subject if values["principal"] == MINE else None, scopes=form.allowances,
+                expires_at=form.expires_at, cidrs=values["networks"].split(), attributes=values["attributes"],
             )  # fmt: skip
         return show_secret(here, key, text)
 

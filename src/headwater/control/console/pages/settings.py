@@ -11,7 +11,13 @@ from headwater.control.access.authority import authorize
 from headwater.control.console.forms import ConsoleForm, perform, submit
 from headwater.control.console.pages import FORM, Entry, page
 from headwater.control.console.place import Place
-from headwater.control.orgs.actions import change_protection, create_environment, create_project, rename_organization
+from headwater.control.orgs.actions import (
+    change_protection,
+    create_environment,
+    create_project,
+    rename_organization,
+    rename_project,
+)
 from headwater.control.orgs.models import Environment, Project, slug_validator
 
 
@@ -82,6 +88,23 @@ def new_project(request: HttpRequest, here: Place) -> HttpResponse:
         return f"{project.name} is there. Apply a project directory to it."
 
     return _form(request, here, form, run, title="New project", text="Create project")
+
+
+@page("settings/projects/<slug:project_id>/rename/", name="project-rename", permission="organization.write", whole=True,
+      section="settings", methods=FORM)  # fmt: skip
+def rename(request: HttpRequest, here: Place, project_id: str) -> HttpResponse:
+    """Change a project's name."""
+    key = Project.parse_id(project_id)
+    row = Project.objects.for_org(here.org).filter(pk=key).select_related("org").first()
+    if row is None:
+        raise Http404
+    form = NameForm(request.POST if request.method == "POST" else None, initial={"name": row.name})
+
+    def run(values: dict[str, Any]) -> str:
+        rename_project(actor=here.actor, project=row, name=values["name"])
+        return f"The project is called {row.name} now; its addresses stay."
+
+    return _form(request, here, form, run, title=f"Rename {row.name}", text="Rename")
 
 
 @page("settings/environments/new/", name="environment-new", permission="organization.write", whole=True,
