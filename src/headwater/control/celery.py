@@ -66,6 +66,7 @@ app.conf.update(
         "deliver-reviews": {"task": "reviews.deliver", "schedule": 2.0, "options": {"expires": 2}},
         "verify-audit": {"task": "upkeep.verify_audit", "schedule": crontab(hour="3", minute="17")},
         "check-ledger": {"task": "upkeep.check_ledger", "schedule": crontab(hour="3", minute="37")},
+        "recheck-domains": {"task": "upkeep.recheck_domains", "schedule": crontab(hour="*/6", minute="27")},
         "forget-flag-usage": {"task": "upkeep.forget_flag_usage", "schedule": crontab(hour="3", minute="47")},
         "clear-outbox": {"task": "upkeep.clear_outbox", "schedule": crontab(hour="3", minute="57")},
         "clear-sessions": {"task": "upkeep.clear_sessions", "schedule": crontab(hour="4", minute="7")},

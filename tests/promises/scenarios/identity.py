@@ -86,6 +86,10 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "sso.domain.joining_changed": lambda e: sso.change_joining(
         actor=SYSTEM, domain=make_domain(e.org), auto_join=True, role=get_role("analyst")
     ),
+    "sso.domain.rechecked": lambda e: sso.recheck_domain(
+        actor=SYSTEM, domain=make_domain(e.org), resolve=lambda _name: []
+    ),
+    "sso.domain.lapsed": lambda e: sso._lapse(actor=SYSTEM, domain=make_domain(e.org)),
     "sso.domain.removed": lambda e: sso.remove_domain(actor=SYSTEM, domain=make_domain(e.org)),
     "sso.provider.created": lambda e: make_provider(e.org),
     "sso.provider.changed": lambda e: sso.change_provider(actor=SYSTEM, provider=make_provider(e.org), name="Other"),

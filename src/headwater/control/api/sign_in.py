@@ -117,7 +117,8 @@ def get_domain(request: HttpRequest, org: str, domain: str) -> DomainOut:
 def post_verify_domain(request: HttpRequest, org: str, domain: str) -> DomainOut:
     """Look for the record now."""
     row = _find(Domain, request, org, domain)
-    verified = actions.verify_domain(actor=caller_of(request).actor, domain=row, resolve=dns.txt_records)
+    verify = actions.verify_domain if row.verified_at is None else actions.recheck_domain
+    verified = verify(actor=caller_of(request).actor, domain=row, resolve=dns.txt_records)
     return DomainOut.show(verified)
 
 

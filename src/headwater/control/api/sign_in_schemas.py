@@ -46,6 +46,10 @@ class DomainOut(Schema):
     id: str
     name: str
     verified_at: datetime | None
+    checked_at: datetime | None
+    missing_since: datetime | None = Field(
+        description="Its record is not there; a week later the domain counts no more"
+    )
     record_name: str
     record_value: str
     auto_join: bool
@@ -56,8 +60,9 @@ class DomainOut(Schema):
     def show(cls, row: Domain) -> DomainOut:
         """Return what the API says about ``row``."""
         return cls(
-            id=row.public_id, name=row.name, verified_at=row.verified_at, record_name=row.record_name,
-            record_value=row.record_value, auto_join=row.auto_join,
+            id=row.public_id, name=row.name, verified_at=row.verified_at, checked_at=row.checked_at,
+            missing_since=row.missing_since, record_name=row.record_name, record_value=row.record_value,
+            auto_join=row.auto_join,
             default_role=row.default_role.name if row.default_role else None, revision=row.revision,
         )  # fmt: skip
 

@@ -9,12 +9,12 @@ from django.utils import timezone
 
 from headwater.control.access.actions import require_giving
 from headwater.control.access.models import Role
-from headwater.control.kit.actions import Actor, action, note
+from headwater.control.kit.actions import Actor, action, bookkeeping, note
 from headwater.control.kit.sealing import seal
 from headwater.control.orgs.models import Membership, Organization
 from headwater.control.sso.dns import Resolver, txt_records
 from headwater.control.sso.fetching import discover
-from headwater.control.sso.models import Domain, IdentityProvider, RecoveryOwner, SignInPolicy
+from headwater.control.sso.models import GRACE, Domain, IdentityProvider, RecoveryOwner, SignInPolicy
 from headwater.control.sso.provider import SECRET_PURPOSE
 from headwater.control.sso.rules import domain_of, owners
 from headwater.control.sso.sessions import end_sessions_outside
@@ -53,8 +53,39 @@ def verify_domain(*, actor: Actor, domain: Domain, resolve: Resolver = txt_recor
             f"{domain.record_name} has {len(found)} TXT records, and none of them is {domain.record_value!r}",
             hint="add the record, wait until name servers know it, and try again",
         )
-    domain.change(verified_at=timezone.now(), checked_at=timezone.now())
+    domain.change(verified_at=timezone.now(), checked_at=timezone.now(), missing_since=None)
     return domain
+
+
+@action("sso.domain.rechecked", permission="organization.write", on="domain")
+def recheck_domain(*, actor: Actor, domain: Domain, resolve: Resolver = txt_records) -> Domain:
+    """Look whether a verified domain's record is still in its zone; nothing is noted while it is.
+
+    A record that is gone is noted first. Once it has been gone for ``GRACE``, the domain counts no more until it is
+    verified again: nobody joins by it, and an enforced identity provider no longer holds for its addresses.
+
+    Raises:
+        HeadwaterError: ``resolver_unavailable``, which changes nothing; ``conflict`` for a domain that is not verified.
+    """
+    if domain.verified_at is None:
+        raise HeadwaterError("conflict", f"{domain} is not verified", hint="verify it")
+    now = timezone.now()
+    is_there = domain.record_value in [text.strip() for text in resolve(domain.record_name)]
+    if is_there:
+        domain.change(missing_since=None)
+    elif domain.missing_since is None:
+        domain.change(missing_since=now)
+    elif now - domain.missing_since >= GRACE:
+        _lapse(actor=actor, domain=domain)
+    with bookkeeping():
+        Domain.unscoped.filter(pk=domain.pk).update(checked_at=now)
+    domain.checked_at = now
+    return domain
+
+
+@action("sso.domain.lapsed", permission="organization.write", on="domain")
+def _lapse(*, actor: Actor, domain: Domain) -> None:
+    domain.change(verified_at=None, missing_since=None, auto_join=False)
 
 
 @action("sso.domain.joining_changed", permission="organization.write", on="domain")

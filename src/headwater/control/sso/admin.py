@@ -73,10 +73,10 @@ class DomainAdmin(ConsoleModelAdmin):
     """Domains."""
 
     view_permission: ClassVar[str | None] = "member.read"
-    list_display = ("name", "org", "verified_at", "auto_join", "default_role")
+    list_display = ("name", "org", "verified_at", "missing_since", "auto_join", "default_role")
     list_select_related = ("org", "default_role")
     search_fields = ("name",)
-    readonly_fields = ("record_name", "record_value", "verified_at", "created_at")
+    readonly_fields = ("record_name", "record_value", "verified_at", "checked_at", "missing_since", "created_at")
     actions_list = ("claim",)
     actions_detail = ("verify", "joining", "give_up")
 
@@ -97,8 +97,9 @@ class DomainAdmin(ConsoleModelAdmin):
         domain = self.row(request, object_id)
 
         def run(_values: dict[str, Any]) -> str:
-            actions.verify_domain(actor=acting(request), domain=domain)
-            return f"{domain} is verified."
+            verify = actions.verify_domain if domain.verified_at is None else actions.recheck_domain
+            verify(actor=acting(request), domain=domain)
+            return f"{domain} is verified." if not domain.missing_since else f"The record of {domain} is not there."
 
         return self.act(
             request, run, title=f"Verify {domain}", submit="Look for the record", back=self.link("change", object_id),

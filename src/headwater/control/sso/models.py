@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import ClassVar, Final
 
 from django.core.validators import RegexValidator
@@ -19,6 +19,8 @@ CHALLENGE_PREFIX: Final = "_headwater-challenge"
 VALUE_PREFIX: Final = "headwater-domain-verification="
 #: A claim that nobody proves within this time may be made by somebody else.
 CLAIM_LIFETIME: Final = timedelta(days=14)
+#: A verified domain whose record is gone for longer than this has no owner any more.
+GRACE: Final = timedelta(days=7)
 HOST: Final = r"^(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])$"
 
 
@@ -38,6 +40,9 @@ class Domain(TenantEntity):
     challenge = models.CharField(max_length=64, default=new_challenge, editable=False)
     verified_at = models.DateTimeField(null=True, blank=True, editable=False)
     checked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    missing_since = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="When the record of a verified domain was first not found."
+    )
     auto_join = models.BooleanField(default=False, help_text="Whoever proves an address here may join by themselves.")
     default_role = models.ForeignKey(Role, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
 
@@ -61,6 +66,11 @@ class Domain(TenantEntity):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def lapses_at(self) -> datetime | None:
+        """Return when the domain ceases to count unless its record is found again; None: it does not."""
+        return self.missing_since + GRACE if self.verified_at and self.missing_since else None
 
     @property
     def record_name(self) -> str:

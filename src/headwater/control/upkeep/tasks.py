@@ -20,8 +20,12 @@ from headwater.control.kit.models import Outbox
 from headwater.control.orgs.models import Environment
 from headwater.control.snapshots.publish import publish_all
 from headwater.control.snapshots.signing import signing_key
+from headwater.control.sso.actions import recheck_domain
+from headwater.control.sso.dns import Resolver, txt_records
+from headwater.control.sso.models import Domain
 from headwater.control.upkeep.actions import record_chain, record_ledger
 from headwater.control.upkeep.ledger import check_ledger as ask_ledger
+from headwater.core.errors import HeadwaterError
 from headwater.core.logging import get_logger
 
 KEPT_EVENTS: Final = timedelta(days=30)
@@ -93,6 +97,25 @@ def check_ledger() -> dict[str, Any]:
             found[environment.public_id] = list(report.problems)
         record_ledger(actor=SYSTEM, environment=environment, report=report)
     return found
+
+
+@shared_task(name="upkeep.recheck_domains")
+def recheck_domains(resolve: Resolver = txt_records) -> dict[str, str]:
+    """Look whether the records of verified domains are still there; return those of which it could not be said."""
+    unknown = {}
+    for domain in Domain.unscoped.filter(verified_at__isnull=False).select_related("org"):
+        try:
+            # Asked before the action, which holds the database: a slow resolver stops nobody else.
+            found = resolve(domain.record_name)
+            recheck_domain(actor=SYSTEM, domain=domain, resolve=dict.fromkeys([domain.record_name], found).__getitem__)
+        except HeadwaterError as error:
+            # A resolver that is away, or somebody who changed the domain meanwhile: the next run asks again.
+            unknown[domain.name] = error.detail
+            _log.warning("domain_not_rechecked", domain=domain.name, problem=error.detail)
+        else:
+            if domain.missing_since is not None or domain.verified_at is None:
+                _log.warning("domain_record_missing", domain=domain.name, lapsed=domain.verified_at is None)
+    return unknown
 
 
 @shared_task(name="upkeep.clear_outbox")

@@ -19,6 +19,7 @@ from headwater.control.sso.actions import (
     change_provider,
     claim_domain,
     create_provider,
+    recheck_domain,
     remove_domain,
     remove_provider,
     verify_domain,
@@ -85,13 +86,18 @@ def new_domain(request: HttpRequest, here: Place) -> HttpResponse:
 def change_domain(request: HttpRequest, here: Place, domain: str, verb: str) -> HttpResponse:
     """Verify a domain, let its people join, or give it up."""
     row = Domain.objects.for_org(here.org).filter(pk=Domain.parse_id(domain)).select_related("org").first()
-    if row is None or verb not in ("verify", "join", "close", "remove"):
+    if row is None or verb not in ("verify", "check", "join", "close", "remove"):
         raise Http404
 
     def run(values: dict[str, Any]) -> str:
         if verb == "verify":
             verify_domain(actor=here.actor, domain=row)
             return f"{row.name} is yours."
+        if verb == "check":
+            recheck_domain(actor=here.actor, domain=row)
+            if row.verified_at is None:
+                return f"The record of {row.name} has been gone for a week: the domain counts no more."
+            return f"The record of {row.name} is {'not there' if row.missing_since else 'there'}."
         if verb == "remove":
             remove_domain(actor=here.actor, domain=row, reason=values["reason"])
             return f"{row.name} was given up."
