@@ -8,6 +8,7 @@ from typing import Any
 from django.test import Client
 from django.urls import reverse
 from tests.builders.control import make_account, make_key, make_member, make_user
+from tests.builders.dashboards import BOARD
 from tests.builders.flags import make_saved_flag
 from tests.builders.onnx_models import linear
 from tests.builders.policies import policy
@@ -22,12 +23,14 @@ from headwater.control.access.roles import create_role
 from headwater.control.audit.models import AuditEvent
 from headwater.control.catalog.apply import apply_project
 from headwater.control.console.pages import PAGES, Page
+from headwater.control.dashboards.actions import create_dashboard
 from headwater.control.identity.invitations import invite
 from headwater.control.identity.models import User
 from headwater.control.kit.actions import Actor
 from headwater.control.orgs.models import Environment
 from headwater.control.snapshots.models import SnapshotAck
 from headwater.control.sso.actions import claim_domain
+from headwater.core.dashboards import parse_board
 from headwater.engines.blobs import open_blobs
 
 
@@ -56,6 +59,7 @@ def stock(environment: Environment, owner: Actor) -> dict[str, tuple[Any, ...]]:
     domain = claim_domain(actor=owner, org=org, name="example.com")
     SnapshotAck.objects.create(node="node-1", environment=environment, number=1, applied_at=datetime.now(UTC))
     make_saved_flag(owner, environment.project)
+    create_dashboard(actor=owner, environment=environment, name="delays", board=parse_board(BOARD))
     event = AuditEvent.objects.filter(org_id=org.pk).latest("n")
     return {
         **dict.fromkeys(("dataset", "dataset-quality", "dataset-rows"), ("flights",)),
@@ -76,12 +80,18 @@ def stock(environment: Environment, owner: Actor) -> dict[str, tuple[Any, ...]]:
         **dict.fromkeys(("policy-change", "policy-move", "policy-archive"), ("open_to_all",)),
         "audit-event": (event.public_id,),
         "audit-export": ("csv",),
-        "environment-protection": (environment.public_id,),
-        **dict.fromkeys(("flag", "flag-try", "flag-edit", "flag-toggle", "flag-archive"), ("new-home",)),
-        "domain": (domain.public_id, "remove"),
-        "provider": ("remove",),
         "project-rename": (environment.project.public_id,),
         "account-switch": (account.public_id, "disable"),
+        "environment-protection": (environment.public_id,),
+        **dict.fromkeys(("flag", "flag-try", "flag-edit", "flag-toggle", "flag-archive"), ("new-home",)),
+        **dict.fromkeys(
+            ("dashboard", "dashboard-revisions", "dashboard-edit", "dashboard-archive", "dashboard-file"), ("delays",)
+        ),
+        "dashboard-revert": ("delays", 1),
+        "dashboard-image": ("delays", "svg"),
+        **dict.fromkeys(("dashboard-tile", "dashboard-live"), ("delays", "chart")),
+        "domain": (domain.public_id, "remove"),
+        "provider": ("remove",),
         "factors": ("require",),
     }
 

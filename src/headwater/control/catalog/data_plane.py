@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeVar
 from urllib.parse import quote
@@ -17,6 +17,7 @@ import httpx
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from headwater.control import configuration
+from headwater.control.catalog.views import ViewAsked, Viewed
 from headwater.core.errors import PROBLEMS, HeadwaterError
 from headwater.core.snapshot import KeySpec
 
@@ -195,6 +196,16 @@ class DataPlane:
         params = {"dataset": dataset} if dataset else {}
         return self._read(list[QuarantineGroup], "quarantine", environment_id, "groups", params=params, member="groups")
 
+    def query_report(self, environment_id: str, day: date | None = None) -> dict[str, Any]:
+        """Return what the query log says of a day (UTC; default today): ``endpoints`` by time, ``slowest`` queries."""
+        params = {"day": day.isoformat()} if day is not None else {}
+        body = _json(
+            self._ask("GET", self._path("queries", environment_id, "report"), params=params, timeout=REPORT_SECONDS)
+        )
+        if not isinstance(body, dict) or not {"day", "endpoints", "slowest"} <= body.keys():
+            raise _away("the services' answer is no report of queries")
+        return body
+
     def model_health(self, environment_id: str) -> Sequence[ModelHealth]:
         """Return how the versions of each model of an environment did in their last window."""
         return self._read(list[ModelHealth], "models", environment_id, "health", member="models")
@@ -237,16 +248,48 @@ class DataPlane:
         Raises:
             HeadwaterError: ``services_unavailable``, ``payload_too_large``, or what the services answered.
         """
-        reply = self._ask(
-            "POST",
-            f"{self._path('viewing', environment_id)}/{quote(path)}",
-            json={"viewer": viewer.model_dump(mode="json"), "parameters": dict(parameters)},
-            timeout=VIEW_SECONDS,
-        )
-        body = _json(reply)
+        body = _json(self._view(environment_id, path, viewer, {"parameters": dict(parameters)}))
         if not isinstance(body, dict):
             raise _away("the services' answer is no result")
         return body
+
+    def view_file(self, environment_id: str, path: str, viewer: KeySpec, asked: ViewAsked) -> Viewed:
+        """Return what ``view`` does as it came: in another format, longer, or not at all where it is as known.
+
+        Raises:
+            HeadwaterError: as ``view``.
+        """
+        reply = self._view(environment_id, path, viewer, asked.to_plain())
+        return Viewed(
+            reply.content,
+            etag=reply.headers.get("etag", ""),
+            media_type=reply.headers.get("content-type", ""),
+            is_known=reply.status_code == 304,  # noqa: PLR2004 - not modified
+        )
+
+    def live_ticket(
+        self, environment_id: str, endpoint: str, viewer: KeySpec, parameters: Mapping[str, str | list[str]]
+    ) -> str:
+        """Return where the reader's browser may watch an endpoint, below the address of the services.
+
+        Raises:
+            HeadwaterError: as ``view``.
+        """
+        body = _json(
+            self._view(environment_id, f"endpoints/{endpoint}/live/tickets", viewer, {"parameters": dict(parameters)})
+        )
+        path = body.get("path") if isinstance(body, dict) else None
+        if not isinstance(path, str) or not path.startswith("/v1/"):
+            raise _away("the services' answer is no ticket")
+        return path
+
+    def _view(self, environment_id: str, path: str, viewer: KeySpec, asked: Mapping[str, Any]) -> httpx.Response:
+        return self._ask(
+            "POST",
+            f"{self._path('viewing', environment_id)}/{quote(path)}",
+            json={"viewer": viewer.model_dump(mode="json"), **asked},
+            timeout=VIEW_SECONDS,
+        )
 
     def resolve(
         self, environment_id: str, dataset: str, verdict: Verdict, *, fingerprint: str, requested_by: str

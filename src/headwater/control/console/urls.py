@@ -9,6 +9,7 @@ from django.urls import URLPattern, include, path
 from django.utils.module_loading import autodiscover_modules
 
 from headwater.control.console import front, pages
+from headwater.control.console.pages.dashboard_data import chart_script
 
 
 def _discover() -> list[URLPattern]:
@@ -19,4 +20,8 @@ def _discover() -> list[URLPattern]:
 
 
 _pages = [path("o/<place:org>/", front.organization, name="organization"), *_discover()]
-urlpatterns = [path("", front.front_door, name="home"), path("", include((_pages, "console")))]
+urlpatterns = [
+    path("", front.front_door, name="home"),
+    path("assets/<str:name>", chart_script, name="chart-script"),
+    path("", include((_pages, "console"))),
+]

@@ -106,7 +106,7 @@ def _make_nonce(request: HttpRequest) -> None:
 def _protect(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
     headers = response.headers
     is_page = headers.get("Content-Type", "").startswith("text/html")
-    headers.setdefault("Content-Security-Policy", _page_policy(request) if is_page else _DATA_POLICY)
+    headers.setdefault("Content-Security-Policy", _page_policy(request, response) if is_page else _DATA_POLICY)
     headers.setdefault("X-Content-Type-Options", "nosniff")
     headers.setdefault("Referrer-Policy", "same-origin")
     headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
@@ -115,13 +115,15 @@ def _protect(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBa
     return response
 
 
-def _page_policy(request: HttpRequest) -> str:
+def _page_policy(request: HttpRequest, response: HttpResponseBase) -> str:
     # The admin's skin evaluates Alpine expressions in its markup and sets styles inline; nothing else of ours may.
     admin = request.path_info.startswith("/admin/")
     nonce = f"'nonce-{request.META['HW_CSP_NONCE']}'"
     script = f"'self' 'unsafe-eval' {nonce}" if admin else f"'self' {nonce}"
     style = "'self' 'unsafe-inline'" if admin else f"'self' {nonce}"
+    # What a page opens streams of besides: the data plane, where it lies at another address.
+    connect = " ".join(("'self'", *getattr(response, "connects_to", ())))
     return (
         f"default-src 'self'; script-src {script}; style-src {style}; img-src 'self' data:; font-src 'self'; "
-        "connect-src 'self'; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+        f"connect-src {connect}; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
     )

@@ -1,0 +1,1 @@
+"""What the console needs to show dashboards: answers for tiles, words, colours, the charts' JavaScript, images."""
