@@ -146,18 +146,19 @@ class Answering:
             parameters=question.values,
             tables=tables,
             batch_rows=BATCH_ROWS,
-            shown=None if own is None else own.shown,
+            shown=None if own is None or endpoint.page is not None else own.shown,
             is_wanted=endpoint.spec.cache.accelerate,
         )
         timeout = endpoint.spec.timeout_seconds
         execution = await means.runner.begin(reading, timeout_seconds=timeout, label=question.label)
         try:
-            result = await execution.run(Shape(question.format, endpoint.spec.max_rows, describe(question)))
+            most = endpoint.spec.max_rows if endpoint.page is None else endpoint.page.limit + 1
+            result = await execution.run(Shape(question.format, most, describe(question), question.page_end))
             scanned = await self._scanned(query, tables)
         except BaseException:
             execution.close()
             raise
-        kept = None if result.body is None else Kept(result.body, result.rows)
+        kept = None if result.body is None else Kept(result.body, result.rows, result.following)
         return Fresh(kept, execution, execution.tier, scanned)
 
     async def _scanned(self, query: CheckedQuery, tables: dict[str, TableSource]) -> int:

@@ -17,15 +17,16 @@ MAX_LAST: Final = 10_000
 KEPT_SECONDS: Final = 3_600.0
 MAX_WAIT_SECONDS: Final = 2.0
 _LOOK_SECONDS: Final = 0.02
-_ROWS: Final = struct.Struct("<Q")
+_HEAD: Final = struct.Struct("<QI")
 _OVERHEAD_BYTES: Final = 512
 
 
 class Kept(NamedTuple):
-    """A whole result: its bytes and how many rows they are."""
+    """A whole result: its bytes, how many rows they are, and the cursor to the next page."""
 
     body: bytes
     rows: int
+    following: str = ""
 
 
 class ResultCache:
@@ -93,12 +94,14 @@ class SharedResults:
 
     async def find(self, tag: bytes) -> Kept | None:
         """Return the result of this tag; None also while there is no store."""
-        return _unpack(await self._store.get(b"result:" + tag)) if self._store.is_usable else None
+        return _unpack(await self._store.get(b"answer:" + tag)) if self._store.is_usable else None
 
     async def put(self, tag: bytes, kept: Kept) -> None:
         """Keep a result for an hour, and tell those who wait for it."""
         if self._store.is_usable:
-            await self._store.put(b"result:" + tag, _ROWS.pack(kept.rows) + kept.body, seconds=KEPT_SECONDS)
+            following = kept.following.encode()
+            head = _HEAD.pack(kept.rows, len(following)) + following
+            await self._store.put(b"answer:" + tag, head + kept.body, seconds=KEPT_SECONDS)
 
     async def wait(self, tag: bytes, seconds: float) -> Kept | None:
         """Return the result that another worker is working out; None: nobody is, or not within so many seconds."""
@@ -118,7 +121,11 @@ class SharedResults:
 
 
 def _unpack(raw: bytes | None) -> Kept | None:
-    return Kept(raw[_ROWS.size :], _ROWS.unpack_from(raw)[0]) if raw is not None and len(raw) >= _ROWS.size else None
+    if raw is None or len(raw) < _HEAD.size:
+        return None
+    rows, length = _HEAD.unpack_from(raw)
+    begin = _HEAD.size + length
+    return Kept(raw[begin:], rows, raw[_HEAD.size : begin].decode())
 
 
 class Flights(Generic[T]):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -25,7 +25,7 @@ from headwater.engines.query.parameters import (
 )
 from headwater.engines.query.protocol import TableSource
 from headwater.engines.query.quoting import quote
-from headwater.engines.query.references import check_view, compose, view_parameter, within
+from headwater.engines.query.references import check_view, compose, view_parameter, within, wrap
 from headwater.engines.query.walk import CheckedQuery, check_query
 from headwater.services.kit.service import Caller
 from headwater.services.query.rulings import Policed, Ruling
@@ -34,6 +34,26 @@ from headwater.services.query.shown_tables import QueryTable
 MAX_PAGE_ROWS: Final = 10_000
 MAX_CHOICES: Final = 1_000
 _ROWS_OF: Final = "rows:"
+
+
+@dataclass(frozen=True, slots=True)
+class PageOf:
+    """Which page of a result is asked for.
+
+    Attributes:
+        limit: how many rows it has.
+        after: the key of the last row of the page before; None for the first.
+        sign: makes the cursor to the next page of the last row's key and the versions of the tables.
+    """
+
+    limit: int
+    after: tuple[Any, ...] | None
+    sign: Callable[[Sequence[Any], Sequence[int | None]], str] = field(compare=False)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Return what its SQL binds."""
+        return {f"_after_{index}": value for index, value in enumerate(self.after or ())}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +72,7 @@ class CompiledEndpoint:
         views: the endpoints that it names as tables.
         policed_views: those of them, and below them, that have policies on their answers.
         choices: by parameter, what answers the values that it may have.
+        page: the page of its result that is asked for; None: all of it.
     """
 
     spec: EndpointSpec
@@ -68,6 +89,7 @@ class CompiledEndpoint:
     views: Mapping[str, CompiledEndpoint] = field(default_factory=dict)
     policed_views: tuple[CompiledEndpoint, ...] = ()
     choices: Mapping[str, CompiledEndpoint] = field(default_factory=dict)
+    page: PageOf | None = None
 
     @property
     def kind(self) -> str:
@@ -121,7 +143,9 @@ class CompiledEndpoint:
         return values
 
     def query_for(self, sources: Mapping[str, TableSource], rulings: Sequence[Ruling | None]) -> CheckedQuery:
-        """Return its SQL with each view as the policy on that view's answer shows it.
+        """Return its SQL with each view as the policy on that view's answer shows it, cut to the page asked for.
+
+        A page is cut from the answer as the policy on it shows it; without a page that policy is not in the SQL.
 
         Args:
             sources: the tables as they are shown.
@@ -137,7 +161,38 @@ class CompiledEndpoint:
             for view, ruling in zip(self.policed_views, rulings[first:-1], strict=False)
             if ruling is not None
         }
-        return _compose(self, self.own, sources, decided) if decided else self.query
+        query = _compose(self, self.own, sources, decided) if decided else self.query
+        return query if self.page is None else _cut(query, self, sources, rulings[-1] if rulings else None)
+
+
+def _cut(
+    query: CheckedQuery, endpoint: CompiledEndpoint, sources: Mapping[str, TableSource], ruling: Ruling | None
+) -> CheckedQuery:
+    """Return the rows behind a key in its order, and one more than the page has: whether there is a next one."""
+    columns = [(column.name, column.type) for column in describe_sources(query, sources)]
+    if ruling is not None and ruling.shown is not None:
+        query = within(query, ruling.shown.rule(columns))
+        columns = [(column.name, column.type) for column in describe_sources(query, sources)]
+    types = dict(columns)
+    page, key = endpoint.page, endpoint.spec.key
+    assert page is not None, "only pages are cut"
+    if not set(key) <= set(types):
+        raise HeadwaterError(
+            "forbidden", f"this key sees no {', '.join(sorted(set(key) - set(types)))}, which pages go by",
+            hint="ask for the result whole",
+        )  # fmt: skip
+    condition = _behind([(quote(name), f"CAST($_after_{index} AS {types[name]})") for index, name in enumerate(key)])
+    where = f" WHERE {condition}" if page.after is not None else ""
+    order = ", ".join(f"{quote(name)} ASC NULLS LAST" for name in key)
+    cut = wrap(query, "SELECT * FROM (", f') AS "page"{where} ORDER BY {order} LIMIT {page.limit + 1}')
+    return replace(cut, parameters=tuple(sorted({*query.parameters, *page.values})))
+
+
+def _behind(pairs: Sequence[tuple[str, str]]) -> str:
+    """Return the condition that a row comes after these values; null comes after everything."""
+    (column, value), *others = pairs
+    later = f"({column} > {value} OR ({column} IS NULL AND {value} IS NOT NULL))"
+    return f"({later} OR ({column} IS NOT DISTINCT FROM {value} AND {_behind(others)}))" if others else later
 
 
 def _compose(

@@ -13,14 +13,19 @@ import pyarrow.csv as pa_csv
 
 from headwater.engines.query.protocol import Column
 from headwater.services.query.encoder import Encoder, PlainEncoder
-from headwater.services.query.formats import ResultFormat
-from headwater.services.query.html_page import HtmlEncoder
+from headwater.services.query.formats import MEDIA_TYPES, ResultFormat
+from headwater.services.query.html_page import PAGE_HEADERS, HtmlEncoder
 from headwater.services.query.plain import dump_json, plain_columns, plain_value, portable
 
 _PLAIN_SCALE: Final = 6  # beyond it Arrow writes small decimals with an exponent
 _RFC3339: Final = "%Y-%m-%dT%H:%M:%S"
 
 _types: Final[Any] = pa.types
+CONTENT_HEADERS: Final[Mapping[ResultFormat, tuple[tuple[bytes, bytes], ...]]] = {
+    form: ((b"content-type", media.encode()), *(PAGE_HEADERS if form is ResultFormat.HTML else ()))
+    for form, media in MEDIA_TYPES.items()
+}
+"""What is said of the bytes of each format."""
 
 
 def make_encoder(form: ResultFormat, columns: Sequence[Column], schema: pa.Schema) -> Encoder:

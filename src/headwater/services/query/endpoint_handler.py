@@ -10,27 +10,29 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from headwater.core.errors import HeadwaterError
+from headwater.engines.lake.protocol import TableState
 from headwater.services.kit.metrics import Tally
 from headwater.services.kit.request import authenticate, find_header
 from headwater.services.kit.service import ASGIScope, Caller, Runtime
 from headwater.services.query.answering import Answering, Means
 from headwater.services.query.cache import Kept
 from headwater.services.query.catalog import CompiledEndpoint, CompiledQueries
+from headwater.services.query.encoding import CONTENT_HEADERS
 from headwater.services.query.execution import Execution
 from headwater.services.query.finding import ending_headers, find_endpoint
-from headwater.services.query.formats import MEDIA_TYPES, ResultFormat, split_suffix
+from headwater.services.query.formats import ResultFormat, split_suffix
 from headwater.services.query.holding import send_body
 from headwater.services.query.limits import FREE, Limits, Permit
 from headwater.services.query.listening import ClientGone, listening, or_gone
 from headwater.services.query.log import Answer
-from headwater.services.query.question import Headers, Question, answer_headers, entity_tag, is_known
+from headwater.services.query.paging import Paged, PinnedTables, read_page
+from headwater.services.query.question import Headers, Question, answer_headers, entity_tag, is_known, link_to_next
 from headwater.services.query.request import Receive, choose_format, read_json_parameters, read_query_string
 from headwater.services.query.rulings import Ruling
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 _CONDITIONAL: Final = frozenset({"GET", "HEAD"})
-_CONTENT_TYPES: Final = {form: (b"content-type", media.encode()) for form, media in MEDIA_TYPES.items()}
 _SATURATED: Final = frozenset({"overloaded", "query_timeout"})
 
 
@@ -56,6 +58,7 @@ class EndpointHandler:
         self._means = means
         self._service = service
         self._answering = Answering(means)
+        self._pinned = PinnedTables(runtime.lake)
         self.answers = self._tally()
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
@@ -140,10 +143,12 @@ class EndpointHandler:
                     hint="move them into the JSON body",
                 )
             given = await read_json_parameters(scope, asked.receive)
-        note.values = values = endpoint.read_values(given, is_text=is_text, now=self._runtime.clock.now())
-        states = self._means.versions.recent(endpoint.streams)
-        if states is None:
-            states = await self._means.versions.newest(endpoint.streams)
+        now = self._runtime.clock.now()
+        paged = read_page(caller, endpoint, given, is_text=is_text, now=now)
+        values = endpoint.read_values(given, is_text=is_text, now=now) if paged is None else paged.values
+        note.values = values
+        endpoint = endpoint if paged is None else paged.endpoint
+        states = await self._states(endpoint, paged)
         rulings: Sequence[Ruling | None] = ()
         if endpoint.policed:
             rulings = compiled.rulings.find_all(endpoint.policed, caller.key, self._runtime.clock.now())
@@ -152,6 +157,17 @@ class EndpointHandler:
         if rulings:
             note.policy = ", ".join(f"{name}={one.label}" for name, one in question.decided)
         return question
+
+    async def _states(self, endpoint: CompiledEndpoint, paged: Paged | None) -> Sequence[TableState | None]:
+        """Return the tables at the versions that a page is of, else at the newest."""
+        if paged is not None and paged.versions is not None:
+            return await self._pinned.find(endpoint.streams, paged.versions)
+        states = self._means.versions.recent(endpoint.streams)
+        if states is None:
+            states = await self._means.versions.newest(endpoint.streams)
+        if paged is not None:
+            self._pinned.note(states)
+        return states
 
     def _tally(self) -> Tally:
         return Tally("headwater_query_answers", "Answers of endpoints by how they came about.", ("endpoint", "outcome"))
@@ -209,7 +225,8 @@ class EndpointHandler:
         length = (b"content-length", str(len(kept.body)).encode())
         with self._means.runner.holding.take(len(kept.body)):
             start = {"type": "http.response.start", "status": 200}
-            await asked.send({**start, "headers": [*headers, _CONTENT_TYPES[question.format], length]})
+            head = [*headers, *link_to_next(question, kept.following), *CONTENT_HEADERS[question.format], length]
+            await asked.send({**start, "headers": head})
             await send_body(kept.body, asked.send)
 
     async def _send_chunks(
@@ -219,7 +236,8 @@ class EndpointHandler:
         asked.note.rows = execution.result.rows
         asked.permit.check(execution.result.rows, 0)
         start = {"type": "http.response.start", "status": 200}
-        await asked.send({**start, "headers": [*headers, _CONTENT_TYPES[question.format]]})
+        link = link_to_next(question, execution.result.following)
+        await asked.send({**start, "headers": [*headers, *link, *CONTENT_HEADERS[question.format]]})
         async with contextlib.aclosing(execution.chunks()) as chunks:
             async for chunk in chunks:
                 if gone.done():

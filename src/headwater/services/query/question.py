@@ -14,7 +14,8 @@ from headwater.engines.query.parameters import to_plain
 from headwater.engines.query.walk import CheckedQuery
 from headwater.services.kit.service import Caller
 from headwater.services.query.catalog import CompiledEndpoint
-from headwater.services.query.formats import ResultFormat
+from headwater.services.query.formats import TRAILERS, ResultFormat
+from headwater.services.query.result import PageEnd
 from headwater.services.query.rulings import Ruling, describe_rulings, policy_headers
 
 Headers = list[tuple[bytes, bytes]]
@@ -64,6 +65,15 @@ class Question:
         return [(name, one) for name, one in pairs if one is not None]
 
     @property
+    def page_end(self) -> PageEnd | None:
+        """Return where the page ends that is asked for; None: all is."""
+        page = self.endpoint.page
+        if page is None:
+            return None
+        pinned = [None if state is None else state.version for state in self.states]
+        return PageEnd(page.limit, self.endpoint.spec.key, lambda last: page.sign(last, pinned))
+
+    @property
     def versions(self) -> dict[str, int | None]:
         """Return the version of every table that is read."""
         pairs = zip(self.endpoint.tables, self.states, strict=True)
@@ -110,6 +120,15 @@ def answer_headers(question: Question, *, is_cacheable: bool) -> Headers:
     if is_cacheable:
         return [*headers, (b"etag", question.tag), _REVALIDATE]
     return [*headers, _NO_STORE]
+
+
+def link_to_next(question: Question, following: str) -> Headers:
+    """Return the link to the next page of a result, in the format of this one; nothing when there is none."""
+    if not following:
+        return []
+    trailer = next((plain for plain, with_one in TRAILERS.items() if with_one is question.format), None)
+    form = f"{trailer}&trailer=true" if trailer is not None else question.format
+    return [(b"link", f'<?cursor={following}&format={form}>; rel="next"'.encode())]
 
 
 def describe(question: Question) -> dict[str, Any]:

@@ -7,7 +7,7 @@ stream; where a stream exceeds its limits the connection is cut, which every HTT
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -28,7 +28,8 @@ WHOLE_BYTES: Final = 1 << 20
 class Result:
     """A query's answer: ``body`` when it is small, else ``chunks`` to be taken in threads, one at a time.
 
-    ``held_bytes`` are kept in memory until the last chunk of a result that is not live was taken.
+    ``held_bytes`` are kept in memory until the last chunk of a result that is not live was taken. ``following`` is the
+    cursor to the next page.
     """
 
     rows: int
@@ -36,15 +37,47 @@ class Result:
     chunks: Iterator[bytes] = field(default_factory=lambda: iter(()))
     is_live: bool = False
     held_bytes: int = 0
+    following: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What is asked of a result: its format, how many rows it may have, and the ``meta`` of its JSON form."""
+    """What is asked of a result: its format, how many rows it may have, and the ``meta`` of its JSON form.
+
+    ``page`` says where a page ends.
+    """
 
     format: ResultFormat
     max_rows: int
     meta: Mapping[str, Any]
+    page: PageEnd | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PageEnd:
+    """Where a page ends: after ``limit`` rows, the ``key`` of the last of which ``sign`` makes the next cursor of."""
+
+    limit: int
+    key: tuple[str, ...]
+    sign: Callable[[Sequence[Any]], str]
+
+    def cut(self, batches: Sequence[pa.RecordBatch]) -> tuple[list[pa.RecordBatch], str]:
+        """Return the rows of the page, and the cursor to the next one; ``""`` when there is none.
+
+        Raises:
+            HeadwaterError: ``sql_failed`` when two rows have the same key: one of them would be lost.
+        """
+        table = pa.Table.from_batches(batches)
+        if table.num_rows <= self.limit:
+            return list(batches), ""
+        last, first = ([table.column(name)[row].as_py() for name in self.key] for row in (self.limit - 1, self.limit))
+        if last == first:
+            raise HeadwaterError(
+                "sql_failed",
+                f"the key ({', '.join(self.key)}) does not tell rows apart, so that pages would lose some",
+                hint="name more columns in `key`, or ask for the result whole",
+            )
+        return table.slice(0, self.limit).to_batches(), self.sign(last)
 
 
 def read_result(reading: Reading, shape: Shape) -> Result:
@@ -71,12 +104,21 @@ def read_result(reading: Reading, shape: Shape) -> Result:
             f"the result is larger than {HEAD_BYTES >> 20} MiB, which is too much for JSON",
             hint="ask for .ndjson, .csv, .parquet or .arrow, or for pages with ?limit=",
         )
-    encoder = make_encoder(shape.format, reading.columns, reading.schema)
+    following = ""
     meta = {"row_count": rows, **shape.meta}
+    if shape.page is not None:
+        if is_live:
+            raise HeadwaterError("result_too_large", "the page is too large", hint="ask for fewer rows with ?limit=")
+        if batches:
+            batches, following = shape.page.cut(batches)
+        rows = sum(batch.num_rows for batch in batches)
+        meta |= {"row_count": rows, "next": following or None}
+    encoder = make_encoder(shape.format, reading.columns, reading.schema)
     if size <= WHOLE_BYTES:
-        return Result(rows, b"".join(_encode(encoder, meta, iter(batches))))
+        return Result(rows, b"".join(_encode(encoder, meta, iter(batches))), following=following)
     stream = _bounded(batches, rest, rows, shape.max_rows) if is_live else iter(batches)
-    return Result(rows, None, _encode(encoder, meta, stream), is_live, 0 if is_live else size)
+    held = 0 if is_live else size
+    return Result(rows, None, _encode(encoder, meta, stream), is_live, held, following)
 
 
 def too_many_rows(max_rows: int) -> HeadwaterError:
