@@ -38,6 +38,7 @@ class FakeServices:
     ledger: list[dict[str, Any]] = field(default_factory=list)
     view: dict[str, Any] = field(default_factory=dict)
     jobs: list[dict[str, Any]] = field(default_factory=list)
+    queries: dict[str, Any] | None = None
     viewings: list[dict[str, Any]] = field(default_factory=list)
     verdicts: list[dict[str, Any]] = field(default_factory=list)
     refusal: tuple[int, dict[str, Any]] | None = None
@@ -116,8 +117,32 @@ class FakeServices:
                 rows = sum(group["open"] for group in self.groups if group["fingerprint"] == body["fingerprint"])
                 self.groups = [group | {"open": self.unresolved} for group in self.groups]
                 return {"received": rows, "accepted": rows, "duplicate": 0, "quarantined": 0, "rejected": 0}
+            case ["queries", _, "report"]:
+                self.asked.append(query)
+                return self.queries
             case _:
                 return None
+
+
+def query_report() -> dict[str, Any]:
+    """Return a day with one endpoint and one slow query by somebody with a hostile name."""
+    both = {"kind": "endpoint", "name": "daily", "bytes_out": 900, "bytes_scanned": 5_000_000}
+    return {
+        "day": NOW[:10],
+        "endpoints": [
+            both | {
+                "answers": 1_000, "callers": 2, "total_ms": 5_400.0, "mean_ms": 5.4, "p95_query_ms": 41.5,
+                "cached": 0.9, "accelerated": 40, "failed": 3,
+            },
+        ],
+        "slowest": [
+            both | {
+                "principal_label": "<script>alert(1)</script>", "parameters": "0f0f", "policy": None,
+                "source": "parquet", "status": 200, "code": None, "rows": 12, "queue_ms": 1.0, "query_ms": 810.2,
+                "total_ms": 812.3, "answered_at": NOW,
+            },
+        ],
+    }  # fmt: skip
 
 
 def quarantine_group(dataset: str = "flights", **more: Any) -> dict[str, Any]:

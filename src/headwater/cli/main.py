@@ -43,6 +43,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "ingest": Entry("ingest", "Data", "Send files to a dataset: resumable, with exact counts."),
     "query": Entry("query", "Data", "Call a SQL endpoint: a table in a terminal, CSV to a pipe."),
     "watch": Entry("watch", "Data", "Watch a SQL endpoint: its rows, again whenever they change."),
+    "queries": Entry("queries", "Data", "See which queries took most time, and where answers came from."),
     "features": Entry("features", "Data", "Read and build features of entities."),
     "flags": Entry("flags", "Data", "List, switch and evaluate feature flags, and find stale ones."),
     "datasets": Entry("datasets", "Data", "List the datasets with their counts."),

@@ -17,7 +17,7 @@ from headwater.core.home import Home
 from headwater.core.logging import get_logger
 from headwater.core.sealed_snapshot import SignedSnapshot, load_public_key
 from headwater.core.snapshot import Snapshot
-from headwater.core.streams import EXPOSURES, QUARANTINE, stream_name
+from headwater.core.streams import EXPOSURES, QUARANTINE, QUERY_LOG, stream_name
 
 logger = get_logger(__name__)
 
@@ -30,11 +30,13 @@ class Retention:
         quarantine_stream: where its refused rows are.
         quarantine: how long refused rows are kept, by dataset id; None is for ever.
         keys: how long row keys are remembered, by stream; streams without an entry remember them for ever.
+        query_log_stream: where the notes of its queries' answers are; None: its project has a dataset of that name.
     """
 
     quarantine_stream: str
     quarantine: Mapping[str, timedelta | None]
     keys: Mapping[str, timedelta]
+    query_log_stream: str | None
 
 
 def read_retentions(home: Home) -> list[Retention]:
@@ -75,4 +77,5 @@ def _retention(environment_id: str, snapshot: Snapshot) -> Retention:
             keys[stream_name(environment_id, dataset.name)] = contract.dedup.within
     # One exposure counts for an hour; a day is past any clock that is off.
     keys[stream_name(environment_id, EXPOSURES)] = timedelta(days=1)
-    return Retention(stream_name(environment_id, QUARANTINE), quarantine, keys)
+    query_log = None if QUERY_LOG in snapshot.datasets else stream_name(environment_id, QUERY_LOG)
+    return Retention(stream_name(environment_id, QUARANTINE), quarantine, keys, query_log)

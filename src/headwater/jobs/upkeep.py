@@ -16,6 +16,7 @@ from headwater.core.logging import get_logger
 from headwater.core.settings import Settings
 from headwater.engines.journal.protocol import Journal
 from headwater.engines.lake.protocol import Expiry, TableStore
+from headwater.engines.query.log_schema import QUERY_KINDS
 from headwater.jobs.retention import Retention, read_retentions
 
 _PRUNE_EVERY_SECONDS: Final = 600.0
@@ -34,6 +35,7 @@ class Upkeep:
         self._lake = lake
         self._home = Home(settings.home)
         self._idempotency_retention = timedelta(hours=settings.ingest.idempotency_retention_hours)
+        self._query_log_kept = timedelta(days=settings.query.log_retention_days)
         self._clock = clock
         self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._waiting: set[str] = set()
@@ -58,6 +60,8 @@ class Upkeep:
         for retention in read_retentions(self._home):
             keys_before |= _instants_before(now, retention.keys)
             self._try(retention.quarantine_stream, partial(self._expire, retention, now, keys_before))
+            if retention.query_log_stream is not None:
+                self._try(retention.query_log_stream, partial(self._expire_queries, retention.query_log_stream, now))
         self._journal.prune(
             idempotency_before_us=epoch_micros(now - self._idempotency_retention),
             receipts_before_us=epoch_micros(now - _RECEIPT_RETENTION),
@@ -75,6 +79,13 @@ class Upkeep:
         elif before and len(before) == len(kept):
             # A verdict is as old as its row or younger. Without it a row that is still there would be open again.
             keys_before[stream] = min(before.values())
+
+    def _expire_queries(self, stream: str, now: datetime) -> None:
+        """Delete the notes of answers that are too old."""
+        before = dict.fromkeys(QUERY_KINDS, now - self._query_log_kept)
+        gone = self._lake.expire(stream, Expiry("kind", "answered_at", before))
+        if gone:
+            logger.info("sealer.query_log.expired", stream=stream, rows=gone)
 
     def _run(self) -> None:
         prune_at = time.monotonic() + _PRUNE_EVERY_SECONDS

@@ -16,7 +16,7 @@ from headwater.control.flags.document import FlagFile, parse_flag
 from headwater.control.policies.document import PolicyFile, parse_policy
 from headwater.control.reviews.files import QueueFile, parse_queue
 from headwater.core.errors import HeadwaterError
-from headwater.core.streams import EXPOSURES, OUTCOMES, batch_log, prediction_log
+from headwater.core.streams import EXPOSURES, OUTCOMES, QUERY_LOG, batch_log, prediction_log
 from headwater.engines.features.definition import ViewFile, parse_view
 from headwater.engines.query.endpoint_file import EndpointFile, parse_endpoint
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from headwater.engines.models.manifest import ModelManifest
 
 T = TypeVar("T")
-RESERVED_PREFIXES: Final = ("_hw", prediction_log(""), batch_log(""), OUTCOMES, EXPOSURES)
+RESERVED_PREFIXES: Final = ("_hw", prediction_log(""), batch_log(""), OUTCOMES, EXPOSURES, QUERY_LOG)
 
 
 @dataclass(frozen=True, slots=True)

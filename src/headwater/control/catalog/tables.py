@@ -19,8 +19,9 @@ from headwater.control.flags.models import Flag
 from headwater.control.orgs.models import Environment
 from headwater.control.registry.models import Deployment
 from headwater.core.snapshot import OutputSpec
-from headwater.core.streams import EXPOSURES, OUTCOMES, batch_log, prediction_log
+from headwater.core.streams import EXPOSURES, OUTCOMES, QUERY_LOG, batch_log, prediction_log
 from headwater.engines.flags.exposures import EXPOSURE_SCHEMA
+from headwater.engines.query.log_schema import QUERY_LOG_SCHEMA
 from headwater.engines.query.tables import SYSTEM_COLUMNS
 
 
@@ -35,6 +36,7 @@ def table_schemas(environment: Environment, project: Project) -> Mapping[str, pa
     schemas = {name: _with_system(accepted_schema(contract)) for name, contract in contracts.items()}
     if project.flags or Flag.objects.for_org(environment.org_id).filter(project_id=environment.project_id).exists():
         schemas[EXPOSURES] = _with_system(EXPOSURE_SCHEMA)
+    schemas.setdefault(QUERY_LOG, _with_system(QUERY_LOG_SCHEMA))
     return schemas | _prediction_logs(environment, project)
 
 

@@ -6,9 +6,10 @@ from typing import Final
 
 import pyarrow as pa
 
+QUERY_KINDS: Final = ("endpoint", "rows", "sql", "live")
 QUERY_LOG_SCHEMA: Final = pa.schema(
     [
-        ("kind", pa.string()),  # endpoint, rows, sql or live
+        ("kind", pa.string()),  # one of QUERY_KINDS
         ("name", pa.string()),  # of the endpoint or the dataset; null for sql
         ("revision", pa.int64()),
         ("principal_id", pa.string()),

@@ -24,6 +24,7 @@ from headwater.services.query.measures import AcceleratorMetrics
 from headwater.services.query.routes import ENDPOINT_PATH, ROWS_PATH, SQL_PATH, endpoint_paths, query_router
 from headwater.services.query.rows_handler import RowsHandler
 from headwater.services.query.shared_store import SharedStore
+from headwater.services.query.slow import SlowQueries
 from headwater.services.query.sql_handler import SqlHandler
 from headwater.services.query.versions import TableVersions
 from headwater.services.query.viewing import viewing_router
@@ -88,6 +89,7 @@ class QueryService:
             lambda runtime: RowsHandler(runtime, *shared),
         )
         router.include_router(self._live.internal_router())
+        router.include_router(SlowQueries(self._runtime, self._means, f"duckdb-{self._engine.version}").router())
         return router
 
     def openapi_paths(self, caller: Caller) -> Mapping[str, Any]:

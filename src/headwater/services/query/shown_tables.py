@@ -62,7 +62,7 @@ def shown_tables(snapshot: Snapshot, policies: Policies) -> dict[str, QueryTable
     tables |= {table.name: table for spec in snapshot.models.values() for table in _log_tables(environment_id, spec)}
     if snapshot.models:
         tables[OUTCOMES] = _outcome_table(environment_id)
-    tables.setdefault(QUERY_LOG, _query_log_table(environment_id))  # an older project may have one of its own
+    tables.setdefault(QUERY_LOG, query_log_table(environment_id))  # an older project may have one of its own
     if snapshot.flags:
         tables[EXPOSURES] = _exposure_table(environment_id)
     for name, table in tables.items():
@@ -111,7 +111,7 @@ def _exposure_table(environment_id: str) -> QueryTable:
     return QueryTable(EXPOSURES, stream_name(environment_id, EXPOSURES), _with_system_columns(EXPOSURE_SCHEMA))
 
 
-def _query_log_table(environment_id: str) -> QueryTable:
+def query_log_table(environment_id: str) -> QueryTable:
     """Return who asked what."""
     return QueryTable(QUERY_LOG, stream_name(environment_id, QUERY_LOG), _with_system_columns(QUERY_LOG_SCHEMA))
 

@@ -22,6 +22,7 @@ from headwater.core.errors import HeadwaterError
 from headwater.core.key_limits import KeyLimitsSpec
 from headwater.core.settings import QuerySettings
 from headwater.core.snapshot import KeySpec
+from headwater.engines.query.log_schema import QUERY_LOG_SCHEMA
 from headwater.services.query import shared_store
 from headwater.services.query.cache import Kept, SharedResults
 from headwater.services.query.execution import Costs, QueryRunner
@@ -319,7 +320,7 @@ async def test_sql_that_would_read_too_much_is_refused_before_it_reads(tmp_path:
         refused = await asked.http.post("/v1/sql", json={"sql": "select * from flights"})
         assert (refused.status_code, refused.json()["code"]) == (422, "query_too_costly")
         assert refused.json()["scanned_bytes"] > 50
-        allowed = await asked.http.post("/v1/sql", json={"sql": "select sum(delay) as n from flights"})
+        allowed = await asked.http.post("/v1/sql", json={"sql": "select count(*) as n from flights"})
         assert allowed.json()["data"] == [{"n": 5_000}]
 
 
@@ -366,3 +367,34 @@ async def test_slow_endpoints_and_a_single_one_leave_slots_to_others(tmp_path: P
         assert runner.quick.admission._shares == {}
     finally:
         runner.close()
+
+
+async def test_a_day_of_queries_is_reported_from_the_log(tmp_path: Path) -> None:
+    async with asking(tmp_path, endpoint("by_carrier", BY_CARRIER)) as asked:
+        asked.seal("flights", flights(0, 30))
+        for _ in range(4):
+            await asked.get(URL)
+        await asked.get(f"{URL}?nothing=1")
+        rows = await _logged(asked)
+        numbers = range(len(rows))
+        system = {
+            "_hw_seq": pa.array(numbers, pa.int64()),
+            "_hw_received_at": pa.array([row["answered_at"] for row in rows], pa.timestamp("us", "UTC")),
+            "_hw_receipt": pa.array(["rcp_1"] * len(rows)),
+            "_hw_contract": pa.array(["1.0.0"] * len(rows)),
+        }
+        sealed = pa.Table.from_pylist(rows, schema=QUERY_LOG_SCHEMA)
+        for name, column in system.items():
+            sealed = sealed.append_column(name, column)
+        asked.seal("query_log", sealed)
+        token = asked.runtime.home.node_token.read_text().strip()
+        headers = {"Authorization": f"Bearer {token}"}
+        report = (await asked.get(f"/internal/v1/queries/{ENVIRONMENT}/report", headers=headers)).json()
+        (one,) = report["endpoints"]
+        assert (one["kind"], one["name"], one["answers"], one["failed"]) == ("endpoint", "by_carrier", 5, 1)
+        assert one["cached"] == pytest.approx(3 / 5)
+        assert one["p95_query_ms"] > 0
+        assert {row["code"] for row in report["slowest"]} == {None, "parameter_invalid"}
+        other = await asked.get(f"/internal/v1/queries/{ENVIRONMENT}/report?day=2020-01-01", headers=headers)
+        assert other.json() == {"day": "2020-01-01", "endpoints": [], "slowest": []}
+        assert (await asked.get(f"/internal/v1/queries/{ENVIRONMENT}/report")).status_code == 401
