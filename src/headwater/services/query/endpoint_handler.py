@@ -17,6 +17,8 @@ from headwater.services.kit.service import ASGIScope, Caller, Runtime
 from headwater.services.query.answering import Answering, Means
 from headwater.services.query.cache import Kept
 from headwater.services.query.catalog import CompiledEndpoint, CompiledQueries
+from headwater.services.query.choices import Choices
+from headwater.services.query.compression import MIN_BYTES, choose_coding, compress, compressor
 from headwater.services.query.encoding import CONTENT_HEADERS
 from headwater.services.query.execution import Execution
 from headwater.services.query.finding import ending_headers, find_endpoint
@@ -33,6 +35,7 @@ from headwater.services.query.rulings import Ruling
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 _CONDITIONAL: Final = frozenset({"GET", "HEAD"})
+_MAX_CHOICES_BYTES: Final = 1 << 20
 _SATURATED: Final = frozenset({"overloaded", "query_timeout"})
 
 
@@ -59,6 +62,7 @@ class EndpointHandler:
         self._service = service
         self._answering = Answering(means)
         self._pinned = PinnedTables(runtime.lake)
+        self._choices = Choices()
         self.answers = self._tally()
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
@@ -105,7 +109,7 @@ class EndpointHandler:
             compiled: CompiledQueries = question.caller.environment.compiled[self._service]
             headers += ending_headers(compiled, question.endpoint, self._runtime.clock.now())
         if question.is_cacheable:
-            if is_known(find_header(asked.scope, b"if-none-match"), question.tag):
+            if is_known(find_header(asked.scope, b"if-none-match"), question.etag):
                 await self._send_unchanged(asked, question, headers)
                 return
             kept = self._answering.remembered(question)
@@ -147,16 +151,27 @@ class EndpointHandler:
         paged = read_page(caller, endpoint, given, is_text=is_text, now=now)
         values = endpoint.read_values(given, is_text=is_text, now=now) if paged is None else paged.values
         note.values = values
+        if endpoint.choices:
+            await self._choices.check(endpoint, values, lambda query: self._ask(caller, compiled, query))
         endpoint = endpoint if paged is None else paged.endpoint
         states = await self._states(endpoint, paged)
         rulings: Sequence[Ruling | None] = ()
         if endpoint.policed:
             rulings = compiled.rulings.find_all(endpoint.policed, caller.key, self._runtime.clock.now())
         note.digest = tag = entity_tag(endpoint, values, states, form, rulings)
-        question = Question(compiled.environment_id, endpoint, values, states, form, tag, rulings, caller)
+        coding = choose_coding(find_header(scope, b"accept-encoding"), form)
+        question = Question(compiled.environment_id, endpoint, values, states, form, tag, rulings, caller, coding)
         if rulings:
             note.policy = ", ".join(f"{name}={one.label}" for name, one in question.decided)
         return question
+
+    async def _ask(self, caller: Caller, compiled: CompiledQueries, query: CompiledEndpoint) -> tuple[bytes, bytes]:
+        """Return the tag and the body of a short answer as columns, for ``caller`` and of the newest data."""
+        states = await self._states(query, None)
+        rulings = compiled.rulings.find_all(query.policed, caller.key, self._runtime.clock.now())
+        tag = entity_tag(query, {}, states, ResultFormat.COLUMNS, rulings)
+        question = Question(compiled.environment_id, query, {}, states, ResultFormat.COLUMNS, tag, rulings, caller)
+        return tag, await self.answer(question, max_bytes=_MAX_CHOICES_BYTES)
 
     async def _states(self, endpoint: CompiledEndpoint, paged: Paged | None) -> Sequence[TableState | None]:
         """Return the tables at the versions that a page is of, else at the newest."""
@@ -222,12 +237,25 @@ class EndpointHandler:
         asked.note.rows, asked.note.bytes_out = kept.rows, len(kept.body)
         if asked.note.source != "stale":
             self._answering.is_current(question, headers)
-        length = (b"content-length", str(len(kept.body)).encode())
-        with self._means.runner.holding.take(len(kept.body)):
+        body, coding = await self._encoded(question, kept)
+        length = (b"content-length", str(len(body)).encode())
+        with self._means.runner.holding.take(len(body)):
             start = {"type": "http.response.start", "status": 200}
-            head = [*headers, *link_to_next(question, kept.following), *CONTENT_HEADERS[question.format], length]
+            link = link_to_next(question, kept.following)
+            head = [*headers, *link, *CONTENT_HEADERS[question.format], *coding, length]
             await asked.send({**start, "headers": head})
-            await send_body(kept.body, asked.send)
+            await send_body(body, asked.send)
+
+    async def _encoded(self, question: Question, kept: Kept) -> tuple[bytes, Headers]:
+        """Return the body as the reader takes it, and the header that says so. Compressed ones are kept, too."""
+        coding = question.coding
+        if not coding or len(kept.body) < MIN_BYTES:
+            return kept.body, []
+        known = self._means.results.find(question.etag) if question.is_cacheable else None
+        body = await compress(coding, kept.body) if known is None else known.body
+        if known is None and question.is_cacheable:
+            self._means.results.put(question.etag, Kept(body, kept.rows))
+        return body, [(b"content-encoding", coding.encode())]
 
     async def _send_chunks(
         self, asked: _Asked, question: Question, headers: Headers, execution: Execution, gone: asyncio.Future[None]
@@ -237,15 +265,20 @@ class EndpointHandler:
         asked.permit.check(execution.result.rows, 0)
         start = {"type": "http.response.start", "status": 200}
         link = link_to_next(question, execution.result.following)
-        await asked.send({**start, "headers": [*headers, *link, *CONTENT_HEADERS[question.format]]})
+        coding: Headers = [(b"content-encoding", question.coding.encode())] if question.coding else []
+        await asked.send({**start, "headers": [*headers, *link, *CONTENT_HEADERS[question.format], *coding]})
+        stream = compressor(question.coding) if question.coding else None
         async with contextlib.aclosing(execution.chunks()) as chunks:
             async for chunk in chunks:
                 if gone.done():
                     raise ClientGone
                 asked.note.bytes_out += len(chunk)
                 asked.permit.check(0, asked.note.bytes_out)
-                await asked.send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await asked.send({"type": "http.response.body", "body": b""})
+                piece = chunk if stream is None else await asyncio.to_thread(stream.compress, chunk)
+                if piece:
+                    await asked.send({"type": "http.response.body", "body": piece, "more_body": True})
+        last = b"" if stream is None else stream.flush()
+        await asked.send({"type": "http.response.body", "body": last})
 
 
 async def _collect(execution: Execution, max_bytes: int) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 import orjson
@@ -14,13 +15,14 @@ from headwater.engines.query.parameters import to_plain
 from headwater.engines.query.walk import CheckedQuery
 from headwater.services.kit.service import Caller
 from headwater.services.query.catalog import CompiledEndpoint
+from headwater.services.query.compression import SUFFIXES, Coding
 from headwater.services.query.formats import TRAILERS, ResultFormat
 from headwater.services.query.result import PageEnd
 from headwater.services.query.rulings import Ruling, describe_rulings, policy_headers
 
 Headers = list[tuple[bytes, bytes]]
 
-_VARY: Final = (b"vary", b"Authorization, Accept")
+_VARY: Final = (b"vary", b"Authorization, Accept, Accept-Encoding")
 _REVALIDATE: Final = (b"cache-control", b"private, no-cache, must-revalidate")
 _NO_STORE: Final = (b"cache-control", b"no-store")
 
@@ -29,7 +31,8 @@ _NO_STORE: Final = (b"cache-control", b"no-store")
 class Question:
     """A request that was understood: an endpoint, its values, the pinned tables and the format.
 
-    ``caller`` is who asks; None: nobody in particular, as for a live result that many share.
+    ``caller`` is who asks; None: nobody in particular, as for a live result that many share. ``coding`` is what the
+    answer is compressed by.
     """
 
     environment_id: str
@@ -40,6 +43,12 @@ class Question:
     tag: bytes
     rulings: Sequence[Ruling | None] = ()
     caller: Caller | None = None
+    coding: Coding = ""
+
+    @property
+    def etag(self) -> bytes:
+        """Return the tag of the answer as it is sent: in another coding it is another one."""
+        return self.tag[:-1] + SUFFIXES[self.coding] + b'"'
 
     @property
     def is_cacheable(self) -> bool:
@@ -54,7 +63,7 @@ class Question:
     @property
     def timeless(self) -> bytes:
         """Return what this question has in common with the same one about other versions of the tables."""
-        return entity_tag(self.endpoint, self.values, (), self.format, self.rulings)
+        return entity_tag(self.endpoint, self.values, (), self.format, self.rulings) + self.coding.encode()
 
     @property
     def decided(self) -> list[tuple[str, Ruling]]:
@@ -78,6 +87,12 @@ class Question:
         """Return the version of every table that is read."""
         pairs = zip(self.endpoint.tables, self.states, strict=True)
         return {table.name: None if state is None else state.version for table, state in pairs}
+
+    @property
+    def freshness(self) -> dict[str, datetime | None]:
+        """Return when each table came to be as it is; None for one without rows, or where nobody knows any more."""
+        pairs = zip(self.endpoint.tables, self.states, strict=True)
+        return {table.name: None if state is None else state.committed_at for table, state in pairs}
 
 
 def entity_tag(
@@ -118,7 +133,7 @@ def answer_headers(question: Question, *, is_cacheable: bool) -> Headers:
     versions = ", ".join(f"{name}={'none' if v is None else v}" for name, v in question.versions.items())
     headers: Headers = [_VARY, (b"hw-table-versions", versions.encode()), *policy_headers(question.decided)]
     if is_cacheable:
-        return [*headers, (b"etag", question.tag), _REVALIDATE]
+        return [*headers, (b"etag", question.etag), _REVALIDATE]
     return [*headers, _NO_STORE]
 
 
@@ -138,5 +153,6 @@ def describe(question: Question) -> dict[str, Any]:
         question.endpoint.kind: spec.name,
         "revision": spec.revision,
         "table_versions": question.versions,
+        "freshness": question.freshness,
     }
     return meta | describe_rulings(question.decided)

@@ -9,13 +9,17 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
-from headwater.core.endpoints import CacheSpec, ColumnSpec, LimitsSpec, LiveSpec
-from headwater.core.snapshot import ParameterSpec
+from headwater.core.endpoints import CacheSpec, ColumnOrigin, ColumnSpec, LimitsSpec, LiveSpec
+from headwater.core.snapshot import EndpointSpec, ParameterSpec
+from headwater.engines.query.parameters import describe_span
+from headwater.engines.query.result_types import json_schema
 from headwater.services.kit.asgi import HandlerResponse
 from headwater.services.kit.request import authenticate
 from headwater.services.kit.service import Caller, HotHandler, Runtime
 from headwater.services.query.catalog import CompiledEndpoint, CompiledQueries, rows_spec
-from headwater.services.query.formats import MEDIA_TYPES, ResultFormat
+from headwater.services.query.compiling import MAX_PAGE_ROWS
+from headwater.services.query.formats import JSON_FORMATS, MEDIA_TYPES, ResultFormat
+from headwater.services.query.paging import CURSOR_PARAMETER, LIMIT_PARAMETER
 
 ENDPOINT_PATH: Final = "/v1/endpoints/{endpoint}"
 ROWS_PATH: Final = "/v1/datasets/{dataset}/rows"
@@ -55,13 +59,19 @@ _RESULT: Final[dict[str, Any]] = {
                 },
                 "notes": {"type": "array", "items": {"type": "string"}},
                 "truncated": {"type": "boolean"},
+                "freshness": {
+                    "type": "object",
+                    "description": "When each table came to be as it is",
+                    "additionalProperties": {"type": ["string", "null"], "format": "date-time"},
+                },
+                "next": {"type": ["string", "null"], "description": "The cursor to the next page"},
             },
         },
         "data": {"type": "array", "items": {"type": "object"}},
     },
 }
 _CONTENT: Final = {
-    MEDIA_TYPES[form].partition(";")[0]: {"schema": _RESULT if form is ResultFormat.JSON else {"type": "string"}}
+    MEDIA_TYPES[form].partition(";")[0]: {"schema": _RESULT if form in JSON_FORMATS else {"type": "string"}}
     for form in ResultFormat
 }
 _OK: Final = {"200": {"description": "The result", "content": _CONTENT}}
@@ -75,6 +85,16 @@ _SQL_BODY: Final = {
         "params": {"type": "object", "description": "Values by parameter, bound and never spliced"},
     },
 }
+_PAGING: Final = (
+    ParameterSpec(
+        name=LIMIT_PARAMETER,
+        type="integer",
+        ge=1,
+        le=MAX_PAGE_ROWS,
+        description="Rows of a page, by the key",
+    ),
+    ParameterSpec(name=CURSOR_PARAMETER, type="string", description="`meta.next` of the page before"),
+)
 _ANY_PARAMETERS: Final = {"type": "object", "description": "Values by parameter"}
 _SCHEMAS: Final[Mapping[str, Mapping[str, Any]]] = {
     "string": {"type": "string"},
@@ -97,6 +117,9 @@ class EndpointOut(BaseModel):
     parameters: list[ParameterSpec]
     columns: list[ColumnSpec] = Field(description="The contract of the result; inferred when is_inferred")
     is_inferred: bool
+    origins: dict[str, list[ColumnOrigin]] = Field(
+        description="What the values of each column come from; a column of which that cannot be told is left out"
+    )
     key: list[str] = Field(description="Columns that identify a row")
     tables: list[str]
     uses: list[str] = Field(description="Other endpoints that it reads as views")
@@ -157,14 +180,26 @@ def query_router(runtime: Runtime, endpoint: HotHandler, rows: HotHandler, sql: 
 
 
 def endpoint_paths(caller: Caller, compiled: CompiledQueries) -> dict[str, Any]:
-    """Return an OpenAPI path for each endpoint that ``caller`` may invoke."""
+    """Return an OpenAPI path for each version of the endpoints that ``caller`` may invoke, with the types of rows."""
     return {
-        f"/v1/endpoints/{one.spec.name}": {
-            "get": _operation(one, "get", {"parameters": [_query_parameter(spec) for spec in one.parameters.values()]}),
-            "post": _operation(one, "post", {"requestBody": {"content": {_JSON: {"schema": _body_schema(one)}}}}),
+        f"/v1/endpoints/{label}": {
+            "get": _operation(
+                one, label, "get", {"parameters": [_query_parameter(spec) for spec in _all_parameters(one)]}
+            ),
+            "post": _operation(
+                one, label, "post", {"requestBody": {"content": {_JSON: {"schema": _body_schema(one)}}}}
+            ),
         }
-        for one in _open_to(caller, compiled)
-        if one.fault is None
+        for label, one in sorted(compiled.endpoints.items())
+        if one.fault is None and one.is_open_to(caller)
+    }
+
+
+def row_schema(spec: EndpointSpec) -> dict[str, Any]:
+    """Return the JSON schema of a row: every column is there, and policies may leave some out or make them null."""
+    return {
+        "type": "object",
+        "properties": {column.name: json_schema(column.type) for column in spec.columns},
     }
 
 
@@ -180,17 +215,41 @@ def _describe(endpoint: CompiledEndpoint) -> EndpointOut:
     )
 
 
-def _operation(endpoint: CompiledEndpoint, method: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def _operation(endpoint: CompiledEndpoint, label: str, method: str, given: Mapping[str, Any]) -> dict[str, Any]:
     spec = endpoint.spec
-    responses = _OK | _UNCHANGED if method == "get" else _OK
-    return {
+    operation = {
         "tags": ["endpoints"],
-        "operationId": f"{method}_endpoint_{spec.name}",
+        "operationId": f"{method}_endpoint_{label.replace('@', '_v')}",
         "summary": spec.description.partition("\n")[0] or spec.name,
         "description": spec.description,
-        "responses": responses,
+        "responses": {"200": {"description": "The result", "content": _content(spec)}}
+        | (_UNCHANGED if method == "get" else {}),
         **given,
     }
+    return operation | ({"deprecated": True} if spec.deprecated_at is not None else {})
+
+
+def _content(spec: EndpointSpec) -> dict[str, Any]:
+    """Return the result in its formats, with rows of the endpoint's own type where that is known."""
+    if not spec.columns:
+        return dict(_CONTENT)
+    row = row_schema(spec)
+    whole = {**_RESULT, "properties": {**_RESULT["properties"], "data": {"type": "array", "items": row}}}
+    columns = {name: {"type": "array", "items": schema} for name, schema in row["properties"].items()}
+    columnar = {**whole, "properties": {**whole["properties"], "data": {"type": "object", "properties": columns}}}
+    return {
+        **_CONTENT,
+        _JSON: {"schema": whole},
+        MEDIA_TYPES[ResultFormat.COLUMNS]: {"schema": columnar},
+        MEDIA_TYPES[ResultFormat.NDJSON]: {"schema": row},
+    }
+
+
+def _all_parameters(endpoint: CompiledEndpoint) -> list[ParameterSpec]:
+    """Return its parameters and, where it has pages, those that ask for them."""
+    own = list(endpoint.parameters.values())
+    is_paged = endpoint.spec.key and not {one.name for one in _PAGING}.intersection(endpoint.parameters)
+    return [*own, *_PAGING] if is_paged else own
 
 
 def _query_parameter(spec: ParameterSpec) -> dict[str, Any]:
@@ -198,7 +257,7 @@ def _query_parameter(spec: ParameterSpec) -> dict[str, Any]:
         "name": spec.name,
         "in": "query",
         "required": spec.required,
-        "description": spec.description,
+        "description": _told(spec),
         "schema": _schema(spec),
     }
 
@@ -209,17 +268,33 @@ def _body_schema(endpoint: CompiledEndpoint) -> dict[str, Any]:
         "type": "object",
         "additionalProperties": False,
         "required": [spec.name for spec in parameters if spec.required],
-        "properties": {spec.name: _schema(spec) | {"description": spec.description} for spec in parameters},
+        "properties": {spec.name: _schema(spec) | {"description": _told(spec)} for spec in parameters},
     }
+
+
+def _body_content(endpoint: CompiledEndpoint) -> dict[str, Any]:
+    return {_JSON: {"schema": _body_schema(endpoint)}}
 
 
 def _schema(spec: ParameterSpec) -> dict[str, Any]:
     optional = {
-        "default": spec.default,
         "enum": list(spec.values) or None,
         "minimum": spec.ge,
         "maximum": spec.le,
         "maxLength": spec.max_length,
         "pattern": spec.pattern,
     }
-    return dict(_SCHEMAS[spec.type]) | {name: value for name, value in optional.items() if value is not None}
+    one = dict(_SCHEMAS[spec.type]) | {name: value for name, value in optional.items() if value is not None}
+    schema = {"type": "array", "items": one, "maxItems": spec.max_items} if spec.is_list else one
+    return schema | ({"default": spec.default} if spec.default is not None else {})
+
+
+def _told(spec: ParameterSpec) -> str:
+    """Return a parameter's description with what a schema has no words for."""
+    notes = [spec.description]
+    if spec.relative is not None:
+        notes.append(f"Default: {spec.relative} (UTC).")
+    if spec.values_from is not None:
+        notes.append("Its values come from the data.")
+    notes += [f"At most {describe_span(seconds)} after `{other}`." for other, seconds in spec.max_span.items()]
+    return " ".join(note for note in notes if note)
