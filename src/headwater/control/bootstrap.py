@@ -66,6 +66,35 @@ class CreatedKey:
 
 
 @dataclass(frozen=True, slots=True)
+class ShownInvitation:
+    """An invitation as it stands: pending, expired, accepted or revoked."""
+
+    id: str
+    email: str
+    role: str
+    state: str
+    invited_by: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SentInvitation:
+    """An invitation and the link that takes it up, which is never to be had again."""
+
+    invitation: ShownInvitation
+    link: str
+    mailed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Invitations:
+    """Invitations to an organisation, newest first."""
+
+    organization: str
+    items: tuple[ShownInvitation, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class CreatedAdmin:
     """An administrator; ``password`` is there only when it was generated here."""
 
@@ -197,6 +226,27 @@ def create_admin(settings: Settings, email: str, password: str | None = None) ->
 
     with _lock(Home(settings.home)):
         return start.create_admin(settings, email, password)
+
+
+def invite_user(settings: Settings, email: str, role: str, *, mail: bool = False) -> SentInvitation:
+    """Invite an address to the target's organisation; somebody who is invited already gets another link.
+
+    Raises:
+        HeadwaterError: ``not_found`` for an unknown role, ``conflict`` for a member or for another role than the one
+            offered already, ``invalid_parameter``, ``mail_unavailable``.
+    """
+    ensure_environment(settings)
+    from headwater.control import start  # noqa: PLC0415
+
+    return start.invite_user(settings, email, role, mail=mail)
+
+
+def list_invitations(settings: Settings) -> Invitations:
+    """Return the invitations to the target's organisation, newest first."""
+    ensure_environment(settings)
+    from headwater.control import start  # noqa: PLC0415
+
+    return start.list_invitations(settings)
 
 
 def make_secrets(home: Home) -> None:

@@ -15,9 +15,18 @@ from headwater.control.access.actions import create_service_account, grant, sync
 from headwater.control.access.members import add_member
 from headwater.control.access.models import Grant, ServiceAccount
 from headwater.control.access.queries import find_live_key, get_environment, get_role
-from headwater.control.bootstrap import CreatedAdmin, CreatedKey, FirstStart
+from headwater.control.bootstrap import (
+    CreatedAdmin,
+    CreatedKey,
+    FirstStart,
+    Invitations,
+    SentInvitation,
+    ShownInvitation,
+)
+from headwater.control.identity import invitations
 from headwater.control.identity.actions import create_user, make_admin, set_password
-from headwater.control.identity.models import User
+from headwater.control.identity.mail import link_to
+from headwater.control.identity.models import Invitation, User
 from headwater.control.kit.actions import SYSTEM
 from headwater.control.orgs.actions import create_environment, create_organization, create_project
 from headwater.control.orgs.models import Environment, Membership, Organization, Project
@@ -25,6 +34,7 @@ from headwater.control.snapshots.publish import publish_all
 from headwater.core.errors import HeadwaterError
 from headwater.core.settings import Settings
 
+LISTED: Final = 200
 LOCAL: Final = "local"
 """The service account of the commands that run on this machine."""
 
@@ -105,6 +115,39 @@ def create_admin(settings: Settings, email: str, password: str | None) -> Create
         if not Membership.objects.for_org(environment.org).filter(user=user).exists():
             add_member(actor=SYSTEM, org=environment.org, user=user, role=get_role("owner"))
     return CreatedAdmin(user.email, generated, created)
+
+
+def invite_user(settings: Settings, email: str, role: str, *, mail: bool) -> SentInvitation:
+    """Invite an address, or give the invitation that it has another link."""
+    org = Organization.unscoped.get(slug=settings.target.organization)
+    wanted = get_role(role, org)
+    pending = Invitation.objects.for_org(org).filter(
+        email=email.strip().lower(), status=Invitation.Status.PENDING
+    ).select_related("role", "org").first()  # fmt: skip
+    if pending is None:
+        made, token = invitations.invite(actor=SYSTEM, org=org, email=email, role=wanted)
+    elif pending.role != wanted:
+        raise HeadwaterError(
+            "conflict", f"{pending.email} is invited as {pending.role} already", hint="take that invitation back first"
+        )
+    else:
+        made, token = invitations.renew(actor=SYSTEM, invitation=pending)
+    if mail:
+        invitations.send(made, token)
+    return SentInvitation(_shown(made), link_to("invitation", token=token), mail)
+
+
+def list_invitations(settings: Settings) -> Invitations:
+    """Return the newest invitations."""
+    org = Organization.unscoped.get(slug=settings.target.organization)
+    rows = Invitation.objects.for_org(org).select_related("role").order_by("-created_at")
+    return Invitations(org.slug, tuple(_shown(row) for row in rows[:LISTED]))
+
+
+def _shown(row: Invitation) -> ShownInvitation:
+    expired = row.status == Invitation.Status.PENDING and not row.is_open
+    state = "expired" if expired else str(row.status)
+    return ShownInvitation(row.public_id, row.email, row.role.name, state, row.invited_by, row.expires_at)
 
 
 def _strangers() -> tuple[str, ...]:

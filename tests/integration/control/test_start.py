@@ -161,6 +161,25 @@ def test_keys_and_administrators_are_made_whether_or_not_the_system_is_up(tmp_pa
     assert (existing["password"], existing["created"]) == (None, False)
 
 
+def test_people_are_invited_from_the_command_line(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    sent, again, other, wrong, member, listed = run(
+        home,
+        ("invite_user", ["Bob@example.com", "developer"]),
+        ("invite_user", ["bob@example.com", "developer"]),
+        ("invite_user", ["bob@example.com", "owner"]),
+        ("invite_user", ["nobody", "analyst"]),
+        ("invite_user", ["ann@example.com", "emperor"]),
+        ("list_invitations", []),
+    )
+    assert (sent["invitation"]["email"], sent["invitation"]["state"]) == ("bob@example.com", "pending")
+    assert "/invitations/" in sent["link"]
+    assert again["invitation"]["id"] == sent["invitation"]["id"]
+    assert again["link"] != sent["link"], "the link sent before opens nothing any more"
+    assert (other["code"], wrong["code"], member["code"]) == ("conflict", "invalid_parameter", "not_found")
+    assert [item["email"] for item in listed["items"]] == ["bob@example.com"]
+
+
 def test_a_key_made_first_leaves_owner_password_and_local_key_to_the_first_start(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     (early,) = run(home.root, ("create_key", ["loader", "producer"]))
