@@ -32,10 +32,13 @@ class Fleet:
         self.control = control
         self.number = 0
 
-    async def deploy(self, *models: ModelSpec, **more: Any) -> None:
+    async def deploy(self, *models: ModelSpec, loaded: bool = True, **more: Any) -> None:
+        """Serve these models; ``loaded`` waits for those, too, that a snapshot does not wait for."""
         self.number += 1
         self.control.publish(make_snapshot(self.number, models=models, **more))
         await until(lambda: self._in_force() == self.number)
+        if loaded:
+            await until(lambda: not any(model.is_loading for model in self.compiled.models.values()))
 
     def _in_force(self) -> int:
         environment = self.process.runtime.environments.get("env_1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from headwater.core.errors import HeadwaterError
 from headwater.core.logging import get_logger
@@ -23,8 +24,12 @@ __all__ = ["ROUTE_NAMES", "CompiledModels", "Loader", "Route", "ServedModel"]
 _log = get_logger(__name__)
 
 
+_QUICK: Final = "onnx"  # a few milliseconds, in this process
+_LOADING: Final = "it is being loaded"
+
+
 class ServedModel:
-    """A model as it is served. ``faults`` says by version number why a version is not."""
+    """A model as it is served. ``faults`` says by version number why a version is not, or not yet."""
 
     def __init__(
         self,
@@ -83,12 +88,20 @@ class ServedModel:
         faults = self.faults if number is None else {number: self.faults[number]}
         reasons = "; ".join(f"version {version}: {reason}" for version, reason in sorted(faults.items()))
         name = f"model {self.spec.name!r}" + (f" version {number}" if number is not None else "")
+        if _LOADING in faults.values():
+            hint = "try again shortly"
+            return HeadwaterError("model_unavailable", f"{name}: {reasons}", hint=hint, retry_after_seconds=1)
         return HeadwaterError(
             "model_unavailable",
             f"{name} cannot be served: {reasons or 'it has no routes'}",
             hint="push the model again, or promote another version",
             retry_after_seconds=5,
         )
+
+    @property
+    def is_loading(self) -> bool:
+        """Return whether versions are being loaded that could not be waited for."""
+        return _LOADING in self.faults.values()
 
     def _without_tripped(self) -> tuple[Route, ...]:
         """Return the routes; the share of a tripped canary falls to the champion, the champion's to its fallback."""
@@ -127,6 +140,11 @@ class CompiledModels:
     users: int = 0
     keys: Mapping[str, LoggedKeys] = field(default_factory=dict)
     on_idle: Callable[[CompiledModels], None] | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Return whether a newer configuration has taken its place, and its last request has ended."""
+        return self.on_idle is not None and not self.users
 
     def enter(self) -> None:
         """Begin a request with these models."""
@@ -169,13 +187,21 @@ class Loader:
         self._metrics = metrics
         self._lock = threading.Lock()
         self._held: list[CompiledModels] = []
+        self._is_closed = False
 
-    def compile(self, snapshot: Snapshot, previous: CompiledModels | None) -> CompiledModels:
-        """Load what a snapshot names, keeping versions that are loaded already. Never raises for a model."""
+    def compile(self, snapshot: Snapshot, previous: CompiledModels | None, *, at_once: bool = True) -> CompiledModels:
+        """Load what a snapshot names, keeping versions that are loaded already. Never raises for a model.
+
+        Unless everything is to be there ``at_once``, versions that take a process or another server are left for
+        ``load``: the first of a framework may need ten seconds, and nothing else of a snapshot shall wait for that.
+        """
         before = previous.models if previous is not None else {}
         environment = snapshot.environment.id
         compiled = CompiledModels(
-            {name: self.load(environment, spec, before.get(name)) for name, spec in snapshot.models.items()}
+            {
+                name: self.load(environment, spec, before.get(name), at_once=at_once)
+                for name, spec in snapshot.models.items()
+            }
         )
         for name, overriding in overriding_of(snapshot).items():
             if name in compiled.models:
@@ -185,8 +211,10 @@ class Loader:
             self._held.append(compiled)
         return compiled
 
-    def load(self, environment: str, spec: ModelSpec, previous: ServedModel | None) -> ServedModel:
-        """Load a model's versions and put its routes in order."""
+    def load(
+        self, environment: str, spec: ModelSpec, previous: ServedModel | None, *, at_once: bool = True
+    ) -> ServedModel:
+        """Load a model's versions, ``at_once`` or only those that are quick to, and put its routes in order."""
         kept = previous if previous is not None and previous.spec.id == spec.id else None
         versions: dict[int, ServedVersion] = {}
         faults: dict[int, str] = {}
@@ -195,6 +223,9 @@ class Loader:
             if known is not None and known.spec == version and known.model == spec.name:
                 known.serve(spec.serving)
                 versions[number] = known
+                continue
+            if not at_once and version.framework != _QUICK:
+                faults[number] = _LOADING
                 continue
             try:
                 versions[number] = self._load(environment, spec, version)
@@ -219,14 +250,14 @@ class Loader:
     def close(self) -> None:
         """Let go of every version. Blocks."""
         with self._lock:
-            held, self._held = self._held, []
+            held, self._held, self._is_closed = self._held, [], True
         for version in {id(version): version for compiled in held for version in compiled.versions()}.values():
             version.close()
 
     def _load(self, environment: str, spec: ModelSpec, version: ModelVersionSpec) -> ServedVersion:
         metrics = self._metrics.version(environment, spec.name, version.number)
         try:
-            return ServedVersion(
+            served = ServedVersion(
                 spec.name, version, self._blobs, settings=self._settings, serving=spec.serving, metrics=metrics
             )
         except HeadwaterError:
@@ -234,6 +265,10 @@ class Loader:
         except Exception as error:
             _log.exception("model_load_failed", model=spec.name, version=version.number)
             raise HeadwaterError("model_unavailable", f"it cannot be loaded: {error}") from error
+        if self._is_closed:  # while it was being loaded, so nobody else lets go of it
+            served.close()
+            raise HeadwaterError("model_unavailable", "the service has ended")
+        return served
 
 
 def _routes(spec: ModelSpec, versions: Mapping[int, ServedVersion]) -> tuple[Route, ...]:

@@ -64,10 +64,19 @@ class InferenceService:
         self._skew = SkewDesk(runtime, self.name)
         self._retries: asyncio.Task[None] | None = None
         self._drains: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loads: set[asyncio.Task[None]] = set()
 
     def compile(self, snapshot: Snapshot, previous: Any | None) -> CompiledModels:
-        """Load the models of a snapshot, keeping what is loaded already."""
-        return self._loader.compile(snapshot, previous)
+        """Load the models of a snapshot, keeping what is loaded already.
+
+        While this process serves the environment already, models that take long to load follow a little later.
+        """
+        loop = self._loop
+        compiled = self._loader.compile(snapshot, previous, at_once=loop is None or previous is None)
+        if loop is not None and any(model.is_loading for model in compiled.models.values()):
+            loop.call_soon_threadsafe(self._load_rest, compiled)
+        return compiled
 
     def release(self, compiled: Any) -> None:
         """Let go of versions that only ``compiled`` has, once its last request has ended."""
@@ -123,13 +132,15 @@ class InferenceService:
 
     async def start(self) -> None:
         """Begin to log, and to try again what could not be loaded."""
+        self._loop = asyncio.get_running_loop()
         self._log.start()
         self._retries = asyncio.create_task(self._retry(), name="model-retries")
 
     async def stop(self) -> None:
         """Make durable what was predicted, and let go of what runs models."""
         await self._pipeline.shadows.stop()
-        for task in (self._retries, *self._drains):
+        self._loop = None
+        for task in (self._retries, *self._loads, *self._drains):
             if task is not None:
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
@@ -164,6 +175,17 @@ class InferenceService:
                 self._drains.add(task)
                 task.add_done_callback(self._drains.discard)
 
+    def _load_rest(self, compiled: CompiledModels) -> None:
+        """Begin to load what the snapshot did not wait for."""
+
+        async def load() -> None:
+            loading = [name for name, model in compiled.models.items() if model.is_loading]
+            await asyncio.gather(*(self._load(compiled, name) for name in loading))
+
+        task = asyncio.create_task(load(), name="model-loads")
+        self._loads.add(task)
+        task.add_done_callback(self._loads.discard)
+
     async def _retry(self) -> None:
         """Load what could not be loaded, once its artifact is there."""
         while True:
@@ -171,11 +193,18 @@ class InferenceService:
             for environment in list(self._runtime.environments.values()):
                 compiled: CompiledModels = environment.compiled[self.name]
                 for name, model in list(compiled.models.items()):
-                    if model.faults:
-                        again = await asyncio.to_thread(self._loader.load, environment.id, model.spec, model)
-                        again.overriding = model.overriding
-                        # A newer snapshot has an object of its own, so this can only ever mend the one it read.
-                        compiled.models[name] = again
+                    if model.faults and not model.is_loading:
+                        await self._load(compiled, name)
+
+    async def _load(self, compiled: CompiledModels, name: str) -> None:
+        """Load what there is not yet of a model, and serve it."""
+        model = compiled.models[name]
+        again = await asyncio.to_thread(self._loader.load, model.environment, model.spec, model)
+        again.overriding = model.overriding
+        # A newer snapshot has an object of its own, so this can only ever mend the one it read.
+        compiled.models[name] = again
+        if compiled.is_over:
+            self._drain(compiled)
 
 
 async def _close_idle(version: ServedVersion) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from typing import Any
 
@@ -13,7 +14,8 @@ from tests.builders.models import make_model, make_version
 from tests.fakes.process import until
 
 from headwater.core.settings import Settings
-from headwater.core.snapshot import ServingSpec
+from headwater.core.snapshot import ModelVersionSpec, ServingSpec
+from headwater.engines.models import open_executor as open_real
 from headwater.services.inference import service as service_module
 
 
@@ -162,3 +164,80 @@ async def test_a_new_version_is_in_force_within_milliseconds_once_it_is_loaded(
     is_over = True
     await asking
     assert longest < 1
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch, remotes: dict[int, Remote]) -> threading.Event:
+    """Return what lets versions of other frameworks than ONNX be loaded: answered by a ``Remote`` each."""
+    is_open = threading.Event()
+
+    def open_executor(spec: ModelVersionSpec, *arguments: Any, **options: Any) -> Any:
+        if spec.framework == "onnx":
+            return open_real(spec, *arguments, **options)
+        assert is_open.wait(20)
+        return remotes[spec.number]
+
+    monkeypatch.setattr("headwater.services.inference.version.open_executor", open_executor)
+    return is_open
+
+
+def slow(settings: Settings, number: int) -> ModelVersionSpec:
+    return make_version(settings, number).model_copy(update={"framework": "python"})
+
+
+async def test_what_takes_long_to_load_holds_up_nothing_else_of_a_snapshot(
+    fleet: Fleet, settings: Settings, gate: threading.Event, remotes: dict[int, Remote]
+) -> None:
+    remotes[7] = Remote(7)
+    await fleet.deploy(make_model(make_version(settings, 1)))
+    models = make_model(make_version(settings, 2)), make_model(slow(settings, 7), name="forest")
+    await fleet.deploy(*models, loaded=False)
+    assert (await fleet.predict()).json()["version"] == 2
+    for url in ("/v1/models/forest/predict", "/v1/models/forest/versions/7/predict"):
+        reply = await fleet.predict(url=url)
+        assert (reply.status_code, reply.json()["code"], reply.headers["retry-after"]) == (
+            503,
+            "model_unavailable",
+            "1",
+        )
+        assert "version 7: it is being loaded" in reply.json()["detail"]
+    gate.set()
+    await until(lambda: not fleet.model("forest").is_loading)
+    assert (await fleet.predict(url="/v1/models/forest/predict")).json()["version"] == 7
+
+
+async def test_the_version_before_goes_on_until_one_that_takes_long_is_there(
+    fleet: Fleet, settings: Settings, gate: threading.Event, remotes: dict[int, Remote]
+) -> None:
+    remotes[7] = Remote(7)
+    await fleet.deploy(make_model(make_version(settings, 1)))
+    served: list[tuple[int, str]] = []
+    is_over = False
+
+    async def ask() -> None:
+        while not is_over:
+            reply = await fleet.predict()
+            assert reply.status_code == 200, reply.text
+            served.append((reply.json()["version"], reply.json()["route"]))
+
+    asking = [asyncio.create_task(ask()) for _ in range(4)]
+    await fleet.deploy(make_model(slow(settings, 7)), loaded=False)
+    await until(lambda: (1, "fallback") in served)
+    gate.set()
+    await until(lambda: (7, "champion") in served)
+    is_over = True
+    await asyncio.gather(*asking)
+    assert set(served) == {(1, "champion"), (1, "fallback"), (7, "champion")}
+
+
+async def test_a_version_that_a_newer_snapshot_dropped_while_it_was_loaded_is_let_go(
+    fleet: Fleet, settings: Settings, gate: threading.Event, remotes: dict[int, Remote]
+) -> None:
+    remotes[7] = Remote(7)
+    await fleet.deploy(make_model(make_version(settings, 1)))
+    await fleet.deploy(make_model(slow(settings, 7)), loaded=False)
+    await fleet.deploy(make_model(make_version(settings, 2)))
+    assert not remotes[7].is_closed
+    gate.set()
+    await until(lambda: remotes[7].is_closed)
+    assert (await fleet.predict()).json()["version"] == 2
