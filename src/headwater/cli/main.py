@@ -41,6 +41,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "contract": Entry("contract", "Declare", "Infer, check and export data contracts."),
     "models": Entry("models", "Declare", "Push, test, promote and roll back models."),
     "ingest": Entry("ingest", "Data", "Send files to a dataset: resumable, with exact counts."),
+    "endpoints": Entry("endpoints", "Data", "List, describe, call and test SQL endpoints."),
     "query": Entry("query", "Data", "Call a SQL endpoint: a table in a terminal, CSV to a pipe."),
     "watch": Entry("watch", "Data", "Watch a SQL endpoint: its rows, again whenever they change."),
     "queries": Entry("queries", "Data", "See which queries took most time, and where answers came from."),

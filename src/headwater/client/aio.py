@@ -89,6 +89,20 @@ class AsyncClient(AsyncModelMethods, AsyncLiveMethods):
         """Call a SQL endpoint with its parameters by name."""
         return await self.query(name, params)
 
+    async def pages(
+        self, endpoint: str, params: Mapping[str, Any] | None = None, *, page_rows: int = 1_000
+    ) -> AsyncIterator[QueryResult]:
+        """Call a SQL endpoint page by page; all pages are of the same version of the data.
+
+        Raises:
+            ApiError: ``cursor_expired`` when that version is gone before the last page.
+        """
+        page = await self.send(calls.first_page(endpoint, params, page_rows))
+        yield page
+        while page.cursor is not None:
+            page = await self.send(calls.next_page(endpoint, page.cursor))
+            yield page
+
     async def query_bytes(
         self, endpoint: str, params: Mapping[str, Any] | None = None, *, media_type: str = "text/csv"
     ) -> bytes:

@@ -153,6 +153,16 @@ def query(endpoint: str, params: Mapping[str, Any] | None) -> Call[QueryResult]:
     )
 
 
+def first_page(endpoint: str, params: Mapping[str, Any] | None, page_rows: int) -> Call[QueryResult]:
+    """Ask an endpoint for the first page of its result."""
+    return query(endpoint, {**(params or {}), "limit": page_rows})
+
+
+def next_page(endpoint: str, cursor: str) -> Call[QueryResult]:
+    """Ask an endpoint for the page that a cursor leads to."""
+    return query(endpoint, {"cursor": cursor})
+
+
 def query_bytes(endpoint: str, params: Mapping[str, Any] | None, media_type: str) -> Call[bytes]:
     """Ask an endpoint for another format, as bytes."""
     return Call(
@@ -171,7 +181,7 @@ def get(path: str, *names: str) -> Call[dict[str, Any]]:
 
 def segment(name: str) -> str:
     """Return a name as a segment of a path."""
-    return quote(name, safe="")
+    return quote(name, safe="@")
 
 
 def _query(params: Mapping[str, Any] | None) -> tuple[tuple[str, str], ...]:

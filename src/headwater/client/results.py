@@ -91,6 +91,11 @@ class QueryResult:
     meta: Mapping[str, Any]
     etag: str | None = None
 
+    @property
+    def cursor(self) -> str | None:
+        """Return the cursor to the next page; None when there is none, and for a result that is no page."""
+        return self.meta.get("next")
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:

@@ -107,6 +107,20 @@ class Client(ModelMethods, LiveMethods):
         """Call a SQL endpoint and return its rows as dictionaries."""
         return self.send(calls.query(endpoint, params))
 
+    def pages(
+        self, endpoint: str, params: Mapping[str, Any] | None = None, *, page_rows: int = 1_000
+    ) -> Iterator[QueryResult]:
+        """Call a SQL endpoint page by page; all pages are of the same version of the data.
+
+        Raises:
+            ApiError: ``cursor_expired`` when that version is gone before the last page.
+        """
+        page = self.send(calls.first_page(endpoint, params, page_rows))
+        yield page
+        while page.cursor is not None:
+            page = self.send(calls.next_page(endpoint, page.cursor))
+            yield page
+
     def endpoint(self, name: str, /, **params: Any) -> QueryResult:
         """Call a SQL endpoint with its parameters by name; ``query`` takes those that are no names in Python."""
         return self.query(name, params)

@@ -191,6 +191,30 @@ def test_query_parameters_are_typed_text() -> None:
     assert seen[0].url.raw_path == b"/v1/endpoints/by%20day?on=2013-01-01&late=true&ratio=0.5"
 
 
+def test_pages_follow_the_cursor_to_the_last_one() -> None:
+    def page(first: int, cursor: str | None) -> httpx.Response:
+        return httpx.Response(200, json={"data": [{"n": first}], "meta": {"next": cursor}})
+
+    handle, seen = answers(page(1, "ab"), page(2, "c"), page(3, None))
+    rows = [row["n"] for page in client(handle).pages("daily@2", {"above": 1}, page_rows=1) for row in page.rows]
+    assert rows == [1, 2, 3]
+    assert [request.url.raw_path for request in seen] == [
+        b"/v1/endpoints/daily@2?above=1&limit=1",
+        b"/v1/endpoints/daily@2?cursor=ab",
+        b"/v1/endpoints/daily@2?cursor=c",
+    ]
+
+
+async def test_the_asynchronous_client_has_pages_too() -> None:
+    handle, seen = answers(
+        httpx.Response(200, json={"data": [{"n": 1}], "meta": {"next": "a"}}),
+        httpx.Response(200, json={"data": [], "meta": {"next": None}}),
+    )
+    async with AsyncClient("http://test", "hw_key", retry=QUICK, transport=httpx.MockTransport(handle)) as asked:
+        assert [len(page.rows) async for page in asked.pages("daily")] == [1, 0]
+    assert seen[1].url.raw_path == b"/v1/endpoints/daily?cursor=a"
+
+
 def test_arrow_is_read_into_a_table() -> None:
     pa = pytest.importorskip("pyarrow")
     table = pa.table({"n": [1, 2]})
