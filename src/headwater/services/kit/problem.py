@@ -126,18 +126,20 @@ def install_problem_handlers(app: FastAPI) -> None:
 
 def _respond(request: Request, error: HeadwaterError, headers: Sequence[tuple[str, str]] = ()) -> Response:
     request_id = context_of(request.scope).request_id
-    return problem_response(error, instance=request.url.path, request_id=request_id, headers=headers)
+    path = request.scope["path"]  # the request's own URL fails where its query string is not UTF-8
+    return problem_response(error, instance=path, request_id=request_id, headers=headers)
 
 
 def _from_status(error: HTTPException, request: Request) -> HeadwaterError:
     """Return the registered problem for a framework's status."""
     fallback = "internal" if error.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_parameter"
     code = _BY_STATUS.get(HTTPStatus(error.status_code), fallback)
+    path = request.scope["path"]
     if code == "not_found" and error.detail == HTTPStatus.NOT_FOUND.phrase:
-        return HeadwaterError(code, f"there is nothing at {request.url.path}", hint="see /docs for every address")
+        return HeadwaterError(code, f"there is nothing at {path}", hint="see /docs for every address")
     if code == "method_not_allowed":
         allowed = (error.headers or {}).get("Allow", "")
-        return HeadwaterError(code, f"{request.method} is not allowed at {request.url.path}", hint=f"use {allowed}")
+        return HeadwaterError(code, f"{request.method} is not allowed at {path}", hint=f"use {allowed}")
     return HeadwaterError(code, None if code == "internal" else error.detail)
 
 
