@@ -118,6 +118,7 @@ async def watching(
     last_id: str | None = None,
     headers: Mapping[str, str] | None = None,
     table: Table | None = None,
+    query: str | None = None,
     **parameters: Any,
 ) -> AsyncIterator[Watcher]:
     """Watch an endpoint until the block ends, and then go, as a browser's page does."""
@@ -127,7 +128,7 @@ async def watching(
         "type": "http",
         "method": "GET",
         "path": f"/v1/endpoints/{endpoint}/live",
-        "query_string": urlencode(parameters).encode(),
+        "query_string": (query or urlencode(parameters)).encode(),
         "headers": [(name.lower().encode(), value.encode()) for name, value in given.items()],
         "client": ("127.0.0.1", 1),
     }

@@ -55,7 +55,7 @@ class QueryService:
         )
         self._endpoints = EndpointHandler(runtime, self._means, self.name)
         self._rows = RowsHandler(runtime, self._means, self.name)
-        self._live = Live(runtime, self._endpoints, self.name)
+        self._live = Live(runtime, self._endpoints, self._means.limits, self.name)
         self._sql = SqlHandler(runtime, self._sandbox, self._means, self.name)
 
     def compile(self, snapshot: Snapshot, previous: Any | None) -> CompiledQueries:

@@ -149,6 +149,7 @@ class Group:
                 state, is_news_ = self._timeline.prepare(body)
             else:
                 state, is_news_ = await asyncio.to_thread(self._timeline.prepare, body)
+            self.subscription.check(len(state.rows), len(body))
             vector = ".".join("-" if one is None else str(one.version) for one in states)
             has_news = self._timeline.advance(vector, state, is_news=is_news_)
             if has_news and len(body) >= _LARGE_BYTES:

@@ -12,6 +12,7 @@ from headwater.services.kit.request import authenticate, find_header
 from headwater.services.kit.service import ASGIScope, Runtime
 from headwater.services.query.catalog import CompiledQueries
 from headwater.services.query.finding import find_endpoint
+from headwater.services.query.limits import Limits
 from headwater.services.query.listening import listening
 from headwater.services.query.live.events import MEDIA_TYPE, comment
 from headwater.services.query.live.hub import Hub, Right
@@ -39,8 +40,9 @@ _ANY_ORIGIN: Final = (b"access-control-allow-origin", b"*")
 class LiveHandler:
     """Opens streams. One waits here for its client to go, while its viewer sends what is new."""
 
-    def __init__(self, runtime: Runtime, hub: Hub, tickets: Tickets, service: str) -> None:
-        """Let those in whom keys and ``tickets`` allow."""
+    def __init__(self, runtime: Runtime, hub: Hub, tickets: Tickets, limits: Limits, service: str) -> None:
+        """Let those in whom keys and ``tickets`` allow, as often as ``limits`` say."""
+        self._limits = limits
         self._runtime = runtime
         self._hub = hub
         self._tickets = tickets
@@ -49,7 +51,12 @@ class LiveHandler:
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         """Answer one request, until its client goes or its right ends."""
         right, last_id = self._read(scope)
-        viewer = self._hub.join(right, send, last_id, scope.get(WRITE_NOW))
+        subscription = right.subscribe()
+        key, spec = subscription.key, subscription.endpoint.spec
+        if Limits.apply_to(key, spec.limits):
+            # A stream is one request; what is worked out for it is shared with others.
+            (await self._limits.admit(key, spec.id, spec.limits)).release()
+        viewer = self._hub.join(right, subscription, send, last_id, scope.get(WRITE_NOW))
         scope[ON_STOP] = viewer.end
         try:
             headers = [*_HEADERS, _ANY_ORIGIN] if isinstance(right, TicketRight) else list(_HEADERS)
@@ -65,18 +72,18 @@ class LiveHandler:
             self._hub.leave(viewer)
 
     def _read(self, scope: ASGIScope) -> tuple[Right, str | None]:
-        given = read_query_string(scope["query_string"])
         header = find_header(scope, b"last-event-id")
         last_id = header.decode("latin-1") if header is not None else None
         name: str = scope["path_params"]["endpoint"]
-        if find_header(scope, b"authorization") is None and TICKET in given:
+        is_anonymous = find_header(scope, b"authorization") is None
+        if is_anonymous and TICKET in (given := read_query_string(scope["query_string"])):
             right, asked = self._by_ticket(name, given)
         else:
-            right, asked = self._by_key(scope, name, given)
+            right, asked = self._by_key(scope, name)
         last_id = last_id or asked
         return right, last_id[:_MAX_ID] if last_id else None
 
-    def _by_ticket(self, name: str, given: dict[str, str]) -> tuple[Right, str | None]:
+    def _by_ticket(self, name: str, given: dict[str, Any]) -> tuple[Right, str | None]:
         ticket = self._tickets.read(given.pop(TICKET))
         asked = given.pop(LAST_ID, None)
         if ticket.endpoint != name:
@@ -90,10 +97,12 @@ class LiveHandler:
             )
         return TicketRight(self._runtime, self._service, ticket), asked
 
-    def _by_key(self, scope: ASGIScope, name: str, given: dict[str, str]) -> tuple[Right, str | None]:
+    def _by_key(self, scope: ASGIScope, name: str) -> tuple[Right, str | None]:
         caller = authenticate(self._runtime, scope)
         compiled: CompiledQueries = caller.environment.compiled[self._service]
-        declared: Mapping[str, Any] = find_endpoint(caller, compiled, name).parameters
+        endpoint = find_endpoint(caller, compiled, name, self._runtime.clock.now())
+        given = read_query_string(scope["query_string"], endpoint.lists)
+        declared: Mapping[str, Any] = endpoint.parameters
         asked = given.pop(LAST_ID, None) if LAST_ID not in declared else None
         client = scope.get("client")
         identity = [header for header in scope["headers"] if header[0] in _IDENTITY]

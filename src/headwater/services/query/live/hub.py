@@ -25,7 +25,7 @@ from headwater.services.query.live.viewer import Send, Viewer, WriteNow
 HEARTBEAT_SECONDS: Final = 15.0
 SWEEP_SECONDS: Final = 1.0
 STOP_SECONDS: Final = 2.0
-_GONE: Final = frozenset({"endpoint_not_found", "sql_rejected", "not_found"})
+_GONE: Final = frozenset({"endpoint_not_found", "endpoint_gone", "sql_rejected", "not_found"})
 _log = get_logger(__name__)
 
 
@@ -72,17 +72,24 @@ class Hub(Collector):
         self._found: Mapping[str, Found] = {}
         self._environments: Mapping[str, Environment] = {}
         self._swept_at = 0.0
+        self._day = runtime.clock.now().date()
         self._is_stopping = False
         self._watch: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
 
-    def join(self, right: Right, send: Send, last_id: str | None, write_now: WriteNow | None = None) -> Viewer:
-        """Return a viewer of what ``right`` may watch; ``leave`` when it is done.
+    def join(
+        self,
+        right: Right,
+        subscription: Subscription,
+        send: Send,
+        last_id: str | None,
+        write_now: WriteNow | None = None,
+    ) -> Viewer:
+        """Return a viewer of ``subscription``, by ``right``; ``leave`` when it is done.
 
         Raises:
-            HeadwaterError: what ``right`` raises; ``rate_limited`` or ``overloaded`` when there are too many streams.
+            HeadwaterError: ``rate_limited`` or ``overloaded`` when there are too many streams.
         """
-        subscription = right.subscribe()
         self._admit(right.owner)
         group = self._groups.get(subscription.digest)
         if group is None:
@@ -169,11 +176,12 @@ class Hub(Collector):
     async def _check(self) -> None:
         """Look at rights that may have ended, and give signs of life."""
         environments, now = self._runtime.environments, time.monotonic()
-        has_changed = environments is not self._environments
+        at = self._runtime.clock.now()
+        # With the day change the defaults of parameters such as ``today``.
+        has_changed = environments is not self._environments or at.date() != self._day
         if not has_changed and now - self._swept_at < SWEEP_SECONDS:
             return
-        self._environments, self._swept_at = environments, now
-        at = self._runtime.clock.now()
+        self._environments, self._swept_at, self._day = environments, now, at.date()
         for number, (viewer, stream) in enumerate(list(self._streams.items())):
             until = stream.subscription.until
             if has_changed or (until is not None and until <= at):

@@ -25,7 +25,7 @@ class KeyRight:
     headers: Headers
     peer: str | None
     endpoint: str
-    given: Mapping[str, str]
+    given: Mapping[str, Any]
 
     def subscribe(self) -> Subscription:
         """Return what the key may watch now."""

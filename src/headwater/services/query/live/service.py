@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 
 from headwater.services.kit.service import HotHandler, Runtime
 from headwater.services.query.endpoint_handler import EndpointHandler
+from headwater.services.query.limits import Limits
 from headwater.services.query.live.handler import LiveHandler
 from headwater.services.query.live.hub import Hub
 from headwater.services.query.live.routes import LIVE_PATH, TICKETS_PATH, live_router, live_viewing_router
@@ -24,8 +25,8 @@ MAX_BYTES: Final = 8 << 20
 class Live:
     """Serves the streams of live results and the tickets for them."""
 
-    def __init__(self, runtime: Runtime, endpoints: EndpointHandler, service: str) -> None:
-        """Have ``endpoints`` answer."""
+    def __init__(self, runtime: Runtime, endpoints: EndpointHandler, limits: Limits, service: str) -> None:
+        """Have ``endpoints`` answer those whom ``limits`` let in."""
 
         async def ask(question: Question) -> bytes:
             return await endpoints.answer(question, max_bytes=MAX_BYTES)
@@ -33,7 +34,7 @@ class Live:
         tickets = Tickets(runtime.home, runtime.clock)
         self._runtime = runtime
         self._hub = Hub(runtime, ask)
-        self._streams = LiveHandler(runtime, self._hub, tickets, service)
+        self._streams = LiveHandler(runtime, self._hub, tickets, limits, service)
         self._tickets = TicketHandler(runtime, tickets, service)
 
     def router(self) -> APIRouter:

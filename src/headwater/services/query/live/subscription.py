@@ -11,13 +11,14 @@ from typing import Any
 
 import orjson
 
+from headwater.core.snapshot import KeySpec
 from headwater.engines.lake.protocol import TableState
-from headwater.engines.query.parameters import bind
 from headwater.engines.query.walk import scratch
 from headwater.services.kit.service import Caller
 from headwater.services.query.catalog import CompiledEndpoint, CompiledQueries
 from headwater.services.query.finding import find_endpoint
 from headwater.services.query.formats import ResultFormat
+from headwater.services.query.limits import Permit
 from headwater.services.query.question import Question, entity_tag
 from headwater.services.query.rulings import Ruling
 
@@ -27,8 +28,9 @@ class Subscription:
     """A question whose answers are watched.
 
     Attributes:
-        digest: equal for all who see the same: environment, endpoint, parameters and policies.
-        until: when it has to be looked at anew, because the key or a policy ends then.
+        digest: equal for all who see the same: environment, endpoint, parameters, policies and bounds of the key.
+        until: when it has to be looked at anew, because the key, a policy or the endpoint's version ends then.
+        key: whose question it was first.
     """
 
     environment_id: str
@@ -37,6 +39,12 @@ class Subscription:
     rulings: Sequence[Ruling | None]
     digest: bytes
     until: datetime | None
+    key: KeySpec
+
+    def check(self, rows: int, size: int) -> None:
+        """Raise ``result_too_large`` for a result that is larger than the key, or the endpoint, allows."""
+        bounds = [bound for bound in (self.key.limits.max_bytes, self.endpoint.spec.limits.max_bytes) if bound]
+        Permit(bounds=(self.key.limits.max_rows, min(bounds, default=None))).check(rows, size)
 
     def question(self, states: Sequence[TableState | None]) -> Question:
         """Return the question about tables pinned to ``states``."""
@@ -59,18 +67,24 @@ def subscribe(
     Raises:
         HeadwaterError: ``endpoint_not_found``, ``sql_rejected`` or ``parameter_invalid``, as the endpoint itself does.
     """
-    endpoint = find_endpoint(caller, compiled, name)
-    values = bind(endpoint.parameters, given, is_text=is_text, defaults=endpoint.defaults)
+    endpoint = find_endpoint(caller, compiled, name, now)
+    values = endpoint.read_values(given, is_text=is_text, now=now)
     rulings: Sequence[Ruling | None] = ()
     if endpoint.policed:
         rulings = compiled.rulings.find_all(endpoint.policed, caller.key, now)
-    spec = endpoint.spec
-    content = [compiled.environment_id, spec.key, spec.live.min_interval_seconds]
+    spec, key = endpoint.spec, caller.key
+    content = [
+        compiled.environment_id,
+        spec.key,
+        spec.live.min_interval_seconds,
+        [key.limits.max_rows, key.limits.max_bytes, spec.limits.max_bytes],
+    ]
     tag = entity_tag(endpoint, values, (), ResultFormat.JSON, rulings)
     digest = hashlib.blake2b(tag + orjson.dumps(content), digest_size=8).digest()
-    ends = [one.until for one in rulings if one is not None and one.until is not None]
-    ends += [end for end in (caller.key.expires_at, *(phase.starts_at for phase in caller.key.later[:1])) if end]
-    return Subscription(compiled.environment_id, endpoint, values, rulings, digest, min(ends, default=None))
+    ends = [key.expires_at, spec.deprecated_at, spec.sunset_at, *(phase.starts_at for phase in key.later[:1])]
+    ends += [one.until for one in rulings if one is not None]
+    until = min((end for end in ends if end is not None and end > now), default=None)
+    return Subscription(compiled.environment_id, endpoint, values, rulings, digest, until, key)
 
 
 @lru_cache(maxsize=1_024)

@@ -16,7 +16,9 @@ from tests.fakes.process import until
 from tests.fakes.query_process import Asked, asking, endpoint, flights
 from tests.fakes.watching import COUNTS, OTHER, Watcher, hub_of, keyed, own_carrier, publish, watching
 
+from headwater.core.clock import FrozenClock
 from headwater.core.errors import HeadwaterError
+from headwater.core.key_limits import KeyLimitsSpec
 from headwater.core.settings import QuerySettings
 from headwater.services.query.live import hub as hub_module
 
@@ -429,3 +431,53 @@ async def test_the_document_describes_live_results(tmp_path: Path) -> None:
         paths = (await asked.get("/openapi.json")).json()["paths"]
         assert "text/event-stream" in paths["/v1/endpoints/{endpoint}/live"]["get"]["responses"]["200"]["content"]
         assert "post" in paths["/v1/endpoints/{endpoint}/live/tickets"]
+
+
+async def test_what_a_key_may_have_bounds_what_it_watches(tmp_path: Path) -> None:
+    keys = {
+        KEY: keyed("key_1", limits=KeyLimitsSpec(max_rows=2)),
+        OTHER: keyed("key_2", limits=KeyLimitsSpec(requests_per_second=0.1)),
+    }
+    async with asking(tmp_path, endpoint("counts", COUNTS), keys=keys) as asked:
+        asked.seal("flights", flights(0, 3))
+        async with watching(asked.door, "counts") as watcher, watching(asked.door, "counts", key=OTHER) as other:
+            told = await watcher.next()
+            assert (told.kind, told.data["code"]) == ("problem", "result_too_large")
+            assert len((await other.next()).data["data"]) == 3
+            async with watching(asked.door, "counts", key=OTHER) as again:
+                await until(lambda: again.is_complete)
+                assert (again.status, again.problem["code"]) == (429, "rate_limited")
+
+
+async def test_lists_and_views_of_other_endpoints_are_watched_as_they_are_asked(tmp_path: Path) -> None:
+    below = endpoint("counts", COUNTS)
+    header = "/*\nparameters: {carriers: {type: 'string[]'}}\nlive: {min_interval_seconds: 0.1}\n*/"
+    text = f"{header} SELECT flights FROM counts WHERE list_contains($carriers, carrier)"
+    above = endpoint("above", text, uses=["counts@1"], tables=["flights"])
+    async with asking(tmp_path, below, above) as asked:
+        asked.seal("flights", flights(0, 4))
+        query = "carriers=AA&carriers=BB"
+        expected = (await asked.get(f"/v1/endpoints/above?{query}")).json()["data"]
+        async with watching(asked.door, "above", query=query) as watcher:
+            told = await watcher.next()
+            assert sorted(row["flights"] for row in told.data["data"]) == [1, 2]
+            assert sorted(row["flights"] for row in expected) == [1, 2]
+            asked.seal("flights", flights(4, 1))
+            await watcher.next()
+            assert sorted(row["flights"] for row in watcher.rows) == [2, 2]
+
+
+async def test_a_day_that_ends_ends_streams_of_today(tmp_path: Path) -> None:
+    text = "/*\nparameters: {day: {type: date, default: today}}\n*/ SELECT $day AS day"
+    async with (
+        asking(tmp_path, endpoint("today", text), endpoint("one", "SELECT 1 AS x")) as asked,
+        watching(asked.door, "today") as watcher,
+        watching(asked.door, "one") as unconcerned,
+    ):
+        await watcher.next()
+        await unconcerned.next()
+        clock = FrozenClock(asked.runtime.clock.now() + timedelta(days=1))
+        asked.runtime._clock = clock
+        told = await watcher.next()
+        assert (told.kind, told.data["code"]) == ("reauth", "changed")
+        await unconcerned.nothing()
