@@ -11,7 +11,6 @@ from markdown_it.token import Token
 
 _RULES: Final = ("heading", "list", "emphasis", "link", "backticks", "newline", "escape", "entity", "hr", "blockquote")
 _SCHEMES: Final = ("https://", "http://", "mailto:", "/")
-_FIRST: Final = 3
 _DEEPEST: Final = 6
 
 
@@ -27,24 +26,24 @@ def _is_harmless(url: str) -> bool:
     return url.strip().lower().startswith(_SCHEMES) and not url.startswith("//")
 
 
-def to_html(text: str) -> SafeString:
-    """Return Markdown as HTML. Headings come below a tile's own (h3 and further); links lead out without a trace."""
+def to_html(text: str, *, titled: bool) -> SafeString:
+    """Return Markdown as HTML. Headings come below the own one of a tile that is ``titled``; links leave no trace."""
     reader = _reader()
     tokens = reader.parse(text)
     for token in tokens:
-        _settle(token)
+        _settle(token, 3 if titled else 2)
     # Made by a reader that passes no HTML on and escapes every text.
     made: SafeString = mark_safe(reader.renderer.render(tokens, reader.options, {}))  # noqa: S308
     return made
 
 
-def _settle(token: Token) -> None:
+def _settle(token: Token, first: int) -> None:
     if token.type in ("heading_open", "heading_close"):
-        token.tag = f"h{min(max(int(token.tag[1:]) + 1, _FIRST), _DEEPEST)}"
+        token.tag = f"h{min(max(int(token.tag[1:]) + first - 2, first), _DEEPEST)}"
     if token.type == "link_open":
         token.attrSet("rel", "noopener noreferrer nofollow")
     for child in token.children or ():
-        _settle(child)
+        _settle(child, first)
 
 
 def to_lines(text: str) -> list[tuple[str, bool]]:

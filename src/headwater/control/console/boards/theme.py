@@ -53,13 +53,13 @@ THEMES: Final[Mapping[str, Theme]] = MappingProxyType(
         "light": Theme(
             ground="#fafbfc", surface="#ffffff", line="#e3e7eb", line_strong="#c9d0d7", text="#17212b",
             muted="#5a6773", good="#14713f", bad="#b3261e",
-            categories=("#0072b2", "#d55e00", "#00805a", "#b0508a", "#a87400", "#6b4fa0", "#4a5a68", "#7c3a1d"),
+            categories=("#0072b2", "#d55e00", "#00805a", "#b0508a", "#7c3a1d", "#6b4fa0", "#4a5a68", "#a87400"),
             heat=("#e3f1f6", "#42a5c5", "#0a3d52"),
         ),
         "dark": Theme(
             ground="#0d1217", surface="#12181f", line="#232d37", line_strong="#384653", text="#e3e9ee",
             muted="#95a3b0", good="#5fce92", bad="#f38b83",
-            categories=("#56b4e9", "#f08a4b", "#2ec99a", "#e79ac4", "#f0c24b", "#b59bea", "#a9b6c2", "#d8a38c"),
+            categories=("#56b4e9", "#f08a4b", "#2ec99a", "#e79ac4", "#d8a38c", "#b59bea", "#a9b6c2", "#f0c24b"),
             heat=("#14303b", "#2f93b4", "#d9f2fa"),
         ),
     }

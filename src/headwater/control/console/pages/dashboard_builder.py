@@ -124,7 +124,7 @@ def preview(request: HttpRequest, here: Place) -> HttpResponse:
         return JsonResponse(TileAnswer("error", "This tile is not complete.", problem).to_plain())
     (only,) = board.tiles
     if not isinstance(only, DataTile):
-        return JsonResponse({"state": "ok", "words": to_html(only.text)})
+        return JsonResponse({"state": "ok", "words": to_html(only.text, titled=True)})
     given = {str(name): str(value) for name, value in values.items()} if isinstance(values, dict) else {}
     try:
         answer = ask_tile(here, board, only, given)

@@ -136,7 +136,7 @@ class Shown:
 def shown(here: Place, name: str, tile: Tile) -> Shown:
     """Return a tile of a dashboard for the page."""
     if isinstance(tile, TextTile):
-        return Shown(tile, words=to_html(tile.text))
+        return Shown(tile, words=to_html(tile.text, titled=bool(tile.title)))
     live = here.url("dashboard-live", name, tile.name) if tile.live else ""
     return Shown(tile, url=here.url("dashboard-tile", name, tile.name), live_url=live)
 
