@@ -1,5 +1,13 @@
 /*
 description: How punctual each airline is, the worst first.
+columns:
+  carrier: string
+  airline: string
+  flights: integer
+  cancelled: integer
+  mean_departure_delay: number
+  late_share: number
+key: [carrier]
 parameters:
   origin: {type: string, values: [EWR, JFK, LGA], description: Only flights from this airport}
   month: {type: integer, ge: 1, le: 12, description: Only flights of this month}

@@ -1,8 +1,10 @@
 /*
 description: Flights and their mean departure delay, day by day and airport by airport.
+columns: {day: date, origin: string, flights: integer, mean_delay: number}
+key: [day, origin]
 parameters:
   first: {type: date, required: true, description: The first local day}
-  last: {type: date, required: true, description: The last local day}
+  last: {type: date, required: true, max_span: {first: 366d}, description: The last local day}
   origin: {type: string, values: [EWR, JFK, LGA], description: Only flights from this airport}
 examples:
   - {first: 2013-07-01, last: 2013-07-07, origin: JFK}
