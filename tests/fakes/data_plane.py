@@ -87,7 +87,7 @@ class FakeServices:
             found["cancelling"] = True
         return 200, found
 
-    def _find(  # noqa: PLR0911 - one for each address
+    def _find(  # noqa: C901, PLR0911 - one for each address
         self, parts: list[str], query: dict[str, list[str]], body: dict[str, Any]
     ) -> dict[str, Any] | None:
         match parts:

@@ -289,7 +289,7 @@ async def test_every_answer_is_logged_with_who_what_and_where_from(tmp_path: Pat
         assert run["bytes_out"] == len(first.content)
         assert run["principal_id"] == "sva_1"
         assert "AA" not in run["parameters"]
-        assert found["endpoint", "by_carrier", "memory", None]["answers"] == 3
+        assert sum(row["answers"] for row in rows if row["source"] == "memory") == 3
         assert found["sql", None, "worker", None]["bytes_scanned"] > 0
         assert all(row["total_ms"] > 0 for row in rows)
 
