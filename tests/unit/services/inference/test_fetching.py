@@ -15,6 +15,7 @@ from tests.builders.models import make_model, make_version
 from tests.fakes.control import FakeControl
 from tests.fakes.features import FakeFetcher
 from tests.fakes.process import running
+from tests.unit.services.inference.test_overrides import make_override
 
 from headwater.contracts.model import Contract, Field, LogicalType
 from headwater.contracts.spec import contract_to_spec
@@ -167,3 +168,19 @@ async def test_a_key_that_is_not_public_is_not_logged(fleet: Fleet, settings: Se
     await asyncio.sleep(0.4)
     (logged,) = await fleet.logged()
     assert set(json.loads(logged["features"])) == {"weather.temp"}
+
+
+async def test_an_override_of_an_entity_holds_for_that_entity_alone(
+    fleet: Fleet, settings: Settings, fetcher: SlowFetcher
+) -> None:
+    fetcher.values = {1: {"temp": 2}, 2: {"temp": 2}}
+    override = make_override(by="entity", key={"id": 1})
+    model = make_model(make_version(settings).model_copy(update={"features": NEEDS}))
+    await fleet.deploy(model, features={"weather": weather()}, datasets={"rows": rows()}, overrides={"ovr_1": override})
+    asked = {"entities": [{"id": 2}, {"id": 1}, {"id": 1.0}], "rows": [{"a": 1}, {"a": 1}, {"a": 9}]}
+    body = (await fleet.predict(asked)).json()
+    assert [prediction["outputs"]["score"] for prediction in body["predictions"]] == [21, 7.5, 7.5]
+    assert {said["prediction_id"] for said in body["overrides"]} == {one["id"] for one in body["predictions"][1:]}
+    plain = (await fleet.predict({"rows": [{"a": 1, "b": 2}]})).json()
+    assert plain["predictions"][0]["outputs"]["score"] == 21, "rows that name no entity are nobody's"
+    assert "overrides" not in plain
