@@ -18,6 +18,7 @@ from tests.docs.pages import ROOT, Block, blocks, pages, spans
 
 from headwater.cli.main import COMMANDS
 from headwater.contracts.odcs import parse_contract
+from headwater.control.dashboards.document import parse_dashboard
 from headwater.control.flags.document import parse_flag
 from headwater.control.policies.document import parse_policy
 from headwater.core.settings import load_settings
@@ -99,6 +100,8 @@ def test_yaml_is_what_its_reader_takes(block: Block) -> None:
         parse_view(block.text, source="features/example.yaml").resolve(parse_contract(departures, source=str(block)))
     elif "variants" in document:
         parse_flag(block.text, source="flags/example.yaml")
+    elif "tiles" in document:
+        parse_dashboard(block.text, source="dashboards/example.yaml")
     elif "principals" in document:
         parse_policy(block.text, source="policies/example.yaml")
     else:
