@@ -11,7 +11,7 @@ from uvicorn import Config
 from uvicorn.server import ServerState
 
 from headwater.services.kit.connection import BoundedConnection
-from headwater.services.kit.exchange import TAKE_BODY, join_head
+from headwater.services.kit.exchange import TAKE_BODY, WRITE_NOW, frame_chunk, join_head
 
 GET = b"GET /x HTTP/1.1\r\nhost: a\r\n\r\n"
 POST = b"POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\n"
@@ -217,3 +217,39 @@ async def test_a_request_that_has_ended_is_freed_without_the_garbage_collector(
         assert [witness() for witness in witnesses[:-1]] == [None, None]  # the connection keeps the last one
     finally:
         gc.enable()
+
+
+async def test_a_chunk_is_written_at_once_while_a_reply_is_under_way_and_at_no_other_time(
+    wire: Wire, talk: Callable[..., Awaitable[None]]
+) -> None:
+    written: list[bool] = []
+
+    async def app(scope: Any, _receive: Any, send: Any) -> None:
+        write = scope[WRITE_NOW]
+        written.append(write(frame_chunk(b"too soon")))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        written.append(write(frame_chunk(b"still too soon")))
+        await send({"type": "http.response.body", "body": b"one", "more_body": True})
+        written.append(write(frame_chunk(b"twelve bytes")))
+        await send({"type": "http.response.body", "body": b"three"})
+        written.append(write(frame_chunk(b"too late")))
+
+    await talk(app, GET)
+    assert written == [False, False, True, False]
+    assert wire.writes[1:] == [b"3\r\none\r\n", b"c\r\ntwelve bytes\r\n", b"5\r\nthree\r\n0\r\n\r\n"]
+
+
+async def test_nothing_is_written_at_once_into_a_reply_of_a_declared_length(
+    wire: Wire, talk: Callable[..., Awaitable[None]]
+) -> None:
+    written: list[bool] = []
+
+    async def sized(scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"6")]})
+        await send({"type": "http.response.body", "body": b"abc", "more_body": True})
+        written.append(scope[WRITE_NOW](frame_chunk(b"x")))
+        await send({"type": "http.response.body", "body": b"def"})
+
+    await talk(sized, GET)
+    assert written == [False]
+    assert wire.writes[-1] == b"def"
