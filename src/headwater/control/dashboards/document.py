@@ -10,9 +10,8 @@ from typing import Any, Final
 import yaml
 
 from headwater.contracts.yamltree import YamlFault, load
-from headwater.control.dashboards.models import RESERVED
 from headwater.core.dashboards import NAME_PATTERN, Board, parse_board, to_plain
-from headwater.core.dashboards.spec import MAX_NAME
+from headwater.core.dashboards.spec import MAX_NAME, RESERVED
 from headwater.core.errors import HeadwaterError
 
 _NAME_OF_TILE: Final = re.compile(r" \([^)]*\)")

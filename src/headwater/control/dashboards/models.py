@@ -12,10 +12,8 @@ from django.db import models
 from headwater.control.kit.tenancy import TenantEntity
 from headwater.control.orgs.models import Environment
 from headwater.core.dashboards import NAME_PATTERN, Board
-from headwater.core.dashboards.spec import MAX_NAME
+from headwater.core.dashboards.spec import MAX_NAME, RESERVED
 
-RESERVED: Final = frozenset({"new", "preview", "catalog"})
-"""What stands where a name would in the console's addresses."""
 DASHBOARD_NAME: Final = RegexValidator(
     NAME_PATTERN.replace("$", r"\Z").replace("^", r"\A"),
     "use lower-case letters, digits and single - or _ between them, a letter first",

@@ -45,6 +45,8 @@ COLUMNS: Final = 12
 MAX_TILES: Final = 60
 MAX_FILTERS: Final = 20
 MAX_NAME: Final = 63
+RESERVED: Final = frozenset({"new", "preview"})
+"""What stands where a name would in the console's addresses."""
 Scalar = StrictStr | StrictBool | StrictInt | StrictFloat
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=MAX_NAME)]
 Column = Annotated[str, Field(min_length=1, max_length=200)]
