@@ -7,6 +7,7 @@ from typing import Final, Literal
 from pydantic import Field
 
 from headwater.core.expressions.terms import Type
+from headwater.core.overrides import OverrideSpec
 from headwater.core.snapshot import DatasetSpec, FeatureRefSpec, FeatureViewSpec, ModelVersionSpec
 from headwater.core.spec import Spec
 
@@ -58,6 +59,7 @@ class BatchScore(Spec):
         on_error: whether a bad row stops the job, or is written without outputs and with what is wrong (``null``).
         features: inputs that are fetched from ``views``, computed for each row as of the instant in its column
             ``as_of``, else as of ``as_of_us`` (microseconds).
+        overrides: those of the model when the job was asked for; each holds until it says itself.
         chunk_rows: how many rows are read, scored and made durable together; resuming depends on it.
     """
 
@@ -79,6 +81,7 @@ class BatchScore(Spec):
     principal_id: str
     request_id: str
     config_version: int
+    overrides: tuple[OverrideSpec, ...] = ()
     max_batch_rows: int = 1_024
     chunk_rows: int = 8_192
 

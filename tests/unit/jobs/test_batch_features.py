@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.builders.features import instant, table_of, view_of
 from headwater.contracts.model import Contract, Field, LogicalType
 from headwater.contracts.spec import contract_to_spec
 from headwater.core.jobs import FeatureSource
+from headwater.core.overrides import OverrideSpec
 from headwater.core.settings import JournalSettings, Settings
 from headwater.core.snapshot import DatasetSpec, FeatureInputSpec, FeatureRefSpec, FeatureSpec, FeatureViewSpec
 from headwater.engines.lake import open_lake
@@ -117,6 +119,28 @@ def test_an_entity_without_a_value_is_a_bad_row_unless_there_is_a_default(home: 
     assert [error["code"] for error in json.loads(bad["error"])] == ["entity_missing"]
     filled = home.score(**fetched(home, recent(default=7.0)))
     assert dict(filled.progress.counts) == {"scored": 251, "failed": 0, "skipped": 0}
+
+
+def test_an_override_of_an_entity_is_held_against_the_keys_of_a_row(home: Batches) -> None:
+    now = datetime.now(UTC)
+    shut = OverrideSpec(
+        id="ovr_1",
+        model="delay",
+        output="score",
+        by="entity",
+        key={"entity": "c1"},
+        value=-1.0,
+        reason="closed",
+        requested_by="a",
+        approved_by="b",
+        valid_from=now - timedelta(days=1),
+        valid_until=now + timedelta(days=1),
+    )
+    job = home.score(**fetched(home, recent(), overrides=(shut,)))
+    assert job.state is State.SUCCEEDED, job.error
+    for row in home.written():
+        is_shut = (row["source_seq"] - 1) % 3 == 1
+        assert (row["output_score"] == -1.0, row["route"]) == (is_shut, "override" if is_shut else "batch")
 
 
 class Dying:

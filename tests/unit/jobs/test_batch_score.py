@@ -16,6 +16,7 @@ from headwater.contracts.model import Constraints, Field, LogicalType
 from headwater.core.clock import epoch_micros
 from headwater.core.errors import HeadwaterError
 from headwater.core.jobs import RowChoice
+from headwater.core.overrides import OverrideSpec
 from headwater.core.settings import JournalSettings, Settings
 from headwater.engines.journal.protocol import JournalTransaction
 from headwater.engines.queue.protocol import Progress, State
@@ -126,6 +127,36 @@ def test_a_column_may_have_another_name_than_the_input(home: Batches) -> None:
     assert home.score(columns={"a": "b", "b": "a"}).state is State.SUCCEEDED
     row = next(row for row in home.written() if row["source_seq"] == 10)
     assert (row["input_a"], row["input_b"], row["output_score"]) == (2, 9, 92)
+
+
+def override(key: dict[str, Any], value: float, hours: float = 1, **members: Any) -> OverrideSpec:
+    now = datetime.now(UTC)
+    return OverrideSpec(
+        id=f"ovr_{value:g}",
+        model="delay",
+        output="score",
+        key=key,
+        value=value,
+        reason="strike",
+        requested_by="a",
+        approved_by="b",
+        valid_from=now - timedelta(days=1),
+        valid_until=now + timedelta(hours=hours),
+        **members,
+    )
+
+
+@pytest.mark.parametrize("on_error", ["stop", "null"])
+def test_what_people_have_overridden_is_served_and_says_so(home: Batches, on_error: str) -> None:
+    overrides = (override({"a": 9}, 500.0), override({"a": 10}, 501.0, hours=-1), override({"c": 1}, 502.0))
+    job = home.score(overrides=overrides, on_error=on_error)
+    assert job.state is State.SUCCEEDED, job.error
+    rows = {row["source_seq"]: row for row in home.written()}
+    assert (rows[10]["output_score"], rows[10]["route"]) == (500.0, "override")
+    assert json.loads(rows[10]["overrides"]) == {"score": {"override": "ovr_500", "served": 500.0, "own": 29.0}}
+    others = [row for seq, row in rows.items() if seq != 10]
+    assert {(row["route"], row["overrides"]) for row in others} == {("batch", None)}
+    assert rows[11]["output_score"] == 40.0
 
 
 BAD: list[dict[str, Any]] = [

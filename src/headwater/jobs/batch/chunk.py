@@ -21,6 +21,7 @@ from headwater.core.settings import InferenceSettings
 from headwater.jobs.batch.features import column_of
 from headwater.jobs.batch.inputs import InputReader, Inputs
 from headwater.jobs.batch.output import Answer, Encoder
+from headwater.jobs.batch.overriding import BatchOverrides, Provenance
 from headwater.jobs.batch.scorer import Scored, Scorer, describe
 from headwater.jobs.batch.source import SEQ, RowFilter
 
@@ -42,6 +43,7 @@ class ChunkScorer:
         self._reader = InputReader(contract, columns, task.redact, [need.field for need in task.features])
         self._encoder = Encoder(job_id, task, contract.fields)
         self._scorer = Scorer(task.version, artifact, contract.fields, settings=settings, max_rows=task.max_batch_rows)
+        self._overrides = BatchOverrides(task, contract.fields) if task.overrides else None
         self._filter = RowFilter(task.rows)
 
     async def score(self, rows: pa.Table, beat: Callable[[], None]) -> Answer:
@@ -58,7 +60,11 @@ class ChunkScorer:
         scored = await self._score(rows, inputs, beat, is_lenient=is_lenient)
         errors: dict[int, Sequence[FieldError]] = dict(inputs.faults)
         errors |= {int(inputs.rows[at]): describe(error) for at, error in scored.failures.items()}
-        return self._encoder.encode(rows, inputs, scored, errors, time.time_ns() // 1_000)
+        now_us = time.time_ns() // 1_000
+        overridden: Sequence[Provenance | None] | None = None
+        if self._overrides is not None:
+            scored, overridden = self._overrides.apply(rows, inputs, scored, now_us / 1e6)
+        return self._encoder.encode(rows, inputs, scored, errors, now_us=now_us, overridden=overridden)
 
     def close(self) -> None:
         """Let go of the model. Blocks."""

@@ -27,6 +27,7 @@ from headwater.jobs.batch.source import SEQ, Place
 
 PRINCIPAL: Final = "headwater:batch"
 ROUTE: Final = "batch"
+OVERRIDDEN: Final = "override"  # what a reply calls it too
 _CONTENT: Final = struct.Struct(">IIQ")
 _SHOWN_ERRORS: Final = 5
 
@@ -65,9 +66,14 @@ class Encoder:
         inputs: Inputs,
         scored: Scored,
         errors: Mapping[int, Sequence[FieldError]],
+        *,
         now_us: int,
+        overridden: Sequence[Mapping[str, Any] | None] | None = None,
     ) -> Answer:
-        """Return a row for each of ``rows`` that has outputs or ``errors``, in their order."""
+        """Return a row for each of ``rows`` that has outputs or ``errors``, in their order.
+
+        ``overridden`` says by row with outputs what people have replaced in it.
+        """
         with_outputs = inputs.rows[scored.rows] if len(scored.rows) else np.empty(0, np.int64)
         without = np.array(sorted(errors), np.int64)
         all_rows = np.concatenate([with_outputs, without])
@@ -75,7 +81,12 @@ class Encoder:
         source = rows.take(pa.array(all_rows))
         seqs = source[SEQ].to_pylist()
         columns = [
-            *self._own(seqs, np.concatenate([scored.latency_us, np.zeros(empty, np.int64)]), now_us),
+            *self._own(
+                seqs,
+                np.concatenate([scored.latency_us, np.zeros(empty, np.int64)]),
+                now_us,
+                None if overridden is None else [*overridden, *([None] * empty)],
+            ),
             *self._inputs(inputs, scored, empty),
             *self._outputs(scored, empty),
             *self._source(source, seqs, [None] * len(with_outputs) + [_text(errors[row]) for row in without.tolist()]),
@@ -85,14 +96,26 @@ class Encoder:
             batch = batch.take(pa.array(np.argsort(all_rows, kind="stable")))
         return Answer(_payload(batch), count, Written(len(with_outputs), empty))
 
-    def _own(self, seqs: Sequence[int], latency_us: Any, now_us: int) -> list[pa.Array]:
+    def _own(
+        self,
+        seqs: Sequence[int],
+        latency_us: Any,
+        now_us: int,
+        overridden: Sequence[Mapping[str, Any] | None] | None,
+    ) -> list[pa.Array]:
         task, count = self._task, len(seqs)
+        route: Any = _Same(ROUTE)
+        overrides: Any = _Same(None)
+        if overridden is not None:
+            route = [OVERRIDDEN if item else ROUTE for item in overridden]
+            overrides = [orjson.dumps(item).decode() if item else None for item in overridden]
         values: list[Any] = [
             [prediction_id(self._job_id, seq) for seq in seqs],
-            *map(_Same, (task.model, task.version.number, ROUTE, task.principal_id, task.request_id)),
+            *(_Same(task.model), _Same(task.version.number), route),
+            *(_Same(task.principal_id), _Same(task.request_id)),
             pa.repeat(pa.scalar(now_us, pa.int64()), count).cast(pa.timestamp("us", "UTC")),
             latency_us,
-            *map(_Same, (None, None, 1.0, None)),
+            *(*map(_Same, (None, None, 1.0)), overrides),
         ]
         return [_array(value, field.type, count) for value, field in zip(values, OWN_FIELDS, strict=True)]
 

@@ -17,7 +17,8 @@ from headwater.core.errors import HeadwaterError
 from headwater.core.expressions import Expression, ExpressionFault, compile_expression
 from headwater.core.expressions.terms import Type
 from headwater.core.jobs import BatchScore, RowChoice
-from headwater.core.snapshot import ModelVersionSpec
+from headwater.core.overrides import OverrideSpec
+from headwater.core.snapshot import ModelVersionSpec, Snapshot
 from headwater.core.streams import batch_log
 from headwater.engines.lake.protocol import TableState
 from headwater.services.inference.batch_features import FindState, check_as_of, fetched_features, plan_views
@@ -162,8 +163,16 @@ def plan_batch(
         principal_id=caller.key.principal_id,
         request_id=request_id,
         config_version=caller.environment.snapshot.number,
+        overrides=_overrides(caller.environment.snapshot, model.spec.name),
         max_batch_rows=model.spec.serving.max_batch_rows,
     )
+
+
+def _overrides(snapshot: Snapshot, model: str) -> tuple[OverrideSpec, ...]:
+    """Return the overrides of a model that are not over yet."""
+    now = time.time()
+    found = (spec for spec in snapshot.overrides.values() if spec.model == model)
+    return tuple(spec for spec in found if now < spec.valid_until.timestamp())
 
 
 def _names(inputs: Contract) -> frozenset[str]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tests.fakes.process import running
 from headwater.contracts.model import Contract, Dedup, Field, LogicalType
 from headwater.core.home import Home
 from headwater.core.jobs import BatchScore
+from headwater.core.overrides import OverrideSpec
 from headwater.core.settings import InferenceSettings, Settings
 from headwater.core.snapshot import FeatureInputSpec, FeatureRefSpec, FeatureSpec, ModelVersionSpec
 from headwater.engines.queue import open_queue
@@ -116,6 +118,27 @@ async def test_a_job_is_written_down_and_can_be_looked_at(fleet: Fleet, settings
 async def test_a_path_may_name_the_version(fleet: Fleet, settings: Settings) -> None:
     reply = await ask(fleet, "/v1/models/delay/versions/1/batch")
     assert task_of(settings, reply.json()["job"]).version.number == 1
+
+
+async def test_a_job_takes_the_overrides_along_that_are_not_over(fleet: Fleet, settings: Settings) -> None:
+    now = datetime.now(UTC)
+    overrides = {
+        name: OverrideSpec(
+            id=name,
+            model=model,
+            output="score",
+            key={"a": 1},
+            value=1.0,
+            reason="strike",
+            requested_by="a",
+            approved_by="b",
+            valid_from=now - timedelta(days=9),
+            valid_until=now + timedelta(days=days),
+        )
+        for name, model, days in (("ovr_1", "delay", 1), ("ovr_2", "delay", -1), ("ovr_3", "other", 1))
+    }
+    await deploy(fleet, make_version(settings), overrides=overrides)
+    assert [spec.id for spec in task_of(settings, (await ask(fleet)).json()["job"]).overrides] == ["ovr_1"]
 
 
 async def test_inputs_from_private_columns_are_redacted(fleet: Fleet, settings: Settings) -> None:
