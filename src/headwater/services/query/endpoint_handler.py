@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -151,8 +151,7 @@ class EndpointHandler:
         paged = read_page(caller, endpoint, given, is_text=is_text, now=now)
         values = endpoint.read_values(given, is_text=is_text, now=now) if paged is None else paged.values
         note.values = values
-        if endpoint.choices:
-            await self._choices.check(endpoint, values, lambda query: self._ask(caller, compiled, query))
+        await self.check_choices(caller, endpoint, values)
         endpoint = endpoint if paged is None else paged.endpoint
         states = await self._states(endpoint, paged)
         rulings: Sequence[Ruling | None] = ()
@@ -164,6 +163,12 @@ class EndpointHandler:
         if rulings:
             note.policy = ", ".join(f"{name}={one.label}" for name, one in question.decided)
         return question
+
+    async def check_choices(self, caller: Caller, endpoint: CompiledEndpoint, values: Mapping[str, Any]) -> None:
+        """Refuse values that are none of those which queries say they may have; raises ``parameter_invalid``."""
+        if endpoint.choices:
+            compiled: CompiledQueries = caller.environment.compiled[self._service]
+            await self._choices.check(endpoint, values, lambda query: self._ask(caller, compiled, query))
 
     async def _ask(self, caller: Caller, compiled: CompiledQueries, query: CompiledEndpoint) -> tuple[bytes, bytes]:
         """Return the tag and the body of a short answer as columns, for ``caller`` and of the newest data."""

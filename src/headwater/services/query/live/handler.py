@@ -11,6 +11,7 @@ from headwater.services.kit.exchange import ON_STOP, WRITE_NOW
 from headwater.services.kit.request import authenticate, find_header
 from headwater.services.kit.service import ASGIScope, Runtime
 from headwater.services.query.catalog import CompiledQueries
+from headwater.services.query.endpoint_handler import EndpointHandler
 from headwater.services.query.finding import find_endpoint
 from headwater.services.query.limits import Limits
 from headwater.services.query.listening import listening
@@ -40,8 +41,18 @@ _ANY_ORIGIN: Final = (b"access-control-allow-origin", b"*")
 class LiveHandler:
     """Opens streams. One waits here for its client to go, while its viewer sends what is new."""
 
-    def __init__(self, runtime: Runtime, hub: Hub, tickets: Tickets, limits: Limits, service: str) -> None:
-        """Let those in whom keys and ``tickets`` allow, as often as ``limits`` say."""
+    def __init__(
+        self,
+        runtime: Runtime,
+        hub: Hub,
+        tickets: Tickets,
+        service: str,
+        *,
+        limits: Limits,
+        endpoints: EndpointHandler,
+    ) -> None:
+        """Let those in whom keys and ``tickets`` allow, as often as ``limits`` say, for what ``endpoints`` would."""
+        self._endpoints = endpoints
         self._limits = limits
         self._runtime = runtime
         self._hub = hub
@@ -56,6 +67,7 @@ class LiveHandler:
         if Limits.apply_to(key, spec.limits):
             # A stream is one request; what is worked out for it is shared with others.
             (await self._limits.admit(key, spec.id, spec.limits)).release()
+        await self._endpoints.check_choices(subscription.caller, subscription.endpoint, subscription.values)
         viewer = self._hub.join(right, subscription, send, last_id, scope.get(WRITE_NOW))
         scope[ON_STOP] = viewer.end
         try:

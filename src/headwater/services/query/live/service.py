@@ -34,7 +34,7 @@ class Live:
         tickets = Tickets(runtime.home, runtime.clock)
         self._runtime = runtime
         self._hub = Hub(runtime, ask)
-        self._streams = LiveHandler(runtime, self._hub, tickets, limits, service)
+        self._streams = LiveHandler(runtime, self._hub, tickets, service, limits=limits, endpoints=endpoints)
         self._tickets = TicketHandler(runtime, tickets, service)
 
     def router(self) -> APIRouter:

@@ -30,7 +30,7 @@ class Subscription:
     Attributes:
         digest: equal for all who see the same: environment, endpoint, parameters, policies and bounds of the key.
         until: when it has to be looked at anew, because the key, a policy or the endpoint's version ends then.
-        key: whose question it was first.
+        caller: whose question it was first.
     """
 
     environment_id: str
@@ -39,7 +39,12 @@ class Subscription:
     rulings: Sequence[Ruling | None]
     digest: bytes
     until: datetime | None
-    key: KeySpec
+    caller: Caller
+
+    @property
+    def key(self) -> KeySpec:
+        """Return the key of the caller."""
+        return self.caller.key
 
     def check(self, rows: int, size: int) -> None:
         """Raise ``result_too_large`` for a result that is larger than the key, or the endpoint, allows."""
@@ -84,7 +89,7 @@ def subscribe(
     ends = [key.expires_at, spec.deprecated_at, spec.sunset_at, *(phase.starts_at for phase in key.later[:1])]
     ends += [one.until for one in rulings if one is not None]
     until = min((end for end in ends if end is not None and end > now), default=None)
-    return Subscription(compiled.environment_id, endpoint, values, rulings, digest, until, key)
+    return Subscription(compiled.environment_id, endpoint, values, rulings, digest, until, caller)
 
 
 @lru_cache(maxsize=1_024)

@@ -481,3 +481,15 @@ async def test_a_day_that_ends_ends_streams_of_today(tmp_path: Path) -> None:
         told = await watcher.next()
         assert (told.kind, told.data["code"]) == ("reauth", "changed")
         await unconcerned.nothing()
+
+
+async def test_a_value_that_is_none_of_those_a_query_names_is_refused(tmp_path: Path) -> None:
+    header = "/*\nparameters: {carrier: {type: string, values_from: SELECT DISTINCT carrier FROM flights}}\n*/"
+    chosen = endpoint("chosen", f"{header} SELECT count(*) AS n FROM flights WHERE carrier = $carrier")
+    async with asking(tmp_path, chosen) as asked:
+        asked.seal("flights", flights(0, 3))
+        async with watching(asked.door, "chosen", carrier="AA") as watcher:
+            assert (await watcher.next()).data["data"] == [{"n": 1}]
+        async with watching(asked.door, "chosen", carrier="ZZ") as watcher:
+            await until(lambda: watcher.is_complete)
+            assert (watcher.status, watcher.problem["code"]) == (422, "parameter_invalid")
