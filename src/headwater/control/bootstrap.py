@@ -11,7 +11,7 @@ import os
 import secrets
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -202,7 +202,13 @@ def _copy_database(source: Path, target: Path) -> None:
 
 
 def create_key(
-    settings: Settings, name: str, role: str, *, scopes: tuple[str, ...] = (), expires_at: datetime | None = None
+    settings: Settings,
+    name: str,
+    role: str,
+    *,
+    scopes: tuple[str, ...] = (),
+    expires_at: datetime | None = None,
+    limits: Mapping[str, float] | None = None,
 ) -> CreatedKey:
     """Make a service account called ``name`` with ``role`` in the target's project, if there is none, and a key for it.
 
@@ -212,7 +218,7 @@ def create_key(
     ensure_environment(settings)
     from headwater.control import start  # noqa: PLC0415
 
-    return start.create_key(settings, name, role, scopes=scopes, expires_at=expires_at)
+    return start.create_key(settings, name, role, scopes=scopes, expires_at=expires_at, limits=limits)
 
 
 def create_admin(settings: Settings, email: str, password: str | None = None) -> CreatedAdmin:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
@@ -72,7 +73,13 @@ def ensure_environment(settings: Settings) -> None:
 
 
 def create_key(
-    settings: Settings, name: str, role: str, *, scopes: tuple[str, ...], expires_at: datetime | None
+    settings: Settings,
+    name: str,
+    role: str,
+    *,
+    scopes: tuple[str, ...],
+    expires_at: datetime | None,
+    limits: Mapping[str, float] | None = None,
 ) -> CreatedKey:
     """Make a key for the service account ``name``, and the account with ``role`` if there is none."""
     target = settings.target
@@ -86,6 +93,7 @@ def create_key(
             service_account=account,
             scopes=scopes,
             expires_at=expires_at,
+            limits=limits,
         )
     return CreatedKey(
         key=text,

@@ -13,6 +13,7 @@ from rich.console import Console
 from headwater.cli.options import HomeOption, JsonOption, ProjectOption
 from headwater.cli.session import open_session
 from headwater.cli.tables import draw_table
+from headwater.core.errors import HeadwaterError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Create, list and revoke API keys.")
 
@@ -26,6 +27,9 @@ def create(
         list[str] | None, typer.Option(help="Limit the key to this, such as dataset.ingest:flights (repeatable)")
     ] = None,
     days: Annotated[int | None, typer.Option(min=1, help="Days until it expires; 365 unless given")] = None,
+    limit: Annotated[
+        list[str] | None, typer.Option(help="Bound its queries, such as requests_per_second=20 (repeatable)")
+    ] = None,
     home: HomeOption = None,
     project: ProjectOption = None,
     as_json: JsonOption = False,
@@ -33,8 +37,11 @@ def create(
     """Create a key and show it: once, it is stored hashed."""
     session = open_session(home, project, json=as_json)
     bootstrap = importlib.import_module("headwater.control.bootstrap")
+    limits = _read_limits(limit or [])
     expires_at = datetime.now(UTC) + timedelta(days=days) if days else None
-    made = bootstrap.create_key(session.settings, name, role, scopes=tuple(scope or ()), expires_at=expires_at)
+    made = bootstrap.create_key(
+        session.settings, name, role, scopes=tuple(scope or ()), expires_at=expires_at, limits=limits
+    )
 
     target = session.settings.target
 
@@ -77,3 +84,17 @@ def revoke(
     session = open_session(home, project, json=as_json)
     found: dict[str, Any] = importlib.import_module("headwater.cli.keyring").revoke(session.settings, key, reason)
     session.answer(found, lambda console: console.print(f"{found['name']} (hw_{found['prefix']}_…) is revoked"))
+
+
+def _read_limits(texts: list[str]) -> dict[str, float]:
+    """Return ``name=number`` as a mapping; control knows the names."""
+    limits: dict[str, float] = {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        try:
+            limits[name] = float(number)
+        except ValueError:
+            raise HeadwaterError(
+                "invalid_parameter", f"--limit {text!r} is no name and number", hint="write requests_per_second=20"
+            ) from None
+    return limits

@@ -126,6 +126,7 @@ def create_key(
     expires_at: datetime | None = None,
     cidrs: Sequence[str] = (),
     attributes: Mapping[str, Any] | None = None,
+    limits: Mapping[str, Any] | None = None,
     rotated_from: ApiKey | None = None,
 ) -> tuple[ApiKey, str]:
     """Make a key for a service account or a user; return it with its text, which is never to be had again.
@@ -158,6 +159,7 @@ def create_key(
         scopes=sorted(set(scopes)),
         cidrs=list(cidrs),
         attributes=dict(attributes or {}),
+        limits={name: value for name, value in (limits or {}).items() if value is not None},
         rotated_from=rotated_from,
         expires_at=expires_at,
     )
@@ -204,6 +206,7 @@ def rotate_key(
         expires_at=expires_at or now + (key.expires_at - key.created_at),
         cidrs=key.cidrs,
         attributes=key.attributes,
+        limits=key.limits,
         rotated_from=key,
     )
     key.change(expires_at=min(key.expires_at, now + overlap))

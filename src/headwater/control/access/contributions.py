@@ -15,6 +15,7 @@ from headwater.control.access.authority import compile_phases, limit
 from headwater.control.access.models import ApiKey, Grant, Group, GroupMember, Role, ServiceAccount
 from headwater.control.kit.contributions import EnvironmentRef, contribute
 from headwater.control.orgs.models import Membership, Organization
+from headwater.core.key_limits import NO_LIMITS, KeyLimitsSpec
 from headwater.core.snapshot import KeyPhase, KeySpec
 
 _MAY_ACT = Q(service_account__disabled_at=None, service_account__isnull=False) | Q(
@@ -64,6 +65,7 @@ def _to_spec(key: ApiKey, holdings: Mapping[object, Holdings], environment: Envi
         email=key.user.email if key.user is not None else None,
         cidrs=tuple(key.cidrs),
         attributes=key.attributes,
+        limits=KeyLimitsSpec.model_validate(key.limits) if key.limits else NO_LIMITS,
     )
 
 

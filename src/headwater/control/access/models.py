@@ -17,6 +17,7 @@ from headwater.control.kit.tenancy import Entity, GuardedQuerySet, TenantEntity,
 from headwater.control.orgs.models import Environment, Membership, Organization, Project, slug_validator
 from headwater.core.addresses import read_network
 from headwater.core.errors import HeadwaterError
+from headwater.core.key_limits import KeyLimitsSpec
 from headwater.core.permissions import PERMISSIONS
 from headwater.core.policies import ATTRIBUTE_NAME, ATTRIBUTE_TYPES, BUILT_IN_ATTRIBUTES, MAX_LIST, attribute_value
 
@@ -48,6 +49,17 @@ def check_networks(value: Any) -> None:
             read_network(str(item))
         except HeadwaterError as error:
             raise ValidationError(f"{error.detail}; {error.hint}") from error
+
+
+def check_key_limits(value: Any) -> None:
+    """Refuse limits of a key that there are not, or that bound nothing."""
+    if not isinstance(value, dict) or (unknown := sorted(set(value) - set(KeyLimitsSpec.model_fields))):
+        what = f"there is no limit {unknown[0]!r}" if isinstance(value, dict) else "limits are an object"
+        raise ValidationError(f"{what}; one may name {', '.join(KeyLimitsSpec.model_fields)}")
+    try:
+        KeyLimitsSpec.model_validate(value)
+    except ValueError as error:
+        raise ValidationError("limits are numbers above 0, whole ones but for requests_per_second") from error
 
 
 def check_attributes(value: Any) -> None:
@@ -304,6 +316,12 @@ class ApiKey(TenantEntity):
         blank=True,
         validators=[check_attributes],
         help_text="What row filters of policies know of the key as caller.<name>.",
+    )
+    limits = models.JSONField(
+        default=dict,
+        blank=True,
+        validators=[check_key_limits],
+        help_text="Bounds on the key's queries, such as requests_per_second and scanned_bytes_per_day; empty: none.",
     )
     rotated_from = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="successors")
     expires_at = models.DateTimeField()

@@ -124,6 +124,7 @@ def post_key(request: HttpRequest, org: str, project: str, environment: str, bod
         expires_at=body.expires_at,
         cidrs=body.cidrs,
         attributes=body.attributes,
+        limits=body.limits,
     )
     return Status(201, NewKeyOut(**KeyOut.show(row).model_dump(), key=text))
 

@@ -179,6 +179,7 @@ class KeyOut(Schema):
     scopes: list[str]
     cidrs: list[str]
     attributes: dict[str, Any]
+    limits: dict[str, Any]
     created_at: datetime
     expires_at: datetime
     revoked_at: datetime | None
@@ -197,6 +198,7 @@ class KeyOut(Schema):
             scopes=row.scopes,
             cidrs=row.cidrs,
             attributes=row.attributes,
+            limits=row.limits,
             created_at=row.created_at,
             expires_at=row.expires_at,
             revoked_at=row.revoked_at,
@@ -228,6 +230,12 @@ class KeyIn(Schema):
         {},
         description="What row filters know of it as caller.<name>; takes policy.write",
         examples=[{"carriers": ["AA"]}],
+    )
+    limits: dict[str, float] = Field(
+        {},
+        description="Bounds on its queries: requests_per_second, concurrency, max_rows, max_bytes, "
+        "scanned_bytes_per_day",
+        examples=[{"requests_per_second": 20, "scanned_bytes_per_day": 50_000_000_000}],
     )
 
 

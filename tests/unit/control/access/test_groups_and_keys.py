@@ -169,3 +169,17 @@ def test_the_last_use_of_a_key_is_noted_and_never_goes_back(environment: Environ
     note_uses({key.pk: used + timedelta(seconds=5)})
     assert KeyUse.objects.get(key=key).last_used_at == used + timedelta(seconds=5)
     assert newest_snapshot(environment).number == before
+
+
+def test_limits_of_a_key_reach_the_data_plane_and_pass_to_its_successor(environment: Environment) -> None:
+    key, _ = make_key(environment, limits={"requests_per_second": 5, "max_rows": 100})
+    spec = spec_of(environment, key)
+    assert (spec.limits.requests_per_second, spec.limits.max_rows, spec.limits.concurrency) == (5, 100, None)
+    successor, _ = rotate_key(actor=SYSTEM, key=key)
+    assert successor.limits == key.limits
+
+
+@pytest.mark.parametrize("limits", [{"rows": 5}, {"max_rows": 0}, {"max_rows": "many"}, {"concurrency": 1.5}])
+def test_limits_that_bound_nothing_are_refused(environment: Environment, limits: dict[str, object]) -> None:
+    with pytest.raises(HeadwaterError, match="limit"):
+        make_key(environment, limits=limits)
