@@ -63,6 +63,16 @@ class BoundedConnection(HttpToolsProtocol):
         super().resume_writing()
         self._stop_looking()
 
+    def on_response_complete(self) -> None:
+        """Go on with the next request, or see off a client that has not taken the last bytes yet."""
+        super().on_response_complete()
+        self._see_off()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection that is idle."""
+        super().timeout_keep_alive_handler()
+        self._see_off()
+
     def shutdown(self) -> None:
         """Close once the reply under way is complete; end one that would go on, and not wait long for its client."""
         super().shutdown()
@@ -71,6 +81,7 @@ class BoundedConnection(HttpToolsProtocol):
         if end is not None:
             end()
             self.loop.call_later(END_SECONDS, self.transport.abort)
+        self._see_off()
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, and give up when too much of it leads to nothing."""
@@ -111,6 +122,7 @@ class BoundedConnection(HttpToolsProtocol):
         head = b"".join(b"%b: %b\r\n" % header for header in headers)
         self.transport.write(STATUS_LINE[HTTPStatus.BAD_REQUEST] + head + b"\r\n" + body)
         self.transport.close()
+        self._see_off()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         super()._start_asgi_task(cycle, Exchange(cycle, app))  # type: ignore[arg-type] # it is an ASGI application
@@ -124,6 +136,11 @@ class BoundedConnection(HttpToolsProtocol):
             self.transport.close()
         else:
             self.send_400_response(why)
+
+    def _see_off(self) -> None:
+        """Look after what a closed connection still has to write: less than pauses writing, and waited for in vain."""
+        if self._look is None and self.transport.is_closing() and self.transport.get_write_buffer_size():
+            self._look_later()
 
     def _look_later(self) -> None:
         self._untaken = self.transport.get_write_buffer_size()
@@ -148,6 +165,7 @@ class BoundedConnection(HttpToolsProtocol):
         if request is not None and not self._is_in_head:
             self._stop_waiting()
             self.transport.close()  # whatever was asked was answered
+            self._see_off()
             return
         self._give_up(f"no complete request came within {HEAD_SECONDS:g} s")
 
@@ -233,6 +251,7 @@ class LaneConnection(BoundedConnection):
         """Go on with a request that waits, or wait for one: a timer for all waits, not one for each as in uvicorn."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
+            self._see_off()
             return
         self.flow.resume_reading()
         if self.pipeline:

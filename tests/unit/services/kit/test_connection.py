@@ -24,6 +24,14 @@ class Wire(asyncio.Transport):
         super().__init__()
         self.written = b""
         self.is_closed = False
+        self.left = 0
+        self.is_aborted = False
+
+    def get_write_buffer_size(self) -> int:
+        return self.left
+
+    def abort(self) -> None:
+        self.is_aborted = True
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written += bytes(data)
@@ -174,6 +182,36 @@ async def test_what_is_no_http_gets_a_problem_like_everything_else() -> None:
     protocol.data_received(b"\x16\x03\x01 hello\r\n\r\n")
     assert wire.is_closing()
     assert wire.problem["request_id"].startswith("req_")
+
+
+LAST = b"GET /x HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize("protocol_class", [BoundedConnection, LaneConnection])
+@pytest.mark.parametrize("begin", [LAST, b"no request at all\r\n\r\n"])
+async def test_a_closed_connection_is_left_when_nobody_takes_its_last_bytes(
+    protocol_class: type[BoundedConnection], begin: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "TAKE_SECONDS", 0.05)
+    protocol, wire = connect(protocol_class)
+    wire.left = 300  # too little for writing to be paused
+    protocol.data_received(begin)
+    await until(lambda: wire.is_closed and wire.is_aborted)
+    protocol.connection_lost(None)
+
+
+async def test_a_closed_connection_is_not_left_while_its_last_bytes_are_taken() -> None:
+    protocol, wire = connect()
+    wire.left = 10_000
+    protocol.data_received(LAST)
+    await until(lambda: wire.is_closed)
+    look = protocol._look_at_writing
+    for left in (200, 100):
+        wire.left = left
+        look()
+        assert not wire.is_aborted
+    protocol.connection_lost(None)
+    assert protocol._look is None
 
 
 LARGE = b"x" * (16 << 20)

@@ -34,6 +34,9 @@ class Wire(asyncio.Transport):
     def close(self) -> None:
         self.writes.append(b"closed")
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     def is_closing(self) -> bool:
         return b"closed" in self.writes
 
