@@ -129,7 +129,7 @@ class MemoryJournal:
 
     def totals(self, stream: str) -> Counts:
         counts = [receipt.counts for receipt in self._state.receipts.values() if receipt.stream == stream]
-        return Counts(sum(count.received for count in counts), accepted=sum(count.accepted for count in counts))
+        return Counts(*(sum(getattr(count, name) for count in counts) for name in Counts.__struct_fields__))
 
     def unsealed_bytes(self) -> int:
         return sum(backlog.payload_bytes for backlog in self.backlogs())
