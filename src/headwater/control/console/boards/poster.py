@@ -22,6 +22,7 @@ from headwater.engines.charts.svg import embed
 HEAD: Final = 40
 _PAD: Final = 16
 _LINE: Final = 20
+_WIDEST: Final = 34
 _LETTER: Final = 6.6
 """How wide a letter of 13 pixels is on the average; what is too long is cut, not squeezed."""
 CHART_SIZE: Final = (960, 480)
@@ -205,19 +206,33 @@ def _trend(sheet: _Sheet, points: list[float], box: Box) -> None:
 
 def _table(sheet: _Sheet, tile: TableTile, answer: TileAnswer, box: Box) -> None:
     x, y, width, height = box
-    step = (width - 2 * _PAD) / max(len(answer.columns), 1)
     room = int((height - HEAD - 30) // _LINE)
-    for at, (name, _, kind) in enumerate(answer.columns):
+    texts = [_column(tile, answer, at, room) for at in range(len(answer.columns))]
+    # As wide as what is in them, so that names are not cut beside numbers with room to spare.
+    letters = [min(max(map(len, column)), _WIDEST) + 2 for column in texts]
+    left = x + _PAD
+    for (_, _, kind), column, share in zip(answer.columns, texts, letters, strict=True):
+        step = (width - 2 * _PAD) * share / sum(letters)
         is_number = kind == "quantitative"
-        left = x + _PAD + at * step + (step - 8 if is_number else 0)
-        title = tile.titles.get(name, name.replace("_", " "))
-        sheet.text(_cut(title, step - 10), left, y + HEAD + 14, size=11, colour=sheet.theme.muted, end=is_number)
-        for line, row in enumerate(answer.rows[:room]):
-            form = tile.formats.get(name, "")
-            shown = format_number(row[at], form) if is_number else ABSENT if row[at] is None else str(row[at])
-            place = y + HEAD + 14 + (line + 1) * _LINE
-            sheet.text(_cut(shown.replace("T", " ") if kind == "temporal" else shown, step - 10), left, place, size=12,
-                       end=is_number)  # fmt: skip
+        for line, text in enumerate(column):
+            place = (left + step - 8 if is_number else left, y + HEAD + 14 + line * _LINE)
+            colour = sheet.theme.muted if line == 0 else ""
+            sheet.text(_cut(text, step), *place, size=12 if line else 11, colour=colour, end=is_number)
+        left += step
+
+
+def _column(tile: TableTile, answer: TileAnswer, at: int, room: int) -> list[str]:
+    """Return a column of a table as text, its title first."""
+    name, type_, kind = answer.columns[at]
+    shown = [tile.titles.get(name, name.replace("_", " "))]
+    for row in answer.rows[:room]:
+        text = ABSENT if row[at] is None else str(row[at])
+        if kind == "quantitative":
+            text = format_number(row[at], tile.formats.get(name, ""))
+        elif kind == "temporal":
+            text = text[:10] if type_.upper() == "DATE" else text[:16].replace("T", " ")
+        shown.append(text)
+    return shown
 
 
 def _cut(text: str, width: float) -> str:
