@@ -57,6 +57,16 @@ def run(*arguments: str) -> int:
     return code
 
 
+def test_the_query_behind_an_alert_is_shown_when_asked_for_with_its_lines(
+    control: Peer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert control.url
+    assert run("delay", "--sql") == 0
+    text = capsys.readouterr().out
+    assert "    SELECT 7\n    FROM t\n" in text
+    assert "--sql shows" not in text
+
+
 def test_a_terminal_shows_figures_fields_by_drift_quality_and_alerts(
     control: Peer, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -67,7 +77,8 @@ def test_a_terminal_shows_figures_fields_by_drift_quality_and_alerts(
     assert "score by 1,204 outcomes: auc 0.712, log_loss 0.51, precision" in text
     assert "agreed with version 2 in 94.3 %" in text
     assert "alert: psi of input hour is 0.6, beyond 0.2" in text
-    assert "SELECT 7 FROM t" in text
+    assert "SELECT" not in text
+    assert "--sql shows the queries" in text
     assert text.index("hour ") < text.index("distance") < text.index("never")
 
 

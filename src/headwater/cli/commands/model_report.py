@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from textwrap import dedent
 from typing import Annotated, Any, Final, cast, get_args
 
 import typer
@@ -33,6 +34,7 @@ def report(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write it to a file: .html, .png or .json")
     ] = None,
+    sql: Annotated[bool, typer.Option("--sql", help="Show the query for the rows behind each alert")] = False,
     home: HomeOption = None,
     project: ProjectOption = None,
     as_json: JsonOption = False,
@@ -59,11 +61,11 @@ def report(
         document = registry.report(name, number, window=length)
     if output is not None:
         _write(output, json.dumps(document, indent=2, ensure_ascii=False).encode())
-    session.answer(document, lambda console: draw_report(console, document))
+    session.answer(document, lambda console: draw_report(console, document, sql=sql))
 
 
-def draw_report(console: Console, document: Mapping[str, Any]) -> None:
-    """Write the report to a terminal: figures, fields by drift, quality, alerts."""
+def draw_report(console: Console, document: Mapping[str, Any], *, sql: bool = False) -> None:
+    """Write the report to a terminal: figures, fields by drift, quality, alerts, these with their ``sql`` if asked."""
     window = document["window"]
     console.print(shown(f"{document['model']} version {document['version']} in {document['environment']}"))
     console.print(f"{window['from']} to {window['to']}")
@@ -85,12 +87,20 @@ def draw_report(console: Console, document: Mapping[str, Any]) -> None:
         draw_table(console, ("field", "side", "psi", "ks", "js", "chi2 p", "null", "out of range", "rows"), rows)
     else:
         console.print("no reference yet: push the version with one, or send it 1,000 predictions")
-    for alert in document["alerts"]:
+    _draw_alerts(console, document["alerts"], sql=sql)
+
+
+def _draw_alerts(console: Console, alerts: Sequence[Mapping[str, Any]], *, sql: bool) -> None:
+    """Write what is beyond its limit since when; a query has lines of its own, to be copied."""
+    for alert in alerts:
         about = f" of {alert['side']} {alert['field']}" if alert["field"] else ""
         now, limit = _three(alert["latest"]), _three(alert["threshold"])
         console.print(shown(f"alert: {alert['metric']}{about} is {now}, beyond {limit}, since {alert['since']}"))
-        if alert["rows"].get("sql"):
-            console.print(shown(f"  {' '.join(alert['rows']['sql'].split())}"))
+        if sql and alert["rows"].get("sql"):
+            for line in dedent(alert["rows"]["sql"]).strip().splitlines():
+                console.print(shown(f"    {line}"), soft_wrap=True)
+    if not sql and any(alert["rows"].get("sql") for alert in alerts):
+        console.print("the rows behind an alert: --sql shows the queries")
 
 
 def _figures(document: Mapping[str, Any]) -> Iterator[str]:
