@@ -6,8 +6,6 @@ BIN := $(VENV)/bin
 PROJECT ?= examples/flights
 UP_FLAGS ?=
 PYTEST_FLAGS ?=
-# Tests that share nothing run two at a time; those that start servers, browsers and whole systems one after the other.
-SIDE_BY_SIDE := tests/unit tests/property tests/conformance
 # Nothing that a developer's shell sets may leak into the tests.
 unexport HEADWATER_HOME HEADWATER_PROJECT
 
@@ -24,11 +22,12 @@ up: $(VENV)/.run ## Set up and start everything with the flights example, in the
 setup: $(VENV)/.dev ## Create the virtual environment with everything that development needs
 
 ##@ Test and check
+# Two files at a time, each with a home, ports and processes of its own; what measures time comes after, by itself.
 test: $(VENV)/.dev check ## Run every check and test, the servers' and the browser's included
 	@sh tools/system_packages.sh
 	@status=0; \
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_FLAGS) $(SIDE_BY_SIDE) || status=$$?; \
-	$(BIN)/python -m pytest $(PYTEST_FLAGS) $(SIDE_BY_SIDE:%=--ignore=%) || status=$$?; \
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone" $(PYTEST_FLAGS) || status=$$?; \
+	$(BIN)/python -m pytest -m alone $(PYTEST_FLAGS) || status=$$?; \
 	exit $$status
 
 check: lint types arch docs ## Format, lint, types, import rules and generated docs, without changing a file

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # Django reads its settings once a process, so the home they name must be a throw-away one before that.
@@ -18,3 +19,8 @@ settings.register_profile(
     "ci", max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest: of two processes, none is left with a long file when the other has ended."""
+    items.sort(key=lambda item: item.get_closest_marker("e2e") is None)

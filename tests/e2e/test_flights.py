@@ -23,7 +23,7 @@ JOIN prediction_outcomes AS o ON o.prediction_id = coalesce(p.shadow_of, p.predi
 GROUP BY p.version ORDER BY p.version
 """
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(480)]
+pytestmark = [pytest.mark.e2e, pytest.mark.alone, pytest.mark.timeout(480)]
 
 
 @pytest.mark.parametrize("dataset", DATASETS)

@@ -32,6 +32,7 @@ from headwater.engines.models import open_executor
 from headwater.engines.models.remote.executor import RemoteExecutor
 from headwater.services.kit.snapshot_store import SnapshotStore
 
+pytestmark = pytest.mark.alone
 HEADERS = {"authorization": f"Bearer {KEY}"}
 
 
@@ -142,7 +143,7 @@ async def test_one_headwater_asks_another(
         options = {"url": f"http://127.0.0.1:{services.port}", "model": model}
         more = {"headers_from_env": {"Authorization": "OTHER_KEY"}, "binary": binary}
         spec = spec_of("remote", fields, outputs, options={**options, **more})
-        settings = InferenceSettings(remote_networks=("127.0.0.0/8",))
+        settings = InferenceSettings(remote_networks=("127.0.0.0/8",), remote_variables=("OTHER_KEY",))
         opened = open_executor(spec, None, fields, settings=settings)
         assert isinstance(opened, RemoteExecutor)
         return opened

@@ -23,6 +23,7 @@ from headwater.engines.models.isolated import printed
 from headwater.engines.models.isolated.executor import IsolatedExecutor
 from headwater.engines.models.isolated.nursery import NURSERIES
 
+pytestmark = pytest.mark.alone
 SMALL: dict[str, Any] = {"memory_bytes": 128 << 20}
 
 

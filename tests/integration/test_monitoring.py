@@ -198,6 +198,7 @@ def test_a_process_that_is_killed_loses_nothing_that_it_shipped(home: Path) -> N
         wait_until(lambda: durable(home) == 400, 20)
 
 
+@pytest.mark.alone
 def test_a_sidecar_that_is_killed_is_back_and_nobody_waited_for_it(home: Path) -> None:
     with serving(home) as services:
         predict(services, [{"a": 0.5, "b": 0.5}])

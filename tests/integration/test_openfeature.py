@@ -24,6 +24,7 @@ from tests.fakes.control import FakeControl
 from headwater.core.flags import FlagSpec, PrerequisiteSpec, RuleSpec, WeightSpec
 from headwater.core.home import Home
 
+pytestmark = pytest.mark.alone
 SPLIT = tuple(WeightSpec(variant=name, weight_bps=5_000) for name in ("on", "off"))
 FLAGS = (
     make_flag("boolean", default_variant="on"),

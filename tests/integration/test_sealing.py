@@ -141,6 +141,7 @@ class TestDeath:
 
 
 class TestLife:
+    @pytest.mark.alone
     def test_an_acknowledged_row_can_be_read_within_two_seconds(
         self, journal: Journal, settings: Settings, start_sealer: Callable[[], Popen[str]]
     ) -> None:
