@@ -163,13 +163,13 @@ class Hub(Collector):
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _look(self) -> None:
-        """Tell groups of commits to their tables."""
-        streams = {stream for group in self._groups.values() for stream in group.streams}
-        found = await self._commits.look(streams)
+        """Tell groups of commits to their tables. Those that begin meanwhile look by themselves, after this look."""
+        groups = list(self._groups.values())
+        found = await self._commits.look({stream for group in groups for stream in group.streams})
         changed = {stream for stream, now in found.items() if is_news(self._found.get(stream), now)}
         self._found = found
         if changed:
-            for group in self._groups.values():
+            for group in groups:
                 if not changed.isdisjoint(group.streams):
                     group.see(found)
 
