@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-BENCHMARKS = ("validate", "ingest", "inference", "features", "flags", "query", "live", "memory")
+BENCHMARKS = ("validate", "ingest", "inference", "features", "flags", "snapshots", "query", "live", "memory")
 
 
 def main() -> int:

@@ -321,8 +321,8 @@ class KeySpec(Spec):
     """An API key as the data plane knows it: by the sha256 of its secret, with what it allows already compiled.
 
     ``later`` says what becomes of that as grants end, so that they end on time whether or not control is there.
-    ``cidrs`` limits where the key may be used from; none: anywhere. ``attributes`` are for row filters, ``limits`` bound
-    what its queries may ask.
+    ``cidrs`` limits where the key may be used from; none: anywhere. ``attributes`` are for row filters, ``limits``
+    bound what its queries may ask.
     """
 
     id: str
@@ -386,6 +386,11 @@ class Snapshot(Spec):
     overrides: dict[str, OverrideSpec] = {}
     keys: dict[str, KeySpec] = {}
     policies: dict[str, PolicySpec] = {}
+
+    def count(self) -> int:
+        """Return how many specs there are."""
+        members = (self.datasets, self.endpoints, self.models, self.features, self.flags, self.overrides, self.keys)
+        return sum(map(len, members)) + len(self.policies)
 
     def canonical_bytes(self) -> bytes:
         """Return the one byte string this snapshot signs as."""

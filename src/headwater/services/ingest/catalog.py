@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -17,23 +18,29 @@ from headwater.core.streams import QUARANTINE, stream_name
 from headwater.services.kit.service import Caller
 
 SERVICE: Final = "ingest"
+MOST_READY: Final = 500
+"""Versions whose validators are made with the snapshot. Thousands would take half a minute, most for nobody."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Version:
-    """One version of a dataset's contract, compiled.
+    """One version of a dataset's contract.
 
     Attributes:
-        plain: the spec it was compiled from, as the snapshot carries it.
+        plain: the spec it was made from, as the snapshot carries it.
         label: how replies name it, ``orders@2.3``.
         hidden: names and aliases of top-level fields whose values must not be shown.
     """
 
     plain: Mapping[str, Any]
     contract: Contract
-    validator: Validator
     label: str
     hidden: frozenset[str]
+
+    @cached_property
+    def validator(self) -> Validator:
+        """Return what holds rows against the contract, compiled when first asked for: some milliseconds."""
+        return compile_contract(self.contract)
 
     @property
     def number(self) -> str:
@@ -123,6 +130,8 @@ def find_dataset(caller: Caller, name: str, permission: str) -> Dataset:
 def compile_catalog(snapshot: Snapshot, previous: Catalog | None) -> Catalog:
     """Compile the datasets of a snapshot, reusing every validator whose contract did not change.
 
+    Of a large snapshot, validators are made when rows first come.
+
     Raises:
         HeadwaterError: ``contract_invalid`` naming dataset and version.
     """
@@ -131,6 +140,9 @@ def compile_catalog(snapshot: Snapshot, previous: Catalog | None) -> Catalog:
     datasets = {
         name: _compile_dataset(environment_id, spec, known.get(name)) for name, spec in snapshot.datasets.items()
     }
+    versions = [version for dataset in datasets.values() for version in dataset.versions.values()]
+    for version in versions[:MOST_READY]:
+        version.validator  # noqa: B018 - made now, in a thread, rather than by the first request
     return Catalog(environment_id, snapshot.number, MappingProxyType(datasets))
 
 
@@ -157,7 +169,6 @@ def _compile_version(spec: DatasetSpec, plain: Mapping[str, Any]) -> Version:
     return Version(
         plain=plain,
         contract=contract,
-        validator=compile_contract(contract),
         label=f"{spec.name}@{contract.version}",
         hidden=frozenset(
             name for field in contract.fields if not _is_public(field) for name in (field.name, *field.aliases)

@@ -13,6 +13,8 @@ from headwater.core.errors import HeadwaterError
 from headwater.core.logging import get_logger
 from headwater.core.sealed_snapshot import SignedSnapshot, load_public_key
 from headwater.core.snapshot import Snapshot
+from headwater.core.snapshot_reader import SnapshotReader
+from headwater.services.kit.collection import CollectionPause
 from headwater.services.kit.key_uses import KeyUses
 from headwater.services.kit.runtime import ProcessRuntime
 from headwater.services.kit.service import Contact, Environment, Releasing, Service
@@ -25,10 +27,12 @@ _log = get_logger(__name__)
 class _Entry:
     """What is known of one environment beside what is in force.
 
-    Digests in force and last seen, the last refusal, and whether control has stopped listing it.
+    Digests in force and last seen, the last refusal, and whether control has stopped listing it. ``reader`` read its
+    snapshots so far; ``lock`` lets one be read and put in force at a time.
     """
 
     lock: asyncio.Lock
+    reader: SnapshotReader
     sha256: str | None = None
     seen_sha256: str | None = None
     error: str | None = None
@@ -56,6 +60,7 @@ class Configuration:
         self._store = SnapshotStore(runtime.home.snapshots)
         self._entries: dict[str, _Entry] = {}
         self._key: Ed25519PublicKey | None = None
+        self._collection = CollectionPause()
 
     @property
     def key_uses(self) -> KeyUses:
@@ -98,8 +103,9 @@ class Configuration:
                 entry.error = None
                 return
             try:
-                snapshot = await asyncio.to_thread(self._verify, environment_id, signed)
-                await self._put_in_force(entry, signed, snapshot, Contact())
+                with self._collection.hold():
+                    snapshot = await asyncio.to_thread(self._verify, environment_id, signed, entry.reader)
+                    await self._put_in_force(entry, signed, snapshot, Contact())
             except HeadwaterError as error:
                 entry.error = error.detail
                 _log.error("snapshot_refused", environment=environment_id, error=error.detail)
@@ -162,7 +168,8 @@ class Configuration:
         async with entry.lock:
             for signed, snapshot in await asyncio.to_thread(self._store.load, environment_id, self._key):
                 try:
-                    await self._put_in_force(entry, signed, snapshot, Contact(confirmed=False))
+                    with self._collection.hold():
+                        await self._put_in_force(entry, signed, snapshot, Contact(confirmed=False))
                 except HeadwaterError as error:
                     entry.error = f"snapshot {snapshot.number} on disk: {error.detail}"
                     _log.warning("snapshot_file_does_not_compile", environment=environment_id, error=error.detail)
@@ -170,10 +177,10 @@ class Configuration:
                 entry.seen_sha256 = signed.sha256
                 return
 
-    def _verify(self, environment_id: str, signed: SignedSnapshot) -> Snapshot:
+    def _verify(self, environment_id: str, signed: SignedSnapshot, reader: SnapshotReader) -> Snapshot:
         if self._key is None:
             raise HeadwaterError("snapshot_invalid", "there is no public key to verify snapshots with")
-        snapshot = signed.verify(self._key)
+        snapshot = signed.verify(self._key, reader)
         if snapshot.environment.id != environment_id:
             raise HeadwaterError(
                 "snapshot_invalid", f"a snapshot of {snapshot.environment.id} came in place of {environment_id}"
@@ -201,6 +208,7 @@ class Configuration:
         entry.error = None
         if replaced is not None:
             self._release(replaced.compiled)
+        self._collection.set_aside(snapshot.count())
         _log.info("snapshot_in_force", environment=snapshot.environment.id, number=snapshot.number)
 
     def _compile(self, snapshot: Snapshot, before: Mapping[str, Any], compiled: dict[str, Any]) -> None:
@@ -227,4 +235,4 @@ class Configuration:
                 service.release(compiled[service.name])
 
     def _entry(self, environment_id: str) -> _Entry:
-        return self._entries.setdefault(environment_id, _Entry(asyncio.Lock()))
+        return self._entries.setdefault(environment_id, _Entry(asyncio.Lock(), SnapshotReader()))

@@ -61,7 +61,7 @@ def compile_queries(snapshot: Snapshot, previous: CompiledQueries | None, *, eng
         engine: name and version of what runs the SQL.
     """
     policies = by_resource(snapshot.policies.values())
-    tables = shown_tables(snapshot, policies)
+    tables = shown_tables(snapshot, policies, previous.tables if previous is not None else {})
     endpoints = _Compiler(snapshot, tables, policies, previous, engine).run()
     versions: defaultdict[str, list[CompiledEndpoint]] = defaultdict(list)
     for one in endpoints.values():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import pyarrow as pa
 
@@ -30,7 +31,7 @@ Policies = Mapping[str, tuple[PolicySpec, ...]]
 class QueryTable:
     """A table that SQL may name: its stream, what it shows even while empty, and who sees what of it.
 
-    ``is_protected`` says that nothing is shown while no policy matches.
+    ``is_protected`` says that nothing is shown while no policy matches. ``spec`` is the dataset it was made from.
     """
 
     name: str
@@ -39,6 +40,7 @@ class QueryTable:
     is_protected: bool = False
     policies: tuple[PolicySpec, ...] = ()
     key: tuple[str, ...] = ()
+    spec: DatasetSpec | None = field(default=None, compare=False)
 
     @property
     def policed(self) -> Policed | None:
@@ -55,10 +57,18 @@ class QueryTable:
         return table_source(self.name, self.schema, state, hides_rows=hides_rows, rule=rule, key=self.key)
 
 
-def shown_tables(snapshot: Snapshot, policies: Policies) -> dict[str, QueryTable]:
-    """Return the tables of a snapshot by name, each with its policies."""
+def shown_tables(
+    snapshot: Snapshot, policies: Policies, before: Mapping[str, QueryTable] = MappingProxyType({})
+) -> dict[str, QueryTable]:
+    """Return the tables of a snapshot by name, each with its policies.
+
+    ``before`` are those of the last snapshot: of a dataset that did not change the table is kept.
+    """
     environment_id = snapshot.environment.id
-    tables = {name: _dataset_table(environment_id, spec) for name, spec in snapshot.datasets.items()}
+    tables = {
+        name: _kept(before.get(name), spec) or _dataset_table(environment_id, spec)
+        for name, spec in snapshot.datasets.items()
+    }
     tables |= {table.name: table for spec in snapshot.models.values() for table in _log_tables(environment_id, spec)}
     if snapshot.models:
         tables[OUTCOMES] = _outcome_table(environment_id)
@@ -69,6 +79,13 @@ def shown_tables(snapshot: Snapshot, policies: Policies) -> dict[str, QueryTable
         if f"dataset:{name}" in policies:
             tables[name] = replace(table, policies=policies[f"dataset:{name}"])
     return tables
+
+
+def _kept(table: QueryTable | None, spec: DatasetSpec) -> QueryTable | None:
+    """Return the table of the last snapshot without its policies, if it was made from this very spec."""
+    if table is None or table.spec is not spec:
+        return None
+    return replace(table, policies=()) if table.policies else table
 
 
 def by_resource(policies: Iterable[PolicySpec]) -> Policies:
@@ -84,7 +101,9 @@ def _dataset_table(environment_id: str, spec: DatasetSpec) -> QueryTable:
     schema = _with_system_columns(accepted_schema(contract))
     is_protected = spec.protected or contract.protected
     key = contract.dedup.key if contract.dedup is not None else ()
-    return QueryTable(spec.name, stream_name(environment_id, spec.name), schema, is_protected, key=tuple(key))
+    return QueryTable(
+        spec.name, stream_name(environment_id, spec.name), schema, is_protected, key=tuple(key), spec=spec
+    )
 
 
 def _log_tables(environment_id: str, spec: ModelSpec) -> list[QueryTable]:
