@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
@@ -65,6 +66,10 @@ def invite(
     """Invite somebody; the link is shown once, works once and for a week. Whoever is invited already gets another."""
     session = open_session(home, project, json=as_json)
     made = importlib.import_module("headwater.control.bootstrap").invite_user(session.settings, email, role, mail=mail)
+
+    if not session.settings.control.url:
+        # What runs here may listen elsewhere than the settings say.
+        made = replace(made, link=session.control_url + urlsplit(made.link).path)
 
     def draw(console: Console) -> None:
         shown = made.invitation

@@ -39,8 +39,9 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
         response = _answer(request, found, token)
     except HeadwaterError as error:
         response = render(request, "identity/invitation_gone.html", {"error": error}, status=error.status)
-    # The address is the secret: it must not travel to wherever the reader goes next.
-    response.headers["Referrer-Policy"] = "no-referrer"
+    # The address is the secret: it must not travel to wherever the reader goes next. Without any referrer, though,
+    # browsers would say of the form that it comes from nowhere, and it would be refused.
+    response.headers["Referrer-Policy"] = "same-origin"
     return response
 
 

@@ -164,5 +164,5 @@ def test_a_mail_that_cannot_be_sent_leaves_the_invitation(
 def test_the_address_of_an_invitation_reaches_nobody_else(browser: Client, environment: Environment) -> None:
     _, token = invited(environment)
     reply = browser.get(path(token))
-    assert reply.headers["Referrer-Policy"] == "no-referrer"
+    assert reply.headers["Referrer-Policy"] == "same-origin"
     assert "no-store" in reply.headers["Cache-Control"]
