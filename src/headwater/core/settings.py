@@ -26,6 +26,7 @@ _LISTS: Final = frozenset(
         "control.trusted_proxies",
         "services.trusted_proxies",
         "inference.remote_networks",
+        "inference.remote_variables",
         "up.after_start",
     }
 )
@@ -193,6 +194,9 @@ class InferenceSettings(Section):
     remote_networks: Networks = Field(
         (),
         description="Private networks that remote models may lie in, such as 10.1.0.0/16; public addresses always may",
+    )
+    remote_variables: tuple[str, ...] = Field(
+        (), description="Environment variables that models may send to remote servers in headers; no other is read"
     )
     sidecar: bool = Field(True, description="Log and profile predictions in a process of their own beside each worker")
     max_in_flight_bytes: int = Field(

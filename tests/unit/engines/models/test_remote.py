@@ -35,7 +35,10 @@ def server() -> Iterator[OipServer]:
 def _open(url: str, fields: Any = (A, B), outputs: Any = (SCORE,), **members: Any) -> RemoteExecutor:
     options = {"url": url, "model": "delay", **members.pop("options", {})}
     spec = spec_of("remote", fields, outputs, options=options, **members)
-    opened = open_executor(spec, None, fields, settings=InferenceSettings(remote_networks=("127.0.0.0/8",)))
+    settings = InferenceSettings(
+        remote_networks=("127.0.0.0/8",), remote_variables=("MODELS_TOKEN", "NO_SUCH_VARIABLE")
+    )
+    opened = open_executor(spec, None, fields, settings=settings)
     assert isinstance(opened, RemoteExecutor)
     return opened
 
@@ -64,6 +67,7 @@ async def _close(executor: RemoteExecutor) -> None:
         ((A, B), (OutputSpec(name="score", type="boolean"),), {}, "the signature says boolean"),
         ((A, B), (SCORE,), {"model": "other"}, "answered 404: no such model"),
         ((A, B), (SCORE,), {"headers_from_env": {"X-Token": "NO_SUCH_VARIABLE"}}, "NO_SUCH_VARIABLE, which is not set"),
+        ((A, B), (SCORE,), {"headers_from_env": {"X-Token": "PATH"}}, "PATH, which models may not send"),
     ],
 )
 def test_what_does_not_fit_is_refused_when_it_is_opened(

@@ -48,8 +48,17 @@ class RemoteExecutor:
 
     depth = DEPTH
 
-    def __init__(self, spec: ModelVersionSpec, fields: Sequence[Field], *, networks: tuple[str, ...] = ()) -> None:
-        """Ask the server what it has and try it on a row; ``networks`` are private ones that it may lie in.
+    def __init__(
+        self,
+        spec: ModelVersionSpec,
+        fields: Sequence[Field],
+        *,
+        networks: tuple[str, ...] = (),
+        variables: tuple[str, ...] = (),
+    ) -> None:
+        """Ask the server what it has and try it on a row.
+
+        ``networks`` are private ones that it may lie in, ``variables`` those of the environment that it may be sent.
 
         Raises:
             HeadwaterError: ``model_unavailable`` when the server does not answer, or its model does not fit.
@@ -60,7 +69,7 @@ class RemoteExecutor:
         version = f"/versions/{options.version}" if options.version else ""
         self._model_url = f"{base}/v2/models/{options.model}{version}"
         self._server = base
-        self._headers = _headers(options)
+        self._headers = _headers(options, variables)
         self._timeout = httpx.Timeout(spec.timeout_seconds, connect=min(spec.timeout_seconds, _CONNECT_SECONDS))
         self._timeout_seconds = spec.timeout_seconds
         self._breaker = CircuitBreaker(time.monotonic)
@@ -185,7 +194,7 @@ class RemoteExecutor:
             raise
 
 
-def _headers(options: RemoteOptions) -> dict[str, str]:
+def _headers(options: RemoteOptions, allowed: tuple[str, ...]) -> dict[str, str]:
     headers: dict[str, str] = {}
     for header, variable in options.headers_from_env.items():
         if variable.upper().startswith(_OURS):
@@ -193,6 +202,12 @@ def _headers(options: RemoteOptions) -> dict[str, str]:
                 "model_unavailable",
                 f"the header {header} would carry {variable}, which is a setting of Headwater",
                 hint="keep what other servers are told in a variable of its own",
+            )
+        if variable not in allowed:
+            raise HeadwaterError(
+                "model_unavailable",
+                f"the header {header} would carry the environment variable {variable}, which models may not send",
+                hint="let the operator name it in inference.remote_variables",
             )
         value = os.environ.get(variable)
         if value is None:
