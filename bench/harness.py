@@ -114,6 +114,7 @@ class Load:
     p50_ms: float
     p99_ms: float
     errors: int
+    p95_ms: float = 0.0
 
 
 def wrk(
@@ -123,8 +124,12 @@ def wrk(
     headers: Mapping[str, str] | None = None,
     connections: int = 32,
     seconds: int = 5,
+    highest: int = 0,
 ) -> Load:
-    """Send ``body`` (or GET) over and over for ``seconds``; statuses above 399 are errors."""
+    """Send ``body`` (or GET) over and over for ``seconds``; statuses above 399 are errors.
+
+    With ``highest``, each ``@`` in the path becomes a number below it, another for each request.
+    """
     binary = shutil.which("wrk")
     if binary is None:
         raise RuntimeError("wrk is needed: apt-get install wrk")
@@ -141,7 +146,12 @@ def wrk(
     ]
     arguments = [str(body or ""), *(f"{name}: {value}" for name, value in (headers or {}).items())]
     done = subprocess.run(
-        [*command, "--", *arguments], capture_output=True, text=True, timeout=seconds + 60, check=True
+        [*command, "--", *arguments],
+        env={**os.environ, "HIGHEST": str(highest)},
+        capture_output=True,
+        text=True,
+        timeout=seconds + 60,
+        check=True,
     )
     match = re.search(r"JSON (\{.*\})", done.stdout)
     if match is None:
@@ -152,6 +162,7 @@ def wrk(
         p50_ms=figures["p50_us"] / 1e3,
         p99_ms=figures["p99_us"] / 1e3,
         errors=figures["errors"],
+        p95_ms=figures["p95_us"] / 1e3,
     )
 
 

@@ -24,7 +24,13 @@ function init(args)
   end
 end
 
+-- A "@" in the address stands for a number that differs each time, below HIGHEST of the environment.
+local highest = tonumber(os.getenv("HIGHEST") or "0")
+
 function request()
+  if highest > 0 then
+    return wrk.format(nil, (wrk.path:gsub("@", function() return math.random(0, highest - 1) end)))
+  end
   if #bodies == 0 then return wrk.format() end
   position = position % #bodies + 1
   return wrk.format(nil, nil, nil, bodies[position])
@@ -34,6 +40,6 @@ function done(summary, latency)
   local bad = summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.timeout
   bad = bad + summary.errors.status
   io.write(string.format(
-    'JSON {"requests":%d,"duration_us":%d,"errors":%d,"p50_us":%.1f,"p99_us":%.1f}\n',
-    summary.requests, summary.duration, bad, latency:percentile(50), latency:percentile(99)))
+    'JSON {"requests":%d,"duration_us":%d,"errors":%d,"p50_us":%.1f,"p95_us":%.1f,"p99_us":%.1f}\n',
+    summary.requests, summary.duration, bad, latency:percentile(50), latency:percentile(95), latency:percentile(99)))
 end

