@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from headwater.control.catalog.endpoint_versions import by_label, by_version
+from headwater.control.catalog.endpoint_versions import by_label, newest_in
 from headwater.control.catalog.models import Activation, ContractVersion, Dataset, Endpoint, EndpointRevision
 from headwater.control.kit.contributions import EnvironmentRef, contribute
 from headwater.control.policies.models import AccessPolicy
@@ -54,16 +54,9 @@ def contribute_endpoints(environment: EnvironmentRef) -> Mapping[str, Any]:
     The version that is newest among those without a date of deprecation, else among all, has the bare name; the others
     are called as ``daily@1``. The compiler judges each.
     """
-    revisions = (
-        EndpointRevision.objects.for_org(environment.org_id)
-        .filter(endpoint__environment_id=environment.id, endpoint__archived_at=None)
-        .select_related("endpoint")
-        .defer("source")
-        .order_by("endpoint_id", "number")
-    )
     return {
         label: revision.spec | {"id": revision.endpoint.public_id, "name": name, "revision": revision.number}
-        for name, known in by_version(revisions).items()
+        for name, known in newest_in(environment.org_id, environment.id).items()
         for label, revision in by_label(name, known).items()
     }
 

@@ -61,6 +61,7 @@ def _plan_endpoint(
         details.append(_revision(endpoint))
         details += _differences(newest.spec, spec, description) if newest else [_reads(description)]
         details.append(f"answers {', '.join(f'{column.name} {column.type}' for column in description.columns)}")
+        details += _made_of(description)
     if endpoint is not None and endpoint.archived_at is not None:
         details.append("is served again")
     if not details:
@@ -135,6 +136,15 @@ def _revision(endpoint: Endpoint | None) -> str:
 def _reads(description: Description) -> str:
     views = [f"the endpoint {label}" for label in description.uses]
     return f"reads {', '.join([*description.tables, *views]) or 'no table'}"
+
+
+def _made_of(description: Description) -> list[str]:
+    """Return the columns whose values come from columns of other names, or of several."""
+    return [
+        f"{name} comes from {', '.join(f'{one.table}.{one.column}' for one in origins)}"
+        for name, origins in description.origins.items()
+        if origins and [one.column for one in origins] != [name]
+    ]
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], description: Description) -> list[str]:

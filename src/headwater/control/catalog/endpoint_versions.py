@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import uuid
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import Max, Q
 
 from headwater.control.catalog.models import Endpoint, EndpointRevision
 from headwater.control.orgs.models import Environment
@@ -23,10 +24,22 @@ def revisions_of(endpoint: Endpoint, version: int) -> Any:
 
 def newest_by_version(environment: Environment) -> dict[str, dict[int, EndpointRevision]]:
     """Return, by the name of every endpoint that is not archived, the newest revision of each version."""
-    revisions = EndpointRevision.objects.for_org(environment.org_id).filter(
-        endpoint__environment=environment, endpoint__archived_at=None
+    return newest_in(environment.org_id, environment.id)
+
+
+def newest_in(org_id: uuid.UUID, environment_id: uuid.UUID) -> dict[str, dict[int, EndpointRevision]]:
+    """Return the same for an environment of which only the identifiers are known. Reads no other revision."""
+    rows = EndpointRevision.objects.for_org(org_id).filter(
+        endpoint__environment_id=environment_id, endpoint__archived_at=None
     )
-    return by_version(revisions.select_related("endpoint").order_by("endpoint_id", "number"))
+    newest = rows.order_by().values("endpoint_id", "spec__version").annotate(newest=Max("number"))
+    numbers = {(one["endpoint_id"], one["newest"]) for one in newest}
+    wanted = rows.filter(number__in={number for _, number in numbers})
+    return by_version(
+        revision
+        for revision in wanted.select_related("endpoint").defer("source").order_by("endpoint_id", "number")
+        if (revision.endpoint_id, revision.number) in numbers
+    )
 
 
 def by_version(revisions: Iterable[EndpointRevision]) -> dict[str, dict[int, EndpointRevision]]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Any
 
-from django.db.models import OuterRef, Subquery
-
-from headwater.control.catalog.models import Dataset, Endpoint, EndpointRevision
+from headwater.control.catalog.endpoint_versions import newest_by_version
+from headwater.control.catalog.models import Dataset, Endpoint
 from headwater.control.console.place import Place
 from headwater.control.features.models import FeatureView
 from headwater.control.registry.models import LineageEdge
@@ -21,6 +20,7 @@ class Uses:
     endpoints: list[Endpoint] = field(default_factory=list)
     views: list[FeatureView] = field(default_factory=list)
     models: list[LineageEdge] = field(default_factory=list)
+    columns: dict[str, list[str]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.endpoints or self.views or self.models)
@@ -34,12 +34,28 @@ def uses_of(dataset: Dataset, here: Place) -> Uses:
         [item for item in endpoints_reading(dataset, here) if here.holds("endpoint.read", item.name)],
         [view for view in views if here.holds("feature.read", view.name)],
         [edge for edge in edges if here.holds("model.read", edge.version.model.name)],
+        columns_made_of(dataset, here),
     )
 
 
 def endpoints_reading(dataset: Dataset, here: Place) -> list[Endpoint]:
-    """Return the endpoints of this environment whose newest revision names ``dataset`` among its tables."""
-    newest = EndpointRevision.objects.for_org(here.org).filter(endpoint=OuterRef("pk")).order_by("-number")
-    rows = Endpoint.objects.for_org(here.org).filter(environment=here.env, archived_at=None)
-    found: list[Any] = list(rows.annotate(tables=Subquery(newest.values("spec__tables")[:1])))
-    return [row for row in found if dataset.name in (row.tables or ())]
+    """Return the endpoints of this environment any version of which reads ``dataset``, also by way of others."""
+    return [
+        next(iter(versions.values())).endpoint
+        for versions in newest_by_version(here.env).values()
+        if any(dataset.name in revision.spec["tables"] for revision in versions.values())
+    ]
+
+
+def columns_made_of(dataset: Dataset, here: Place) -> dict[str, list[str]]:
+    """Return, by column of ``dataset``, the columns of endpoints whose values come from it, as ``daily.amount``."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for name, versions in newest_by_version(here.env).items():
+        if not here.holds("endpoint.read", name):
+            continue
+        for revision in versions.values():
+            for column, origins in revision.spec.get("origins", {}).items():
+                for origin in origins:
+                    if origin["table"] == dataset.name:
+                        found[origin["column"]].append(f"{revision.label}.{column}")
+    return dict(sorted(found.items()))

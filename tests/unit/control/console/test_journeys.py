@@ -141,6 +141,17 @@ def test_sample_rows_are_asked_for_as_the_reader(
     assert services.viewings[1]["parameters"] == {"carrier": "UA"}
 
 
+def test_columns_lead_to_what_they_are_made_of_and_back(
+    environment: Environment, owner: Actor, services: FakeServices
+) -> None:
+    stock(environment, owner)
+    services.fill()
+    page = get(signed_in(owner.subject), HERE + "endpoints/worst/")
+    assert "inferred from its SQL" in page
+    assert "flights.delay" in page
+    assert "worst.worst comes from it" in " ".join(get(signed_in(owner.subject), HERE + "datasets/flights/").split())
+
+
 def test_home_counts_the_last_hour_of_what_the_reader_may_see(
     environment: Environment, client: Client, owner: Actor, services: FakeServices
 ) -> None:

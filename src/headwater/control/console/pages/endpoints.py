@@ -8,6 +8,7 @@ from django import forms
 from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse
 
+from headwater.control.catalog.endpoint_versions import by_version, leading_version
 from headwater.control.catalog.models import Endpoint, EndpointRevision
 from headwater.control.console.forms import ConsoleForm
 from headwater.control.console.pages import Entry, page
@@ -47,7 +48,9 @@ def endpoint(request: HttpRequest, here: Place, name: str) -> HttpResponse:
         raise Http404
     here.need("endpoint.read", row.grant_resource)
     revisions = list(EndpointRevision.objects.for_org(here.org).filter(endpoint=row).order_by("-number")[:10])
-    newest = revisions[0] if revisions else None
+    versions = by_version(EndpointRevision.objects.for_org(here.org).filter(endpoint=row).order_by("number"))
+    known = versions.get(row.name, {})
+    newest = known[leading_version(known)] if known else None
     parameters = newest.spec.get("parameters", []) if newest else []
     asked = "try" in request.GET
     form = TryForm(parameters, request.GET if asked else None)
@@ -60,7 +63,8 @@ def endpoint(request: HttpRequest, here: Place, name: str) -> HttpResponse:
         "console/pages/endpoints/detail.html", title=row.name, lead=row.description, endpoint=row, newest=newest,
         revisions=revisions, parameters=parameters, form=form, answer=answer, may_try=may_try, back_title="Endpoints",
         back=here.url("endpoints"), snippets=query_snippets(row.name, examples), tables=_tables(here, newest),
-        badge="archived" if row.archived_at else "",
+        badge="archived" if row.archived_at else "", columns=_columns(newest),
+        versions=[known[number] for number in sorted(known, reverse=True)],
     )  # fmt: skip
 
 
@@ -97,6 +101,16 @@ def _example(item: dict[str, Any]) -> Any:
     return values[0] if values else _EXAMPLES.get(item["type"], "…")
 
 
+def _columns(newest: EndpointRevision | None) -> list[tuple[str, str, list[str]]]:
+    """Return the columns of its result: name, type, and the columns of datasets that the values come from."""
+    spec = newest.spec if newest else {}
+    origins = spec.get("origins", {})
+    return [
+        (one["name"], one["type"], [f"{item['table']}.{item['column']}" for item in origins.get(one["name"], ())])
+        for one in spec.get("columns", ())
+    ]
+
+
 def _tables(here: Place, newest: EndpointRevision | None) -> list[tuple[str, str]]:
     """Return the datasets it reads, with the address of those that the reader may see."""
     names = newest.spec.get("tables", []) if newest else []
@@ -104,6 +118,7 @@ def _tables(here: Place, newest: EndpointRevision | None) -> list[tuple[str, str
 
 
 def _with_newest(here: Place, rows: list[Any]) -> list[tuple[Endpoint, EndpointRevision | None]]:
+    """Return the endpoints with the newest revision of the version that answers to the bare name."""
     revisions = EndpointRevision.objects.for_org(here.org).filter(endpoint__in=[row.pk for row in rows])
-    newest = {revision.endpoint_id: revision for revision in revisions.defer("source").order_by("number")}
-    return [(row, newest.get(row.pk)) for row in rows]
+    versions = by_version(revisions.defer("source").select_related("endpoint").order_by("number"))
+    return [(row, known[leading_version(known)] if (known := versions.get(row.name)) else None) for row in rows]
