@@ -186,7 +186,6 @@ async def test_a_result_of_one_worker_is_answered_by_another(tmp_path: Path) -> 
             after = await second.get(URL)
             assert after.content == before.content
             assert second.service._endpoints.answers.value(("by_carrier", "cached")) == 1
-            assert "server-timing" not in after.headers
 
 
 def _asking_shared(home: Path, url: str) -> Any:
@@ -377,9 +376,8 @@ async def test_a_day_of_queries_is_reported_from_the_log(tmp_path: Path) -> None
             await asked.get(URL)
         await asked.get(f"{URL}?nothing=1")
         rows = await _logged(asked)
-        numbers = range(len(rows))
         system = {
-            "_hw_seq": pa.array(numbers, pa.int64()),
+            "_hw_seq": pa.array(range(len(rows)), pa.int64()),
             "_hw_received_at": pa.array([row["answered_at"] for row in rows], pa.timestamp("us", "UTC")),
             "_hw_receipt": pa.array(["rcp_1"] * len(rows)),
             "_hw_contract": pa.array(["1.0.0"] * len(rows)),
