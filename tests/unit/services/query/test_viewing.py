@@ -62,3 +62,25 @@ async def test_an_answer_too_long_for_a_page_is_refused_whole(tmp_path: Path) ->
     ) as asked:
         reply = await view(asked, f"{ENVIRONMENT}/endpoints/long", *EVERYTHING)
         assert (reply.status_code, reply.json()["code"]) == (413, "payload_too_large")
+
+
+async def test_control_may_ask_for_another_format_for_more_and_for_what_it_has_not(tmp_path: Path) -> None:
+    long = endpoint("long", "select range AS number, range AS other, range AS third FROM range(90000)")
+    async with asking(tmp_path, endpoint("by_carrier", BY_CARRIER), long) as asked:
+        asked.seal("flights", flights(0, 90))
+
+        async def ask(name: str, **more: Any) -> httpx.Response:
+            return await asked.http.post(
+                f"/internal/v1/viewing/{ENVIRONMENT}/endpoints/{name}",
+                json={"viewer": make_key(*EVERYTHING).model_dump(mode="json"), **more},
+                headers={"Authorization": f"Bearer {asked.runtime.home.node_token.read_text().strip()}"},
+            )
+
+        whole = await ask("long", max_bytes=8 << 20)
+        assert len(whole.json()["data"]) == 90_000
+        assert (await ask("long", max_bytes=1 << 40)).status_code == 400
+        lines = await ask("by_carrier", accept="text/csv", parameters={"carrier": "AA"})
+        assert lines.headers["content-type"].startswith("text/csv")
+        known = await ask("by_carrier", if_none_match=(await ask("by_carrier")).headers["etag"])
+        assert (known.status_code, known.content) == (304, b"")
+        assert (await ask("by_carrier", accept="text/csv\r\nx: y")).status_code == 400
