@@ -31,7 +31,7 @@ from headwater.core.dashboards import parse_board, to_plain
 
 __all__ = ["no_services", "services"]
 HERE = "/o/acme/air/dev/dashboards/"
-ANSWER = {
+ANSWER: dict[str, Any] = {
     "meta": {
         "columns": [{"name": "carrier", "type": "VARCHAR"}, {"name": "worst", "type": "DECIMAL(9,1)"}],
         "row_count": 2,
@@ -109,8 +109,8 @@ def test_a_reader_without_rights_to_an_endpoint_sees_why_and_no_data(
     assert "You may not see what worst answers." in drawn
     assert "12.5" not in drawn
     assert services.viewings == []
-    for path, body in (("new/", {}), ("delays/edit/", {}), ("preview/", {}), ("delays/archive/", {})):
-        assert looker.post(HERE + path, body).status_code == 403, path
+    for path in ("new/", "delays/edit/", "preview/", "delays/archive/"):
+        assert looker.post(HERE + path, {}).status_code == 403, path
 
 
 def test_to_strangers_there_is_no_dashboard(made: Dashboard, services: FakeServices) -> None:

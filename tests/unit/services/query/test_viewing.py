@@ -83,4 +83,4 @@ async def test_control_may_ask_for_another_format_for_more_and_for_what_it_has_n
         assert lines.headers["content-type"].startswith("text/csv")
         known = await ask("by_carrier", if_none_match=(await ask("by_carrier")).headers["etag"])
         assert (known.status_code, known.content) == (304, b"")
-        assert (await ask("by_carrier", accept="text/csv\r\nx: y")).status_code == 400
+        assert (await ask("by_carrier", accept="text/csv\r\nx: y")).status_code in (400, 406)
