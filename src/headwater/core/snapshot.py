@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from headwater.core.endpoints import CacheSpec, ColumnOrigin, ColumnSpec, LimitsSpec, LiveSpec
 from headwater.core.flags.spec import FlagSpec
@@ -18,6 +18,9 @@ from headwater.core.overrides import OverrideSpec
 from headwater.core.permissions import is_allowed
 from headwater.core.policies import PolicySpec, Viewer, make_viewer
 from headwater.core.spec import Spec
+
+if TYPE_CHECKING:
+    from collections.abc import Sized
 
 SCHEMA_VERSION: Final = 1
 
@@ -389,8 +392,9 @@ class Snapshot(Spec):
 
     def count(self) -> int:
         """Return how many specs there are."""
-        members = (self.datasets, self.endpoints, self.models, self.features, self.flags, self.overrides, self.keys)
-        return sum(map(len, members)) + len(self.policies)
+        families: list[Sized] = [self.datasets, self.endpoints, self.models, self.features, self.flags]
+        families += [self.overrides, self.keys, self.policies]
+        return sum(map(len, families))
 
     def canonical_bytes(self) -> bytes:
         """Return the one byte string this snapshot signs as."""

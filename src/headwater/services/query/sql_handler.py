@@ -64,9 +64,7 @@ class SqlHandler:
             note.total_seconds = time.perf_counter() - began
             self._means.log.add(caller.environment, caller.key, note)
 
-    async def _answer(
-        self, scope: ASGIScope, receive: Receive, send: Any, caller: Caller, note: Answer
-    ) -> None:
+    async def _answer(self, scope: ASGIScope, receive: Receive, send: Any, caller: Caller, note: Answer) -> None:
         if not caller.key.can("sql.run", "*"):
             raise HeadwaterError(
                 "forbidden",
