@@ -94,6 +94,10 @@ class Catalog:
         """Return the stream that holds the refused rows of every dataset here."""
         return stream_name(self.environment_id, QUARANTINE)
 
+    def pieces(self) -> list[object]:
+        """Return what it consists of, see ``Divisible``."""
+        return [version for dataset in self.datasets.values() for version in dataset.versions.values()]
+
     def by_id(self, dataset_id: str) -> Dataset | None:
         """Return the dataset with an id, archived or not."""
         return next((dataset for dataset in self.datasets.values() if dataset.spec.id == dataset_id), None)

@@ -17,7 +17,7 @@ from headwater.core.snapshot_reader import SnapshotReader
 from headwater.services.kit.collection import CollectionPause
 from headwater.services.kit.key_uses import KeyUses
 from headwater.services.kit.runtime import ProcessRuntime
-from headwater.services.kit.service import Contact, Environment, Releasing, Service
+from headwater.services.kit.service import Contact, Divisible, Environment, Releasing, Service
 from headwater.services.kit.snapshot_store import SnapshotStore
 
 _log = get_logger(__name__)
@@ -166,7 +166,9 @@ class Configuration:
         entry = self._entry(environment_id)
         assert self._key is not None
         async with entry.lock:
-            for signed, snapshot in await asyncio.to_thread(self._store.load, environment_id, self._key):
+            kept = self._store.load(environment_id, self._key, entry.reader)
+            while (found := await asyncio.to_thread(next, kept, None)) is not None:
+                signed, snapshot = found
                 try:
                     with self._collection.hold():
                         await self._put_in_force(entry, signed, snapshot, Contact(confirmed=False))
@@ -208,6 +210,9 @@ class Configuration:
         entry.error = None
         if replaced is not None:
             self._release(replaced.compiled)
+            pieces = _pieces_of(replaced)
+            del before, previous, replaced
+            await asyncio.to_thread(_let_go, pieces)
         self._collection.set_aside(snapshot.count())
         _log.info("snapshot_in_force", environment=snapshot.environment.id, number=snapshot.number)
 
@@ -236,3 +241,20 @@ class Configuration:
 
     def _entry(self, environment_id: str) -> _Entry:
         return self._entries.setdefault(environment_id, _Entry(asyncio.Lock(), SnapshotReader()))
+
+
+def _pieces_of(environment: Environment) -> list[object]:
+    """Return the many things that an environment consists of."""
+    snapshot = environment.snapshot
+    members = (snapshot.datasets, snapshot.endpoints, snapshot.flags, snapshot.policies, snapshot.keys)
+    pieces: list[object] = [spec for member in members for spec in member.values()]
+    for compiled in environment.compiled.values():
+        if isinstance(compiled, Divisible):
+            pieces += compiled.pieces()
+    return pieces
+
+
+def _let_go(pieces: list[object]) -> None:
+    """Drop what was replaced one by one: all at once, nothing else would run until the last of it is freed."""
+    while pieces:
+        pieces.pop()

@@ -244,6 +244,15 @@ class Releasing(Protocol):
 
 
 @runtime_checkable
+class Divisible(Protocol):
+    """A compiled configuration of many parts, which can be let go one by one."""
+
+    def pieces(self) -> list[object]:
+        """Return the parts."""
+        ...
+
+
+@runtime_checkable
 class Measured(Protocol):
     """A service with metrics of its own beside those in prometheus_client's default registry."""
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ from headwater.core.errors import HeadwaterError
 from headwater.core.logging import get_logger
 from headwater.core.sealed_snapshot import SignedSnapshot
 from headwater.core.snapshot import Snapshot
+from headwater.core.snapshot_reader import SnapshotReader
 
 KEEP: Final = 3
 _FILE: Final = re.compile(r"(\d{1,18})\.json")
@@ -54,19 +56,19 @@ class SnapshotStore:
         for path in self._files(snapshot.environment.id)[KEEP:]:
             path.unlink(missing_ok=True)
 
-    def load(self, environment_id: str, key: Ed25519PublicKey) -> list[tuple[SignedSnapshot, Snapshot]]:
-        """Return the snapshots of an environment that verify, newest first."""
-        found: list[tuple[SignedSnapshot, Snapshot]] = []
+    def load(
+        self, environment_id: str, key: Ed25519PublicKey, reader: SnapshotReader
+    ) -> Iterator[tuple[SignedSnapshot, Snapshot]]:
+        """Return the snapshots of an environment that verify, newest first, each read when it is asked for."""
         for path in self._files(environment_id):
             try:
                 signed = SignedSnapshot.parse(path.read_bytes())
-                snapshot = signed.verify(key)
+                snapshot = signed.verify(key, reader)
             except (OSError, HeadwaterError) as error:
                 _log.warning("snapshot_file_refused", path=str(path), error=str(error))
                 continue
             if snapshot.environment.id == environment_id:
-                found.append((signed, snapshot))
-        return found
+                yield signed, snapshot
 
     def _directory(self, environment_id: str) -> Path:
         if not _ENVIRONMENT.fullmatch(environment_id):

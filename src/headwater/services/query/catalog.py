@@ -47,6 +47,10 @@ class CompiledQueries:
         """Return the tables that ``caller`` may read with SQL of its own."""
         return [table for table in self.tables.values() if caller.key.can("dataset.read", table.name)]
 
+    def pieces(self) -> list[object]:
+        """Return what it consists of, see ``Divisible``."""
+        return [*self.tables.values(), *self.endpoints.values()]
+
     def faults(self) -> list[str]:
         """Return why endpoints cannot be asked, one sentence each."""
         return [f"endpoint {name}: {one.fault.detail}" for name, one in self.endpoints.items() if one.fault]
