@@ -66,7 +66,7 @@ def stock(environment: Environment, owner: Actor) -> dict[str, tuple[Any, ...]]:
         "dataset-verdict": ("flights", "replay"),
         "endpoint": ("worst",),
         "feature": ("recent",),
-        "model": ("delay",),
+        **dict.fromkeys(("model", "model-rollback"), ("delay",)),
         **dict.fromkeys(("model-version", "model-approve", "model-promote", "model-alias"), ("delay", 1)),
         **dict.fromkeys(("key-revoke", "key-rotate"), (key.public_id,)),
         "team-role": (member.public_id,),

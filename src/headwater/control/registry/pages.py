@@ -31,9 +31,19 @@ class Place:
     rollout: Rollout | None
 
     @property
+    def has_canaries(self) -> bool:
+        """Return whether versions are tried with a share of the traffic."""
+        return any(share.role == Deployment.Role.CANARY for share in self.shares)
+
+    @property
+    def can_roll_back(self) -> bool:
+        """Return whether there is something to take back."""
+        return self.has_canaries or (bool(self.shares) and self.fallback is not None)
+
+    @property
     def way_back(self) -> str:
         """Return what a rollback would do."""
-        if any(share.role == Deployment.Role.CANARY for share in self.shares):
+        if self.has_canaries:
             return "A rollback ends the canaries."
         if self.fallback is None:
             return "There is nothing to roll back to: no version that may be served was champion here before."
@@ -44,7 +54,7 @@ def list_places(model: Model) -> list[Place]:
     """Return how a model is served, in each environment where it is."""
     rows = Deployment.objects.for_org(model.org_id).filter(model=model).values("environment")
     environments = Environment.objects.for_org(model.org_id).filter(pk__in=rows).select_related("project__org")
-    return [_place(model, environment) for environment in environments]
+    return [find_place(model, environment) for environment in environments]
 
 
 def model_page(model: Model) -> dict[str, Any]:
@@ -99,7 +109,8 @@ def rule_texts(rules: ServingSpec) -> list[str]:
     ]
 
 
-def _place(model: Model, environment: Environment) -> Place:
+def find_place(model: Model, environment: Environment) -> Place:
+    """Return how a model is served in one environment, and what a rollback would do there."""
     rollout = newest_rollout(model, environment.pk)
     fallback = find_fallback(model, environment.pk, protected=environment.protected)
     shares = sorted(list_shares(model, environment), key=lambda share: (not share.answers, -share.weight_bps))

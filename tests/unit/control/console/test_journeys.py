@@ -13,6 +13,7 @@ import pytest
 from django.test import Client
 from tests.builders.console import signed_in, stock
 from tests.builders.control import events, make_environment, make_member, make_user
+from tests.builders.registry import make_version
 from tests.fakes.data_plane import FakeServices, no_services, services
 
 from headwater.control.access.models import ApiKey, Grant, ServiceAccount
@@ -23,6 +24,7 @@ from headwater.control.console.pages import audit
 from headwater.control.console.snippets import ingest_snippets
 from headwater.control.kit.actions import SYSTEM, Actor
 from headwater.control.orgs.models import Environment, Membership
+from headwater.control.registry.models import Model
 
 __all__ = ["no_services", "services"]
 
@@ -295,3 +297,16 @@ def test_principals_of_another_organisation_cannot_be_chosen(environment: Enviro
     )  # fmt: skip
     assert "is not one of the available choices" in page
     assert not Grant.unscoped.filter(membership=other, role__name="owner").exists()
+
+
+def test_a_promotion_is_taken_back_from_the_models_page(environment: Environment, client: Client, owner: Actor) -> None:
+    stock(environment, owner)
+    page = HERE + "models/delay/"
+    assert 'id="rollback"' not in get(client, page)
+    assert "No version was champion" in post(client, page + "rollback/", reason="for nothing")
+    make_version(Model.objects.for_org(environment.org).get(), "b", owner)
+    assert "delay v2 answers in dev now" in post(client, page + "versions/2/promote/", reason="better")
+    assert "A rollback leads to version 1." in get(client, page)
+    assert "Version 1 of delay answers in dev again." in post(client, page + "rollback/", reason="worse")
+    (event,) = events(environment.org, "registry.version.rolled_back")
+    assert event.reason == "worse"

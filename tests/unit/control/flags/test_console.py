@@ -147,12 +147,24 @@ def test_a_flag_is_made_and_archived_by_hand(client: Client, environment: Enviro
     }  # fmt: skip
     refused = client.post(f"{HERE}flags-new/", form | {"off_variant": "x"}).content.decode()
     assert "there is no variant" in refused
-    made = client.post(f"{HERE}flags-new/", form, follow=True).content.decode()
-    assert "late-after exists and is off everywhere." in made
+    made = client.post(f"{HERE}flags-new/", form, follow=True)
+    assert made.redirect_chain == [(f"{HERE}flags/late-after/", 302)]
+    assert "late-after exists and is off everywhere." in made.content.decode()
     path = f"{HERE}flags/late-after/archive/"
     assert "is archived" in client.post(path, {"reason": "done"}, follow=True).content.decode()
     assert newest_snapshot(environment).flags == {}
     assert "is served again" in client.post(path, {"reason": ""}, follow=True).content.decode()
+
+
+def test_a_flag_says_by_when_it_goes_unless_it_is_permanent(client: Client, environment: Environment) -> None:
+    fields = {"key": "limit", "type": "boolean", "variants": '{"on": true, "off": false}', "off_variant": "off"}
+    asked = text_of(client, f"{HERE}flags-new/")
+    assert re.search(r'<label for="id_remove_by">Remove by</label>', asked)
+    refused = client.post(f"{HERE}flags-new/", fields | {"kind": "release", "owner": "ops"}).content.decode()
+    assert "Say by when it is removed" in refused.split('id="id_remove_by"')[1]
+    assert not Flag.objects.for_org(environment.org).exists()
+    client.post(f"{HERE}flags-new/", fields | {"kind": "permanent", "owner": "ops"})
+    assert Flag.objects.for_org(environment.org).get().remove_by is None
 
 
 def test_stale_flags_are_listed_with_the_reason(client: Client, flag: Flag) -> None:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from django import forms
+from django.contrib import messages
 from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse
 
 from headwater.control.audit.models import AuditEvent
 from headwater.control.console.flag_page import TryForm, rules_of, snippets_of, tried
-from headwater.control.console.forms import ConsoleForm, ReasonForm, perform, sentence, submit
+from headwater.control.console.forms import ConsoleForm, ReasonForm, go, perform, sentence, submit
 from headwater.control.console.pages import FORM, Entry, page
 from headwater.control.console.place import Place
 from headwater.control.console.tables import keyset
@@ -94,24 +95,30 @@ class FlagForm(ConsoleForm):
     kind = forms.ChoiceField(choices=Flag.Kind.choices)
     owner = forms.CharField(max_length=200, help_text="Who decides about it: a team or an e-mail address.")
     remove_by = forms.DateField(
-        label="Remove by", required=False, widget=forms.DateInput(attrs={"type": "date"}),
-        help_text="When the code should do without it. Permanent flags have no such day.",
+        label="Remove by", widget=forms.DateInput(attrs={"type": "date"}),
+        help_text="When the code should do without it. Permanent flags need no such day.",
+        error_messages={"required": "Say by when it is removed; only a permanent flag may stay for ever."},
     )  # fmt: skip
     exposures = forms.BooleanField(label="Write down who saw which variant", required=False)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Ask permanent flags for no day of removal."""
+        super().__init__(*args, **kwargs)
+        self.fields["remove_by"].required = self.data.get("kind") != Flag.Kind.PERMANENT
 
 
 @page("flags-new/", name="flag-new", permission="flag.write", section="flags", methods=FORM)
 def new_flag(request: HttpRequest, here: Place) -> HttpResponse:
     """Create a flag, off everywhere."""
     form = FlagForm(request.POST if request.method == "POST" else None)
-    made: list[str] = []
 
-    def run(values: dict[str, Any]) -> str:
+    def run(values: dict[str, Any]) -> HttpResponse:
         key = values.pop("key")
         if not isinstance(values["variants"], dict):
             raise HeadwaterError("flag_invalid", "variants are an object of names and values")
-        made.append(create_flag(actor=here.actor, project=here.project, key=key, content=values).key)
-        return f"{key} exists and is off everywhere."
+        create_flag(actor=here.actor, project=here.project, key=key, content=values)
+        messages.success(request, f"{key} exists and is off everywhere.")
+        return go(request, here.url("flag", key))
 
     reply = submit(request, form, run, back=here.url("flags")) if request.method == "POST" else None
     return reply or here.render(

@@ -20,11 +20,13 @@ from headwater.control.monitoring.links import DEFAULT_WINDOW, WINDOWS
 from headwater.control.monitoring.models import ModelAlert
 from headwater.control.monitoring.page import blocks, quality, thresholds, tiles
 from headwater.control.monitoring.queries import gather_report
-from headwater.control.registry.actions import approve_version, move_alias, promote_version
+from headwater.control.registry.actions import approve_version, move_alias, promote_version, roll_back
 from headwater.control.registry.models import Deployment, Model, ModelVersion, Rollout
+from headwater.control.registry.pages import find_place
 from headwater.control.registry.queries import Share
 
 _VERSION: Final = "models/<slug:name>/versions/<int:number>/"
+_POST: Final = ("POST",)
 _ROLES: Final = {"primary": "good", "canary": "warn", "shadow": "note"}
 
 
@@ -49,7 +51,7 @@ def models(request: HttpRequest, here: Place) -> HttpResponse:
 
 @page("models/<slug:name>/", name="model", permission="model.read", section="models")
 def model(request: HttpRequest, here: Place, name: str) -> HttpResponse:  # noqa: ARG001 - the registry's signature
-    """Show a model: routes here, aliases, versions, rollouts, how to ask it."""
+    """Show a model: routes here and the way back, aliases, versions, rollouts, how to ask it."""
     row = _model(here, name)
     versions: list[Any] = list(
         ModelVersion.objects.for_org(here.org)
@@ -64,8 +66,22 @@ def model(request: HttpRequest, here: Place, name: str) -> HttpResponse:  # noqa
         "console/pages/models/detail.html", title=row.name, lead=row.description, model=row, versions=versions,
         shares=_served(here, [row]).get(row.pk, []), aliases=list(row.aliases.select_related("version")),
         rollouts=rollouts.order_by("-number")[:10], snippets=predict_snippets(row.name, example_of(fields)),
-        back=here.url("models"), back_title="Models",
+        standing=find_place(row, here.env) if here.may("model.write", row) else None,
+        back=here.url("models"), back_title="Models", toolbar="console/pages/models/toolbar.html",
     )  # fmt: skip
+
+
+@page("models/<slug:name>/rollback/", name="model-rollback", permission="model.write", section="models", methods=_POST)
+def rollback(request: HttpRequest, here: Place, name: str) -> HttpResponse:
+    """Take back what was rolled out here last."""
+    row = _model(here, name)
+
+    def run(values: dict[str, Any]) -> str:
+        rollout = roll_back(actor=here.actor, model=row, environment=here.env, reason=values["reason"])
+        assert rollout.champion is not None, "a rollback leaves a champion"
+        return f"Version {rollout.champion.number} of {row.name} answers in {here.env.key} again."
+
+    return perform(request, run, back=here.url("model", name))
 
 
 @page(_VERSION, name="model-version", permission="model.read", section="models")
@@ -99,7 +115,7 @@ def version(request: HttpRequest, here: Place, name: str, number: int) -> HttpRe
     )  # fmt: skip
 
 
-@page(f"{_VERSION}approve/", name="model-approve", permission="model.approve", section="models", methods=("POST",))
+@page(f"{_VERSION}approve/", name="model-approve", permission="model.approve", section="models", methods=_POST)
 def approve(request: HttpRequest, here: Place, name: str, number: int) -> HttpResponse:
     """Approve a version for protected environments."""
     row = _version(here, name, number)
@@ -111,7 +127,7 @@ def approve(request: HttpRequest, here: Place, name: str, number: int) -> HttpRe
     return perform(request, run, back=here.url("model-version", name, number))
 
 
-@page(f"{_VERSION}promote/", name="model-promote", permission="model.write", section="models", methods=("POST",))
+@page(f"{_VERSION}promote/", name="model-promote", permission="model.write", section="models", methods=_POST)
 def promote(request: HttpRequest, here: Place, name: str, number: int) -> HttpResponse:
     """Make a version the champion here."""
     row = _version(here, name, number)
@@ -129,7 +145,7 @@ class AliasForm(ReasonForm):
     alias = forms.SlugField(max_length=63)
 
 
-@page(f"{_VERSION}alias/", name="model-alias", permission="model.write", section="models", methods=("POST",))
+@page(f"{_VERSION}alias/", name="model-alias", permission="model.write", section="models", methods=_POST)
 def alias(request: HttpRequest, here: Place, name: str, number: int) -> HttpResponse:
     """Let an alias name a version."""
     row = _version(here, name, number)
