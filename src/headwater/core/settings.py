@@ -198,6 +198,9 @@ class InferenceSettings(Section):
     remote_variables: tuple[str, ...] = Field(
         (), description="Environment variables that models may send to remote servers in headers; no other is read"
     )
+    remote_reply_bytes: int = Field(
+        64 << 20, ge=1 << 10, description="What a remote server may answer to one request; a longer answer is not read"
+    )
     sidecar: bool = Field(True, description="Log and profile predictions in a process of their own beside each worker")
     max_in_flight_bytes: int = Field(
         256 << 20, ge=1 << 20, description="Of all bodies being worked on in one process; beyond it, 503"

@@ -41,7 +41,13 @@ def open_remote(spec: ModelVersionSpec, fields: Sequence[Field], *, settings: In
     """Return what asks another server; raises ``model_unavailable`` when it does not answer or fit."""
     from headwater.engines.models.remote.executor import RemoteExecutor  # noqa: PLC0415 - brings an HTTP client
 
-    return RemoteExecutor(spec, fields, networks=settings.remote_networks, variables=settings.remote_variables)
+    return RemoteExecutor(
+        spec,
+        fields,
+        networks=settings.remote_networks,
+        variables=settings.remote_variables,
+        reply_bytes=settings.remote_reply_bytes,
+    )
 
 
 def _open_onnx(spec: ModelVersionSpec, artifact: Path, fields: Sequence[Field]) -> Executor:

@@ -30,6 +30,7 @@ from headwater.engines.models.remote.codec import (
     encode_request,
     error_text,
 )
+from headwater.engines.models.remote.replies import PLAIN, Reply, ReplyReader
 from headwater.engines.models.samples import SampleRows
 
 DEPTH: Final = 16
@@ -55,10 +56,12 @@ class RemoteExecutor:
         *,
         networks: tuple[str, ...] = (),
         variables: tuple[str, ...] = (),
+        reply_bytes: int = 64 << 20,
     ) -> None:
         """Ask the server what it has and try it on a row.
 
-        ``networks`` are private ones that it may lie in, ``variables`` those of the environment that it may be sent.
+        ``networks`` are private ones that it may lie in, ``variables`` those of the environment that it may be sent,
+        ``reply_bytes`` is what one reply of it may weigh.
 
         Raises:
             HeadwaterError: ``model_unavailable`` when the server does not answer, or its model does not fit.
@@ -69,7 +72,8 @@ class RemoteExecutor:
         version = f"/versions/{options.version}" if options.version else ""
         self._model_url = f"{base}/v2/models/{options.model}{version}"
         self._server = base
-        self._headers = _headers(options, variables)
+        self._headers = PLAIN | _headers(options, variables)
+        self._replies = ReplyReader(reply_bytes)
         self._timeout = httpx.Timeout(spec.timeout_seconds, connect=min(spec.timeout_seconds, _CONNECT_SECONDS))
         self._timeout_seconds = spec.timeout_seconds
         self._breaker = CircuitBreaker(time.monotonic)
@@ -113,8 +117,9 @@ class RemoteExecutor:
             raise self._unavailable(f"{self._breaker.reason}; it is left alone for a while", self._breaker.seconds_left)
         body, headers = encode_request(tensors, self._picker.sources, binary=self._is_binary)
         try:
-            reply = await self._post(body, headers)
-        except httpx.TimeoutException as error:
+            async with asyncio.timeout(self._timeout_seconds):
+                reply = await self._post(body, headers)
+        except (httpx.TimeoutException, TimeoutError) as error:
             self._breaker.failed(f"{self._server} did not answer in time")
             raise HeadwaterError(
                 "model_timeout",
@@ -125,9 +130,13 @@ class RemoteExecutor:
             reason = f"{self._server} cannot be reached: {error or type(error).__name__}"
             self._breaker.failed(reason)
             raise self._unavailable(reason) from error
+        except HeadwaterError as error:
+            if error.code == "model_failed":
+                self._breaker.succeeded()  # it is there, however much it says
+            raise
         return self._read(reply, rows)
 
-    async def _post(self, body: bytes, headers: Mapping[str, str]) -> httpx.Response:
+    async def _post(self, body: bytes, headers: Mapping[str, str]) -> Reply:
         """Ask once, and once more when the connection broke: predictions change nothing."""
         client = self._client
         if client is None:
@@ -136,11 +145,11 @@ class RemoteExecutor:
             self._loop = asyncio.get_running_loop()
         url = f"{self._model_url}/infer"
         try:
-            return await client.post(url, content=body, headers=dict(headers))
+            return await self._replies.ask_async(client, "POST", url, content=body, headers=dict(headers))
         except (httpx.ReadError, httpx.RemoteProtocolError, httpx.WriteError):
-            return await client.post(url, content=body, headers=dict(headers))
+            return await self._replies.ask_async(client, "POST", url, content=body, headers=dict(headers))
 
-    def _read(self, reply: httpx.Response, rows: int) -> list[NDArray[Any]]:
+    def _read(self, reply: Reply, rows: int) -> list[NDArray[Any]]:
         if reply.status_code in _BUSY:
             reason = f"{self._server} answered {reply.status_code}: {error_text(reply.content)}"
             self._breaker.failed(reason)
@@ -161,7 +170,7 @@ class RemoteExecutor:
         return HeadwaterError("model_unavailable", reason, retry_after_seconds=max(1, round(seconds)))
 
     def _bind(self, client: httpx.Client, spec: ModelVersionSpec, fields: Sequence[Field], binary: bool | None) -> None:
-        metadata = _get(client, self._model_url)
+        metadata = self._get(client, self._model_url)
         self._inputs = InputBinding(fields, metadata.get("inputs") or [])
         outputs = [
             OutputJob(output.name, output.type, output.shape, output.source, output.index) for output in spec.outputs
@@ -170,7 +179,7 @@ class RemoteExecutor:
         default = output_sources(described, [(output.name, output.source) for output in outputs])
         self._picker = OutputPicker(outputs, default)
         self._is_binary = (
-            _BINARY in (_get(client, f"{self._server}/v2").get("extensions") or []) if binary is None else binary
+            _BINARY in (self._get(client, f"{self._server}/v2").get("extensions") or []) if binary is None else binary
         )
         self._try(client, SampleRows(fields, spec.examples))
 
@@ -184,14 +193,42 @@ class RemoteExecutor:
         )
         body, headers = encode_request(tensors, self._picker.sources, binary=self._is_binary)
         try:
-            reply = client.post(f"{self._model_url}/infer", content=body, headers=headers, timeout=self._timeout)
+            url = f"{self._model_url}/infer"
+            reply = self._replies.ask(
+                client, "POST", url, seconds=self._timeout_seconds, content=body, headers=headers, timeout=self._timeout
+            )
             self._read(reply, 1)
         except httpx.HTTPError as error:
             raise _no_answer(self._server, error) from error
         except HeadwaterError as error:
             if error.code == "model_failed":
-                raise misfit(error.detail, "give examples that it takes, or mend the signature") from error
+                hint = error.hint or "give examples that it takes, or mend the signature"
+                raise misfit(error.detail, hint) from error
             raise
+
+    def _get(self, client: httpx.Client, url: str) -> dict[str, Any]:
+        try:
+            reply = self._replies.ask(client, "GET", url, seconds=_METADATA_SECONDS)
+        except httpx.HTTPError as error:
+            raise _no_answer(url, error) from error
+        except HeadwaterError as error:
+            if error.code == "model_failed":
+                raise misfit(error.detail, error.hint or "mend options.url") from error
+            raise
+        if reply.status_code >= _ERROR:
+            raise HeadwaterError(
+                "model_unavailable",
+                f"GET {url} answered {reply.status_code}: {error_text(reply.content)}",
+                hint="mend options.url, options.model or options.headers_from_env",
+                retry_after_seconds=_RETRY_SECONDS,
+            )
+        try:
+            document = orjson.loads(reply.content)
+        except ValueError:
+            document = None
+        if not isinstance(document, dict):
+            raise HeadwaterError("model_unavailable", f"GET {url} answered no JSON object", hint="mend options.url")
+        return document
 
 
 def _headers(options: RemoteOptions, allowed: tuple[str, ...]) -> dict[str, str]:
@@ -218,27 +255,6 @@ def _headers(options: RemoteOptions, allowed: tuple[str, ...]) -> dict[str, str]
             )
         headers[header] = value
     return headers
-
-
-def _get(client: httpx.Client, url: str) -> dict[str, Any]:
-    try:
-        reply = client.get(url)
-    except httpx.HTTPError as error:
-        raise _no_answer(url, error) from error
-    if reply.status_code >= _ERROR:
-        raise HeadwaterError(
-            "model_unavailable",
-            f"GET {url} answered {reply.status_code}: {error_text(reply.content)}",
-            hint="mend options.url, options.model or options.headers_from_env",
-            retry_after_seconds=_RETRY_SECONDS,
-        )
-    try:
-        document = orjson.loads(reply.content)
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
-        raise HeadwaterError("model_unavailable", f"GET {url} answered no JSON object", hint="mend options.url")
-    return document
 
 
 def _no_answer(url: str, error: httpx.HTTPError) -> HeadwaterError:
