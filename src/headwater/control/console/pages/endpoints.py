@@ -87,7 +87,7 @@ def _field(item: dict[str, Any]) -> forms.CharField | forms.ChoiceField:
     default = item.get("default")
     note = f"{item['type']}{'' if item.get('required') else ', optional'}"
     note += f", default {default}" if default is not None else ""
-    text = f"{item.get('description') or ''} ({note})".strip()
+    text = f"{item['description']} ({note})" if item.get("description") else f"{note[:1].upper()}{note[1:]}."
     common: dict[str, Any] = {"label": item["name"], "required": bool(item.get("required")), "help_text": text}
     choices = item.get("values") or (["true", "false"] if item["type"] == "boolean" else [])
     if choices:
