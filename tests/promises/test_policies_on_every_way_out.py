@@ -22,6 +22,7 @@ from headwater.services.app import create_app
 #: By which rows of datasets come out; each is tested here, in the tests of its service or in tests/property.
 ROWS = {
     "/v1/endpoints/{endpoint}": "views; tests/property/test_policies.py",
+    "/v1/endpoints/{endpoint}/live": "views; tests/unit/services/query/live/test_watching.py",
     "/v1/sql": "views in a confined worker; tests/property/test_policies.py",
     "/v1/datasets/{dataset}/rows": "views; tests/property/test_policies.py",
     "/v1/features/{view}/read": "whole rows or nothing",
@@ -39,7 +40,7 @@ NONE_BELOW = (
 )  # fmt: skip
 ACCEPTED = (
     "/v1/datasets/{dataset}", "/v1/datasets/{dataset}/rows/validate", "/v1/datasets/{dataset}/quarantine/replay",
-    "/v1/datasets/{dataset}/quarantine/discard", "/v1/features/{view}",
+    "/v1/datasets/{dataset}/quarantine/discard", "/v1/features/{view}", "/v1/endpoints/{endpoint}/live/tickets",
 )  # fmt: skip
 
 

@@ -123,7 +123,7 @@ def revisions(acme: Environment) -> dict[Any, int]:
     return {row.pk: row.revision for kind in kinds for row in kind.unscoped.filter(org=acme.org)}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_no_address_of_the_control_plane_shows_a_stranger_anything(acme: Environment) -> None:
     people = visitors(make_environment("other"))
     kept = to_be_kept(acme)

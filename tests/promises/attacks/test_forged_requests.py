@@ -115,6 +115,7 @@ def replies(path: str, target: str, user: User) -> Iterator[tuple[str, Any]]:
         yield f"POST {path}", client.post(path, said)
 
 
+@pytest.mark.timeout(300)
 def test_no_address_sends_anybody_to_another_site(environment: Environment, mighty: User) -> None:
     """Every address is asked once; those that do go where they are told, with every disguise of another site."""
     obliging = []
