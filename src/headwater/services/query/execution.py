@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
@@ -25,7 +25,7 @@ SLOW_SECONDS: Final = 1.0
 _INTERRUPT_EVERY_SECONDS: Final = 0.05
 _SLOW_PRIORITY: Final = 10
 _MAX_KNOWN: Final = 2_000
-_END: Final = object()
+_CHUNK_BYTES: Final = 1 << 20
 
 
 class Execution:
@@ -58,7 +58,7 @@ class Execution:
         """
         began = time.monotonic()
         try:
-            result = await self._within(lambda: read_result(self._reading, shape))
+            result = await self._within(lambda: self._read(shape))
         finally:
             self._runner.costs.note(self.label, time.monotonic() - began)
         self._hold = self._runner.holding.take(result.held_bytes) if result.held_bytes else None
@@ -72,15 +72,19 @@ class Execution:
         return result
 
     async def chunks(self) -> AsyncGenerator[bytes]:
-        """Return a large result piece by piece; the next is made when the one before was taken."""
+        """Return a large result piece by piece; the next one is made while the one before is sent, and no more."""
         assert self.result is not None
         source = self.result.chunks
-        while True:
-            chunk = await self._within(lambda: next(source, _END))
-            if not isinstance(chunk, bytes):
-                return
-            if chunk:
+        coming = asyncio.create_task(self._within(lambda: _gather(source)))
+        try:
+            while chunk := await coming:
+                coming = asyncio.create_task(self._within(lambda: _gather(source)))
                 yield chunk
+        finally:
+            coming.cancel()
+            await asyncio.wait({coming})
+            if not coming.cancelled():
+                coming.exception()  # looked at, so that nobody complains
 
     def close(self) -> None:
         """Give back the connection, the slot and what is held in memory."""
@@ -102,6 +106,13 @@ class Execution:
         raise HeadwaterError(
             "query_timeout", "the query ran into its time limit", hint="ask for less, or raise timeout_seconds"
         )
+
+    def _read(self, shape: Shape) -> Result:
+        """Read the head, and let go of a connection that has no more to say: the event loop has no time for that."""
+        result = read_result(self._reading, shape)
+        if not result.is_live:
+            self._reading.close()
+        return result
 
     def _remaining(self) -> float | None:
         return None if self._deadline == math.inf else max(0.0, self._deadline - time.monotonic())
@@ -187,6 +198,18 @@ class QueryRunner:
 
     def _lane(self, label: str) -> Lane:
         return self.slow if self.costs.is_slow(label) else self.quick
+
+
+def _gather(source: Iterator[bytes]) -> bytes:
+    """Return the next pieces together, so that few of them change threads; nothing at the end."""
+    pieces: list[bytes] = []
+    size = 0
+    for piece in source:
+        pieces.append(piece)
+        size += len(piece)
+        if size >= _CHUNK_BYTES:
+            break
+    return b"".join(pieces)
 
 
 def _step_back() -> None:

@@ -308,7 +308,7 @@ async def test_a_query_that_nobody_waits_for_any_more_is_stopped(tmp_path: Path)
 
 async def test_a_slow_reader_may_take_his_time_over_a_result_that_is_ready(tmp_path: Path) -> None:
     ready = endpoint(
-        "ready", "/*\nmax_rows: 200000\ntimeout_seconds: 1.5\n*/ select i, 'x' || i as s from range(60000) r(i)"
+        "ready", "/*\nmax_rows: 1000000\ntimeout_seconds: 1.5\n*/ select i, 'x' || i as s from range(600000) r(i)"
     )
     async with asking(tmp_path, ready) as asked:
         chunks: list[bytes] = []
@@ -325,7 +325,7 @@ async def test_a_slow_reader_may_take_his_time_over_a_result_that_is_ready(tmp_p
         scope = {"type": "http", "method": "GET", "path": "/v1/endpoints/ready.csv", "query_string": b""}
         await asked.door({**scope, "headers": headers}, receive, send)  # type: ignore[arg-type] # as servers do
         assert len(chunks) > 5
-        assert b"".join(chunks).count(b"\n") == 60_001
+        assert b"".join(chunks).count(b"\n") == 600_001
 
 
 async def test_results_that_slow_readers_leave_lying_have_a_bound_over_all(tmp_path: Path) -> None:
