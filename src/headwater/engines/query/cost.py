@@ -18,6 +18,7 @@ from headwater.engines.query.quoting import quote
 from headwater.engines.query.walk import CheckedQuery, scratch
 
 _MAX_FILES: Final = 5_000
+_MAX_SUMS: Final = 1_000
 _DESCEND: Final = 300
 
 
@@ -27,12 +28,19 @@ class ParquetSizes:
     def __init__(self) -> None:
         """Know no file yet."""
         self._known: OrderedDict[str, Mapping[str, int]] = OrderedDict()
+        self._sums: dict[tuple[CheckedQuery, tuple[tuple[str, ...], ...]], int] = {}
         self._lock = threading.Lock()
 
     def known(self, query: CheckedQuery, tables: Mapping[str, TableSource]) -> int | None:
         """Return the same without reading anything; None when a footer would have to be read."""
-        is_known = all(file in self._known for name in query.tables for file in tables[name].files)
-        return self.scanned(query, tables) if is_known else None
+        files = tuple(() if tables[name].hides_rows else tables[name].files for name in query.tables)
+        known = self._sums.get((query, files))
+        if known is None and all(file in self._known for some in files for file in some):
+            known = self.scanned(query, tables)
+            if len(self._sums) >= _MAX_SUMS:
+                self._sums.clear()
+            self._sums[query, files] = known
+        return known
 
     def scanned(self, query: CheckedQuery, tables: Mapping[str, TableSource]) -> int:
         """Return the bytes of the columns that ``query`` names, in all files of its tables; reads unknown footers."""

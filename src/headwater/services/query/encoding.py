@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import pyarrow as pa
@@ -30,7 +31,7 @@ CONTENT_HEADERS: Final[Mapping[ResultFormat, tuple[tuple[bytes, bytes], ...]]] =
 
 def make_encoder(form: ResultFormat, columns: Sequence[Column], schema: pa.Schema) -> Encoder:
     """Return an encoder for results of this shape."""
-    named = unique_columns(columns)
+    named = unique_columns(tuple(columns))
     encoder: Encoder
     match form:
         case ResultFormat.JSON:
@@ -61,7 +62,8 @@ def _make_file_encoder(form: ResultFormat, named: tuple[Column, ...], schema: pa
     return ParquetEncoder(named, schema)
 
 
-def unique_columns(columns: Sequence[Column]) -> tuple[Column, ...]:
+@lru_cache(maxsize=1_024)
+def unique_columns(columns: tuple[Column, ...]) -> tuple[Column, ...]:
     """Return the columns with a number behind each name that was there before: an object has every name once."""
     seen: Counter[str] = Counter()
     taken = {column.name for column in columns}

@@ -28,6 +28,15 @@ Policies = Mapping[str, tuple[PolicySpec, ...]]
 
 
 @dataclass(frozen=True, slots=True)
+class _Shown:
+    """What a table was for a state and a ruling."""
+
+    state: TableState | None
+    ruling: Ruling | None
+    source: TableSource
+
+
+@dataclass(frozen=True, slots=True)
 class QueryTable:
     """A table that SQL may name: its stream, what it shows even while empty, and who sees what of it.
 
@@ -41,6 +50,7 @@ class QueryTable:
     policies: tuple[PolicySpec, ...] = ()
     key: tuple[str, ...] = ()
     spec: DatasetSpec | None = field(default=None, compare=False)
+    _last: list[_Shown] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def policed(self) -> Policed | None:
@@ -50,11 +60,14 @@ class QueryTable:
         return Policed(f"dataset:{self.name}", self.policies, self.is_protected, self.schema)
 
     def source(self, state: TableState | None, ruling: Ruling | None) -> TableSource:
-        """Return the table pinned to ``state``, as ``ruling`` shows it."""
-        if ruling is None:
-            return table_source(self.name, self.schema, state, key=self.key)
-        rule, hides_rows = ruling.rule, ruling.hides_rows
-        return table_source(self.name, self.schema, state, hides_rows=hides_rows, rule=rule, key=self.key)
+        """Return the table pinned to ``state``, as ``ruling`` shows it: mostly the one that was asked for last."""
+        for shown in self._last:
+            if shown.state is state and shown.ruling is ruling:
+                return shown.source
+        rule, hides_rows = (None, False) if ruling is None else (ruling.rule, ruling.hides_rows)
+        source = table_source(self.name, self.schema, state, hides_rows=hides_rows, rule=rule, key=self.key)
+        self._last[:] = [_Shown(state, ruling, source)]
+        return source
 
 
 def shown_tables(

@@ -94,7 +94,7 @@ def test_csv_tells_null_from_empty_text_and_quotes_what_needs_it() -> None:
 
 def test_columns_of_one_name_are_told_apart() -> None:
     names = [
-        column.name for column in unique_columns([Column(name, "INTEGER") for name in ("a", "a", "a_2", "b", "a")])
+        column.name for column in unique_columns(tuple(Column(name, "INTEGER") for name in ("a", "a", "a_2", "b", "a")))
     ]
     assert len(set(names)) == 5
     assert names[0] == "a"
