@@ -68,7 +68,7 @@ _GRAMMAR: Final = frozenset(
 )
 #: Their names are part of addresses.
 _NAMED: Final = frozenset(
-    {"Dataset", "Endpoint", "FeatureView", "Model", "AccessPolicy", "Domain", "ModelAlias", "Role"}
+    {"Dataset", "Endpoint", "FeatureView", "Model", "AccessPolicy", "Domain", "ModelAlias", "Role", "Dashboard"}
 )
 _WITHOUT_TENANT: Final = (Organization, User, SnapshotAck)
 
@@ -78,7 +78,7 @@ def marked(environment: Environment, owner: Actor) -> dict[str, tuple[Any, ...]]
     arguments = stock(environment, owner)
     rename_organization(actor=owner, org=environment.org, name=MARK)
     tag_model(actor=owner, model=Model.objects.for_org(environment.org).get(name="delay"), tags={"team": MARK})
-    policy(environment, "everybody", purpose=MARK)
+    policy(environment, "everybody", purpose=MARK, priority=30)
     seen = {"model": "delay", "prediction_id": "prd_1", "inputs": {"carrier": MARK, "hour": 7}}
     make_task(
         make_queue(environment),
