@@ -128,9 +128,13 @@ async def test_bytes_read_in_a_day_are_a_budget_until_midnight(store: SharedStor
 async def test_a_server_that_does_not_answer_costs_one_deadline_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared_store, "CONNECT_SECONDS", 0.2)
 
-    async def never(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(30)
+    gone = asyncio.Event()
+
+    async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()  # until the other side has had enough
         writer.close()
+        await writer.wait_closed()
+        gone.set()
 
     server = await asyncio.start_server(never, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -143,7 +147,9 @@ async def test_a_server_that_does_not_answer_costs_one_deadline_and_no_more(monk
     assert await Limits(FrozenClock(NOON), store).admit(key(requests_per_second=1), "e")
     assert store.calls.value(("failed",)) == 1
     await store.close()
+    await asyncio.wait_for(gone.wait(), 10)
     server.close()
+    await server.wait_closed()
 
 
 async def test_a_server_that_is_gone_and_comes_back_is_used_again() -> None:
