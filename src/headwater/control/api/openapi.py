@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import msgspec
+from django.http import HttpRequest
 from ninja import NinjaAPI
 from ninja.openapi.schema import OpenAPISchema
 from ninja.operation import Operation
+from ninja.parser import Parser
 
 from headwater.control.api.revisions import IF_MATCH
 from headwater.core.errors import MEDIA_TYPE, PROBLEMS, HeadwaterError
@@ -57,11 +60,19 @@ _PROBLEM_SCHEMA: Final[dict[str, Any]] = {
 }
 
 
+class StrictParser(Parser):
+    """Reads JSON as it is defined: ``NaN`` and half a character, which cannot be stored or sent, are none."""
+
+    def parse_body(self, request: HttpRequest) -> Any:
+        """Return the document of a body; whatever this raises becomes a problem."""
+        return msgspec.json.decode(request.body)
+
+
 class ControlApi(NinjaAPI):
     """The control API with its document."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+        super().__init__(parser=StrictParser(), **options)
         self._documents: dict[str, OpenAPISchema] = {}
 
     def get_openapi_operation_id(self, operation: Operation) -> str:

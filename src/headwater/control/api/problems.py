@@ -19,6 +19,9 @@ from headwater.control.kit.problems import problem_response
 from headwater.core.errors import HeadwaterError
 from headwater.core.logging import get_logger
 
+#: Of what is told about a request that is wrong in more places than anybody reads.
+_MOST: Final = 100
+_LONGEST: Final = 200
 _log: Final = get_logger(__name__)
 _BY_STATUS: Final = {401: "unauthenticated", 403: "forbidden", 404: "not_found", 429: "rate_limited"}
 
@@ -70,7 +73,7 @@ def _respond(request: HttpRequest, error: HeadwaterError) -> HttpResponse:
 
 
 def _on_validation(request: HttpRequest, error: ValidationError) -> HttpResponse:
-    errors = [{"path": _pointer(item["loc"]), "message": item["msg"]} for item in error.errors]
+    errors = [{"path": _pointer(item["loc"])[:_LONGEST], "message": item["msg"]} for item in error.errors[:_MOST]]
     first = errors[0]
     detail = f"{first['path']}: {first['message']}"
     return _respond(request, HeadwaterError("invalid_parameter", detail, extra={"errors": errors}))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.conf import settings
-from django.urls import path
+from django.urls import path, re_path
 
 from headwater import __version__
 from headwater.control.api import (
@@ -80,5 +80,5 @@ for name, router in own_routers(settings.OWN_APPS).items():
 _patterns, _app, _namespace = api.urls
 urlpatterns = [
     path("", ([with_problems(pattern) for pattern in _patterns], _app, _namespace)),
-    path("<path:_rest>", nothing_here),
+    re_path(r"^(?P<_rest>(?s:.*))\Z", nothing_here),  # with line breaks, which no converter takes
 ]

@@ -215,11 +215,24 @@ def test_a_strangers_own_address_does_not_reach_another_organisations_rows(their
     for method, template in scoped_routes():
         # Jobs are the services', which know them by environment.
         named = set(re.findall(r"\{(\w+)\}", template)) - {"org", "project", "environment", "job"}
-        if named:
+        makes = method == "PUT" and template.endswith("/dashboards/{dashboard}")  # one of the stranger's own
+        if named and not makes:
             answer = ask(stranger, method, template, theirs | {"org": "other"})
             if answer.status != 404:
                 leaks.append(f"{method} {template}: {answer.status} {answer.body}")
     assert leaks == []
+
+
+def test_saving_under_a_name_that_another_organization_has_makes_one_of_ones_own(
+    environment: Environment, theirs: dict[str, str]
+) -> None:
+    path = "/projects/air/environments/dev/dashboards/{dashboard}".format_map(theirs)
+    before = with_session(environment).get(f"/organizations/{theirs['org']}{path}").body
+    body = {"spec": {"title": "Another", "tiles": []}}
+    made = with_session(make_environment("other"))("PUT", f"/organizations/other{path}", body)
+    assert (made.status, made.body["spec"]["title"]) == (200, "Another")
+    assert made.body["id"] != before["id"]
+    assert with_session(environment).get(f"/organizations/{theirs['org']}{path}").body == before
 
 
 def test_an_owner_reads_every_route_that_the_strangers_did_not(

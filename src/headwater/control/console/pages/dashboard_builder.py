@@ -77,8 +77,8 @@ def new_dashboard(request: HttpRequest, here: Place) -> HttpResponse:
         )
         return f"{values['spec'].title} is made."
 
-    if request.method == "POST":
-        reply = _submit(request, form, run, back=here.url("dashboard", form["name"].value() or "new"))
+    if request.method == "POST" and form.is_valid():
+        reply = _submit(request, form, run, back=here.url("dashboard", form.cleaned_data["name"]))
         if reply is not None:
             return reply
     return _builder(request, here, form, EMPTY, title="New dashboard", back=here.url("dashboards"))
