@@ -118,7 +118,9 @@ class Browser:
             said = b"" if reply.streaming else reply.content
             self.status = reply.status_code
             well(reply, said, path, f"{method} {path[:300]} {body[:80]!r} {media[:80]!r} {str(headers)[:80]}")
-            for close in vars(reply).get("_resource_closers", ()):  # reply.close() would end the connection to the database as well
+            for close in vars(reply).get(
+                "_resource_closers", ()
+            ):  # reply.close() would end the connection to the database as well
                 close()
         finally:
             transaction.set_rollback(False)
