@@ -177,6 +177,7 @@ def test_the_keyboard_suffices_to_build_and_arrange(visit: Visit) -> None:
 def test_what_cannot_be_saved_is_named_and_not_lost(visit: Visit) -> None:
     page = dashboards(visit)
     page.get_by_role("link", name="New dashboard").click()
+    page.wait_for_load_state("networkidle")  # the builder's script takes over the fields
     page.get_by_label("Name in addresses").fill("unfinished")
     page.locator("#b-description").fill("a description that took an hour")
     page.get_by_role("button", name="Save dashboard").click()
