@@ -100,7 +100,7 @@ class Visit:
 
         def on_console(message: ConsoleMessage) -> None:
             if message.type in ("error", "warning"):
-                self.complaints.append(f"console {message.type}: {message.text}")
+                self.complaints.append(f"console {message.type}: {message.text} at {message.location.get('url', '')}")
 
         def on_request(request: Request) -> None:
             if not request.url.startswith((self.origin, "data:", "blob:")):
