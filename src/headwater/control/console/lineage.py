@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from headwater.control.catalog.endpoint_versions import newest_by_version
@@ -59,3 +60,13 @@ def columns_made_of(dataset: Dataset, here: Place) -> dict[str, list[str]]:
                     if origin["table"] == dataset.name:
                         found[origin["column"]].append(f"{revision.label}.{column}")
     return dict(sorted(found.items()))
+
+
+def dataset_pages(here: Place, names: Iterable[str]) -> dict[str, str]:
+    """Return the addresses of those of ``names`` that are datasets which the reader may see.
+
+    Logs of predictions and of queries are tables too, and have no page.
+    """
+    rows = Dataset.objects.for_org(here.org).filter(project=here.env.project, name__in=names)
+    found = rows.values_list("name", flat=True)
+    return {name: here.url("dataset", name) for name in found if here.holds("dataset.read", name)}

@@ -9,8 +9,9 @@ from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse
 
 from headwater.control.catalog.endpoint_versions import by_version, leading_version
-from headwater.control.catalog.models import Dataset, Endpoint, EndpointRevision
+from headwater.control.catalog.models import Endpoint, EndpointRevision
 from headwater.control.console.forms import ConsoleForm
+from headwater.control.console.lineage import dataset_pages
 from headwater.control.console.pages import Entry, page
 from headwater.control.console.place import Place
 from headwater.control.console.snippets import query_snippets
@@ -114,16 +115,8 @@ def _columns(newest: EndpointRevision | None) -> list[tuple[str, str, list[str]]
 def _tables(here: Place, newest: EndpointRevision | None) -> list[tuple[str, str]]:
     """Return the datasets it reads, with the address of those that the reader may see."""
     names = newest.spec.get("tables", []) if newest else []
-    # Logs of predictions and queries are tables too, and have no page.
-    known = set(
-        Dataset.objects.for_org(here.org)
-        .filter(project=here.env.project, name__in=names)
-        .values_list("name", flat=True)
-    )
-    return [
-        (name, here.url("dataset", name) if name in known and here.holds("dataset.read", name) else "")
-        for name in names
-    ]
+    pages = dataset_pages(here, names)
+    return [(name, pages.get(name, "")) for name in names]
 
 
 def _with_newest(here: Place, rows: list[Any]) -> list[tuple[Endpoint, EndpointRevision | None]]:

@@ -10,6 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
 
 from headwater.control.console.forms import perform, sentence, submit
+from headwater.control.console.lineage import dataset_pages
 from headwater.control.console.pages import FORM, Entry, page
 from headwater.control.console.place import Place
 from headwater.control.console.policy_form import PolicyForm
@@ -70,10 +71,12 @@ def on_resource(request: HttpRequest, here: Place, kind: str, name: str) -> Http
         raise Http404
     who = request.GET.get("who", "").strip()[:254]
     answer, problem = _ask(here, resource, who) if who else (None, "")
+    address = dataset_pages(here, [name]).get(name, "") if kind == "dataset" else here.url(kind, name)
     return here.render(
-        "console/pages/policies/resource.html", title=name, kind=kind, name=name, lines=_lines(here, rows), who=who,
-        answer=answer, problem=problem, may_write=here.may("policy.write"), lead=f"Policies on this {kind}, in order.",
-        back=here.url("policies"), back_title="Policies", toolbar="console/pages/policies/resource_toolbar.html",
+        "console/pages/policies/resource.html", title=name, kind=kind, address=address, name=name,
+        lines=_lines(here, rows), who=who, answer=answer, problem=problem, may_write=here.may("policy.write"),
+        lead=f"Policies on this {kind}, in order.", back=here.url("policies"), back_title="Policies",
+        toolbar="console/pages/policies/resource_toolbar.html",
     )  # fmt: skip
 
 
