@@ -32,7 +32,8 @@ import redis
 
 from harness import HERE, ROOT, free_port, median, peer_python, print_table, write_results
 from headwater.cli.valkey import find_program
-from headwater.core.settings import OnlineSettings, Settings
+from headwater.core.setting_sections import OnlineSettings
+from headwater.core.settings import Settings
 from headwater.core.snapshot import FeatureRefSpec, FeatureSpec, FeatureViewSpec
 from headwater.engines.features.fetch import FeatureFetcher
 from headwater.engines.features.history import History, Sources

@@ -15,7 +15,8 @@ from pydantic.fields import FieldInfo
 
 from headwater.core.errors import PROBLEMS, ROW_CODES
 from headwater.core.permissions import BUILT_IN_ROLES, PERMISSIONS
-from headwater.core.settings import Section, Settings
+from headwater.core.setting_sections import Section
+from headwater.core.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 DIRECTORY = ROOT / "docs" / "reference"

@@ -8,7 +8,7 @@ from typing import Any
 
 from headwater.contracts.model import Contract, Field
 from headwater.contracts.spec import contract_to_spec
-from headwater.core.settings import InferenceSettings
+from headwater.core.setting_sections import InferenceSettings
 from headwater.core.snapshot import ModelVersionSpec, OutputSpec
 from headwater.engines.models import open_executor
 from headwater.engines.models.protocol import AsyncExecutor, Executor

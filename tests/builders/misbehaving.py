@@ -12,7 +12,7 @@ from tests.builders.executors import spec_of
 from tests.builders.frameworks import zipped
 
 from headwater.contracts.model import Field, LogicalType
-from headwater.core.settings import InferenceSettings
+from headwater.core.setting_sections import InferenceSettings
 from headwater.core.snapshot import OutputSpec
 from headwater.engines.models import open_executor
 from headwater.engines.models.isolated.executor import IsolatedExecutor

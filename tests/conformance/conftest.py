@@ -10,7 +10,8 @@ import pytest
 import redis
 from tests.builders.valkey import running_valkey
 
-from headwater.core.settings import JournalSettings, LakeSettings, OnlineSettings, Settings
+from headwater.core.setting_sections import JournalSettings, LakeSettings, OnlineSettings
+from headwater.core.settings import Settings
 from headwater.engines.journal import open_journal
 from headwater.engines.journal.protocol import Journal
 from headwater.engines.lake import open_lake

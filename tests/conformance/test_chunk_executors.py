@@ -15,7 +15,8 @@ from tests.builders.frameworks import zipped
 from tests.builders.models import SCORE, make_version
 from tests.builders.ray_cluster import RayNodes, two_nodes
 
-from headwater.core.settings import BatchSettings, JournalSettings, Settings
+from headwater.core.setting_sections import BatchSettings, JournalSettings
+from headwater.core.settings import Settings
 from headwater.engines.queue.protocol import Job, State
 
 ROWS: list[dict[str, Any]] = [{"trip": f"t{n}", "a": float(n), "b": float(n % 7)} for n in range(450)]

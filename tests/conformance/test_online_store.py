@@ -10,7 +10,8 @@ import pytest
 import uvloop
 
 from headwater.core.errors import HeadwaterError
-from headwater.core.settings import OnlineSettings, Settings
+from headwater.core.setting_sections import OnlineSettings
+from headwater.core.settings import Settings
 from headwater.engines.online import open_online
 from headwater.engines.online.protocol import HEAD_BYTES, Item, OnlineStore, put_head, read_head, space_of
 

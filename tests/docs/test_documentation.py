@@ -13,7 +13,8 @@ from tests.docs.pages import DOCS, ROOT, anchors, links, pages, spans
 from headwater.cli.main import COMMANDS
 from headwater.core.errors import PROBLEMS, ROW_CODES
 from headwater.core.permissions import BUILT_IN_ROLES, PERMISSIONS
-from headwater.core.settings import Section, Settings
+from headwater.core.setting_sections import Section
+from headwater.core.settings import Settings
 
 REFERENCE = DOCS / "reference"
 

@@ -16,7 +16,8 @@ from tests.fakes.control import TOKEN, FakeControl
 from tests.fakes.process import alive
 
 from headwater.core.clock import SystemClock
-from headwater.core.settings import IngestSettings, JournalSettings, Settings
+from headwater.core.setting_sections import IngestSettings, JournalSettings
+from headwater.core.settings import Settings
 from headwater.core.snapshot import DatasetSpec, KeySpec
 from headwater.core.streams import stream_name
 from headwater.engines.journal import open_journal

@@ -14,7 +14,8 @@ from tests.fakes.control import FakeControl
 from tests.fakes.memory_journal import MemoryJournal
 from tests.fakes.memory_lake import MemoryLake
 
-from headwater.core.settings import InferenceSettings, Settings
+from headwater.core.setting_sections import InferenceSettings
+from headwater.core.settings import Settings
 from headwater.services.kit.application import compose
 from headwater.services.kit.asgi import Door
 from headwater.services.kit.runtime import ProcessRuntime

@@ -17,7 +17,8 @@ from tests.fakes.process import alive, until
 
 from headwater.contracts.model import Contract, Field, LogicalType
 from headwater.contracts.spec import contract_to_spec
-from headwater.core.settings import CacheSettings, QuerySettings, Settings
+from headwater.core.setting_sections import CacheSettings, QuerySettings
+from headwater.core.settings import Settings
 from headwater.core.snapshot import DatasetSpec, EndpointSpec, KeySpec
 from headwater.engines.lake import open_lake
 from headwater.engines.lake.protocol import AppTransaction, TableStore

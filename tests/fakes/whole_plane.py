@@ -20,7 +20,8 @@ from tests.fakes.memory_journal import MemoryJournal
 from tests.fakes.process import alive, until
 from tests.fakes.query_process import BY_CARRIER, ENVIRONMENT, FLIGHTS, SECRETS, dataset, endpoint, flights
 
-from headwater.core.settings import InferenceSettings, QuerySettings, Settings
+from headwater.core.setting_sections import InferenceSettings, QuerySettings
+from headwater.core.settings import Settings
 from headwater.core.snapshot import FeatureSpec
 from headwater.engines.lake import open_lake
 from headwater.engines.lake.protocol import AppTransaction

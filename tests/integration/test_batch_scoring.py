@@ -21,7 +21,8 @@ from tests.fakes.process import alive, until
 from headwater.contracts.model import Contract, Dedup, Field, LogicalType
 from headwater.core.clock import SystemClock
 from headwater.core.home import Home
-from headwater.core.settings import InferenceSettings, JournalSettings, Settings
+from headwater.core.setting_sections import InferenceSettings, JournalSettings
+from headwater.core.settings import Settings
 from headwater.engines.journal import open_journal
 from headwater.engines.lake import open_lake
 from headwater.engines.queue import open_queue

@@ -26,7 +26,8 @@ from tests.fakes.control import FakeControl
 from headwater.contracts.model import Field
 from headwater.core.home import Home
 from headwater.core.sealed_snapshot import SignedSnapshot
-from headwater.core.settings import InferenceSettings, Settings
+from headwater.core.setting_sections import InferenceSettings
+from headwater.core.settings import Settings
 from headwater.core.snapshot import OutputSpec
 from headwater.engines.models import open_executor
 from headwater.engines.models.remote.executor import RemoteExecutor

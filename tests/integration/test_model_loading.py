@@ -29,7 +29,7 @@ from tests.builders.misbehaving import ORDER, SAID, archive, obedient, tell
 
 from headwater.contracts.model import Contract, Field
 from headwater.core.errors import HeadwaterError
-from headwater.core.settings import InferenceSettings
+from headwater.core.setting_sections import InferenceSettings
 from headwater.core.snapshot import OutputSpec
 from headwater.engines.models import check_artifact, open_executor
 from headwater.engines.models.isolated import starting

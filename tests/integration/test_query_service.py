@@ -14,7 +14,8 @@ from tests.fakes.query_process import AUTHORIZED, BY_CARRIER, FLIGHTS, dataset, 
 
 from headwater.core.home import Home
 from headwater.core.sealed_snapshot import SignedSnapshot, public_key_text
-from headwater.core.settings import ControlSettings, Settings
+from headwater.core.setting_sections import ControlSettings
+from headwater.core.settings import Settings
 from headwater.engines.lake import open_lake
 from headwater.engines.lake.protocol import AppTransaction
 from headwater.services.app import create_app

@@ -16,7 +16,8 @@ import pytest
 from tests.builders import children
 from tests.builders.journal import STREAM, make_block
 
-from headwater.core.settings import JournalSettings, LakeSettings, Settings
+from headwater.core.setting_sections import JournalSettings, LakeSettings
+from headwater.core.settings import Settings
 from headwater.engines.journal import open_journal
 from headwater.engines.journal.protocol import Journal
 from headwater.engines.lake import open_lake

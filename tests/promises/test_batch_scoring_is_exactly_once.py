@@ -13,7 +13,8 @@ import pytest
 from tests.builders.batches import OUTPUT, Batches, batches, once_each
 
 from headwater.core.clock import SystemClock
-from headwater.core.settings import JournalSettings, LakeSettings, Settings
+from headwater.core.setting_sections import JournalSettings, LakeSettings
+from headwater.core.settings import Settings
 from headwater.engines.lake import open_lake
 from headwater.engines.queue.protocol import Job, State
 from headwater.jobs.seal import seal_segment

@@ -16,7 +16,7 @@ from tests.builders.datasets import make_contract, make_dataset
 from tests.builders.snapshots import KEY, make_key
 from tests.fakes.ingest import ALLOWANCES, Ingest, ingesting
 
-from headwater.core.settings import IngestSettings
+from headwater.core.setting_sections import IngestSettings
 
 LIMITS = IngestSettings(max_body_bytes=64 << 10, max_decompressed_bytes=1 << 20, max_rows=50)
 JSON = "application/json"

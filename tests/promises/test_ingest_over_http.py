@@ -15,7 +15,7 @@ from tests.builders.datasets import make_contract, make_dataset
 from tests.builders.snapshots import KEY
 from tests.fakes.ingest import Ingest, ingesting
 
-from headwater.core.settings import IngestSettings
+from headwater.core.setting_sections import IngestSettings
 
 CHUNK = b"x" * (1 << 20)
 

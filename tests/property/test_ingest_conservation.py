@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.builders.datasets import DEDUP, STRICT_DEDUP, make_contract, make_dataset
 from tests.fakes.ingest import Ingest, ingesting
 
-from headwater.core.settings import IngestSettings
+from headwater.core.setting_sections import IngestSettings
 
 QUICK = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 CONTENT_TYPES = ["application/json", "application/x-ndjson", "text/csv"]

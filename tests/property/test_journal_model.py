@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.builders.journal import make_block, make_receipt, make_record
 
-from headwater.core.settings import JournalSettings
+from headwater.core.setting_sections import JournalSettings
 from headwater.engines.journal.protocol import (
     Counts,
     IdempotencyConflict,

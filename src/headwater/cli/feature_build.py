@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from headwater.cli.session import Session
 from headwater.core.errors import HeadwaterError
-from headwater.core.settings import TargetSettings
+from headwater.core.setting_sections import TargetSettings
 from headwater.core.snapshot import Snapshot
 from headwater.engines.journal import open_journal
 from headwater.engines.lake import open_lake

@@ -17,7 +17,7 @@ from headwater.cli.tables import draw_table, shown
 from headwater.control.registry.content import VersionContent
 from headwater.control.registry.demands import check_content
 from headwater.core.errors import HeadwaterError
-from headwater.core.settings import InferenceSettings
+from headwater.core.setting_sections import InferenceSettings
 from headwater.engines.models import check_artifact
 from headwater.engines.models.manifest import read_manifest
 

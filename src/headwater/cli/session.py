@@ -15,7 +15,8 @@ from rich.console import Console
 from headwater.cli.supervisor.state import UpState
 from headwater.cli.tables import open_console
 from headwater.core.home import Home
-from headwater.core.settings import Settings, TargetSettings, load_settings
+from headwater.core.setting_sections import TargetSettings
+from headwater.core.settings import Settings, load_settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from headwater.core.lean import kept_out
-from headwater.core.settings import LogSettings
+from headwater.core.setting_sections import LogSettings
 
 with kept_out("rich"):
     import structlog

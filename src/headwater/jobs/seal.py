@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from headwater.core.clock import Clock, epoch_micros
 from headwater.core.errors import HeadwaterError
-from headwater.core.settings import LakeSettings
+from headwater.core.setting_sections import LakeSettings
 from headwater.engines.journal.protocol import Backlog, Journal, Seal
 from headwater.engines.lake.losses import lost
 from headwater.engines.lake.protocol import AppTransaction, TableStore

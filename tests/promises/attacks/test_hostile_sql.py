@@ -25,7 +25,7 @@ from tests.fakes.query_process import ENVIRONMENT, Asked, asking, dataset
 
 from headwater.contracts.model import Contract, Field, LogicalType
 from headwater.core.policies import PolicySpec
-from headwater.core.settings import QuerySettings
+from headwater.core.setting_sections import QuerySettings
 from headwater.engines.query.sandbox_worker import MAX_RESULT_BYTES
 
 ORDERS: Final = Contract(

@@ -26,7 +26,8 @@ from headwater.cli.valkey import find_program, valkey_spec
 from headwater.core.errors import HeadwaterError
 from headwater.core.home import Home
 from headwater.core.ids import format_id, new_uuid
-from headwater.core.settings import CacheSettings, ControlSettings, ServicesSettings, Settings, UpSettings
+from headwater.core.setting_sections import CacheSettings, ControlSettings, ServicesSettings, UpSettings
+from headwater.core.settings import Settings
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from celery import Celery
 from tests.builders.batches import ENVIRONMENT, batches, once_each
 
 from headwater.cli.worker import _compose
-from headwater.core.settings import BatchSettings, JournalSettings, Settings
+from headwater.core.setting_sections import BatchSettings, JournalSettings
+from headwater.core.settings import Settings
 from headwater.engines.queue import queue_path
 from headwater.engines.queue.protocol import State
 from headwater.jobs.launcher import JobLauncher

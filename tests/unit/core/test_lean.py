@@ -26,7 +26,7 @@ def test_logging_carries_no_rich_and_leaves_it_to_others() -> None:
     code = (
         "import sys\n"
         "from headwater.core.logging import configure_logging\n"
-        "from headwater.core.settings import LogSettings\n"
+        "from headwater.core.setting_sections import LogSettings\n"
         "configure_logging(LogSettings(), process='test')\n"
         "assert 'rich' not in sys.modules, 'rich'\n"
         "import rich.console\n"

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from headwater.core.home import Home
-from headwater.core.settings import JournalSettings, LakeSettings, Settings
+from headwater.core.setting_sections import JournalSettings, LakeSettings
+from headwater.core.settings import Settings
 from headwater.engines.journal import open_journal
 from headwater.engines.journal.protocol import Journal
 from headwater.engines.lake import open_lake

@@ -19,7 +19,8 @@ from tests.builders.journal import STREAM, make_block
 
 from headwater.core.errors import HeadwaterError
 from headwater.core.home import AUDIT_FOLDER, Home
-from headwater.core.settings import JournalSettings, LakeSettings, Settings
+from headwater.core.setting_sections import JournalSettings, LakeSettings
+from headwater.core.settings import Settings
 from headwater.engines.blobs.local import LocalBlobs
 from headwater.engines.journal import open_journal
 from headwater.engines.journal.protocol import Journal

@@ -16,7 +16,8 @@ from headwater.contracts.model import Contract, Field, LogicalType
 from headwater.contracts.spec import contract_to_spec
 from headwater.core.jobs import FeatureSource
 from headwater.core.overrides import OverrideSpec
-from headwater.core.settings import JournalSettings, Settings
+from headwater.core.setting_sections import JournalSettings
+from headwater.core.settings import Settings
 from headwater.core.snapshot import DatasetSpec, FeatureInputSpec, FeatureRefSpec, FeatureSpec, FeatureViewSpec
 from headwater.engines.lake import open_lake
 from headwater.engines.lake.protocol import AppTransaction

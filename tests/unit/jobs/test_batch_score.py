@@ -17,7 +17,8 @@ from headwater.core.clock import epoch_micros
 from headwater.core.errors import HeadwaterError
 from headwater.core.jobs import RowChoice
 from headwater.core.overrides import OverrideSpec
-from headwater.core.settings import JournalSettings, Settings
+from headwater.core.setting_sections import JournalSettings
+from headwater.core.settings import Settings
 from headwater.engines.journal.protocol import JournalTransaction
 from headwater.engines.queue.protocol import Progress, State
 from headwater.jobs import batch_score

@@ -14,7 +14,8 @@ from tests.builders.batches import batches
 from headwater.cli.doctor import examine
 from headwater.core.errors import HeadwaterError
 from headwater.core.home import FORMAT_VERSION, Home
-from headwater.core.settings import BatchSettings, JournalSettings, Settings
+from headwater.core.setting_sections import BatchSettings, JournalSettings
+from headwater.core.settings import Settings
 from headwater.engines.queue.protocol import State
 from headwater.jobs.batch.ray_cluster import connect
 

@@ -11,7 +11,8 @@ from tests.builders.journal import STREAM, make_block
 from headwater.core.clock import FrozenClock
 from headwater.core.errors import HeadwaterError
 from headwater.core.home import Home
-from headwater.core.settings import LakeSettings, Settings
+from headwater.core.setting_sections import LakeSettings
+from headwater.core.settings import Settings
 from headwater.engines.journal.protocol import Journal, Seal
 from headwater.engines.lake import open_lake
 from headwater.engines.lake.protocol import TableStore

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from headwater.core.logging import configure_logging
-from headwater.core.settings import LogSettings
+from headwater.core.setting_sections import LogSettings
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from headwater.cli.control_api import ControlApi
 from headwater.cli.project.artifacts import put_artifacts
 from headwater.cli.project.payload import Outcome, Project
-from headwater.core.settings import TargetSettings
+from headwater.core.setting_sections import TargetSettings
 
 
 def apply_there(api: ControlApi, target: TargetSettings, project: Project, *, dry_run: bool = False) -> Outcome:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from headwater.core.errors import HeadwaterError
-from headwater.core.settings import SLUG
+from headwater.core.setting_sections import SLUG
 
 _SUFFIX: Final = ".tmpl"  # so that nothing takes a template for the file that it becomes
 _MORE: Final = "MORE.md"

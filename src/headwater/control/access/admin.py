@@ -24,7 +24,7 @@ from headwater.control.access.models import Grant, Group, Role, ServiceAccount
 from headwater.control.access.role_admin import RoleAdmin
 from headwater.control.console.model_admin import ActionForm, ConsoleModelAdmin, acting, button
 from headwater.control.orgs.models import Environment, Membership, Project
-from headwater.core.settings import SLUG
+from headwater.core.setting_sections import SLUG
 
 __all__ = ["ApiKeyAdmin", "GroupAdmin", "GroupMemberAdmin", "RoleAdmin"]
 

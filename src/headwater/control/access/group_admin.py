@@ -13,7 +13,7 @@ from headwater.control.access.groups import add_to_group, create_group, remove_f
 from headwater.control.access.models import Group, GroupMember, ServiceAccount
 from headwater.control.console.model_admin import ActionForm, ConsoleModelAdmin, acting, button
 from headwater.control.orgs.models import Membership, Organization
-from headwater.core.settings import SLUG
+from headwater.core.setting_sections import SLUG
 
 
 class GroupForm(ActionForm):

@@ -15,7 +15,7 @@ from headwater.control.access.roles import change_role_permissions, create_role,
 from headwater.control.console.model_admin import ActionForm, ConsoleModelAdmin, acting, button
 from headwater.control.orgs.models import Organization
 from headwater.core.permissions import PERMISSIONS
-from headwater.core.settings import SLUG
+from headwater.core.setting_sections import SLUG
 
 _CHOICES = [(name, f"{name}: {text}") for name, text in sorted(PERMISSIONS.items())]
 

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime
 
 from headwater.control.access.models import Grant, Group, GroupMember, Role
 from headwater.control.policies.explain import Explanation, Question
-from headwater.core.settings import SLUG
+from headwater.core.setting_sections import SLUG
 
 
 class GroupOut(Schema):

@@ -13,7 +13,7 @@ from ninja.parser import Parser
 
 from headwater.control.api.revisions import IF_MATCH
 from headwater.core.errors import MEDIA_TYPE, PROBLEMS, HeadwaterError
-from headwater.core.settings import SLUG
+from headwater.core.setting_sections import SLUG
 
 _OURS: Final = "headwater.control.api."
 _WRITES: Final = frozenset({"post", "put", "patch", "delete"})

@@ -12,7 +12,7 @@ from headwater.control.access.models import ApiKey, Grant, ServiceAccount
 from headwater.control.audit.models import AuditEvent
 from headwater.control.catalog.models import ContractVersion, Dataset, Endpoint, EndpointRevision
 from headwater.control.orgs.models import Environment, Membership, Organization, Project
-from headwater.core.settings import SLUG
+from headwater.core.setting_sections import SLUG
 
 SEEN = "The revision last seen; another one answers 409"
 

@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from headwater.core.settings import SLUG
+from headwater.core.setting_sections import SLUG
 
 MAX_FILES: Final = 2_000
 Kind = Literal["dashboard", "dataset", "endpoint", "features", "flag", "model", "policy", "review"]

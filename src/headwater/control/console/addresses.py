@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import register_converter
 
-from headwater.core.settings import SLUG
+from headwater.core.setting_sections import SLUG
 
 
 class PlaceConverter:

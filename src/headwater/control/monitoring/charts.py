@@ -21,7 +21,7 @@ from headwater.control.monitoring.palette import (
     TEXT,
 )
 from headwater.control.monitoring.report import FieldReport, Report, Window
-from headwater.core.snapshot import MonitorSpec
+from headwater.core.monitoring_specs import MonitorSpec
 
 FIELDS_DRAWN: Final = 8
 """Fields with a chart of their own on each side; the table has them all."""

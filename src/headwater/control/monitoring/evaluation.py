@@ -21,7 +21,7 @@ from headwater.control.monitoring.report import KnownQuality, Report
 from headwater.control.monitoring.rows import Signature, evidence_of, misses_of
 from headwater.control.orgs.models import Environment
 from headwater.control.registry.models import ModelVersion
-from headwater.core.snapshot import MonitorSpec
+from headwater.core.monitoring_specs import MonitorSpec
 from headwater.engines.monitoring.alerts import (
     QUALITIES,
     AlertState,

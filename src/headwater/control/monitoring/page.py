@@ -11,7 +11,7 @@ from headwater.control.monitoring.drawing import Drawing, draw
 from headwater.control.monitoring.models import FLOORS, NAMES
 from headwater.control.monitoring.queries import ReportView
 from headwater.control.monitoring.report import FieldReport, Performance, Report, Side, Skew
-from headwater.core.snapshot import MonitorSpec
+from headwater.core.monitoring_specs import MonitorSpec
 from headwater.engines.monitoring.alerts import QUALITIES, RATES, judges_quality, threshold_of
 
 _TONES = {"drifted": "bad", "moving": "warn", "calm": "good"}

@@ -17,7 +17,7 @@ from headwater.control.orgs.models import Environment
 from headwater.control.registry.models import Deployment, Model, ModelVersion
 from headwater.control.registry.queries import newest_rollout, rules_of
 from headwater.core.errors import HeadwaterError
-from headwater.core.snapshot import MonitorSpec
+from headwater.core.monitoring_specs import MonitorSpec
 
 HISTORY: Final = 30
 _RELATED: Final = ("version__model__project__org", "environment__project")

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from headwater.control.catalog.data_plane import DataPlane
 from headwater.core.errors import HeadwaterError
-from headwater.core.snapshot import QualitySpec
+from headwater.core.monitoring_specs import QualitySpec
 
 Side = Literal["input", "output"]
 T = TypeVar("T", bound="Part")

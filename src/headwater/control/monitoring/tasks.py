@@ -16,7 +16,7 @@ from headwater.control.registry.models import Deployment, ModelVersion
 from headwater.control.registry.queries import newest_rollout, rules_of
 from headwater.core.errors import HeadwaterError
 from headwater.core.logging import get_logger
-from headwater.core.snapshot import MonitorSpec
+from headwater.core.monitoring_specs import MonitorSpec
 
 _log = get_logger(__name__)
 

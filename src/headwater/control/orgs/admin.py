@@ -26,7 +26,7 @@ from headwater.control.orgs.actions import (
 )
 from headwater.control.orgs.models import Environment, Membership, Organization, Project
 from headwater.core.errors import HeadwaterError
-from headwater.core.settings import SLUG
+from headwater.core.setting_sections import SLUG
 
 
 class SlugForm(ActionForm):

@@ -10,7 +10,7 @@ from django.core.validators import RegexValidator
 from django.db import models
 
 from headwater.control.kit.tenancy import Entity, TenantEntity
-from headwater.core.settings import SLUG
+from headwater.core.setting_sections import SLUG
 
 slug_validator = RegexValidator(SLUG, "lower-case letters, digits, hyphens and underscores, a letter first")
 

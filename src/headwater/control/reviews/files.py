@@ -15,7 +15,7 @@ from headwater.contracts.model import Contract
 from headwater.contracts.yamltree import Document, YamlFault, load
 from headwater.control.reviews.forms import read_form
 from headwater.core.errors import HeadwaterError
-from headwater.core.settings import SLUG
+from headwater.core.setting_sections import SLUG
 
 _TARGET: Final = "^(role|group):[a-z][a-z0-9_-]{0,62}$"
 

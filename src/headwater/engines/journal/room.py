@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from headwater.core.errors import HeadwaterError
-from headwater.core.settings import JournalSettings
+from headwater.core.setting_sections import JournalSettings
 from headwater.engines.journal.faults import exhausted, unavailable
 
 _LOOK_EVERY_SECONDS: Final = 0.1

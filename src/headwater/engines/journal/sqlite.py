@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 import apsw
 
 from headwater.core.errors import HeadwaterError
-from headwater.core.settings import JournalSettings
+from headwater.core.setting_sections import JournalSettings
 from headwater.engines.journal import reads, receipts
 from headwater.engines.journal.checkpoint import Checkpointer
 from headwater.engines.journal.faults import translated

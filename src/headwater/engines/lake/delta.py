@@ -14,7 +14,7 @@ from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction
 
 from headwater.core.errors import HeadwaterError
-from headwater.core.settings import LakeSettings
+from headwater.core.setting_sections import LakeSettings
 from headwater.engines.lake import log
 from headwater.engines.lake.columns import conformed, merged, table_schema
 from headwater.engines.lake.compaction import NO_HOOKS, choose, compact, parts

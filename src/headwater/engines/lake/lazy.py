@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from headwater.core.settings import LakeSettings
+from headwater.core.setting_sections import LakeSettings
 from headwater.engines.lake.protocol import AppTransaction, Expiry, TableState, TableStore, Upkeep
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from headwater.contracts.model import Field
-    from headwater.core.settings import InferenceSettings
+    from headwater.core.setting_sections import InferenceSettings
     from headwater.core.snapshot import ModelVersionSpec
     from headwater.engines.models.checking import ArtifactReport
     from headwater.engines.models.manifest import ModelManifest

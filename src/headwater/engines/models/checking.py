@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from headwater.contracts.spec import contract_to_spec
 from headwater.core.errors import HeadwaterError
-from headwater.core.settings import InferenceSettings
+from headwater.core.setting_sections import InferenceSettings
 from headwater.core.snapshot import ModelVersionSpec, OutputSpec
 from headwater.engines.models.isolated.asking import AskedWorker
 from headwater.engines.models.manifest import Example, ModelManifest

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from headwater.core.snapshot import LogSpec, MonitorSpec, QualitySpec, RollbackSpec, ServingSpec
+from headwater.core.monitoring_specs import MonitorSpec, QualitySpec
+from headwater.core.snapshot import LogSpec, RollbackSpec, ServingSpec
 
 MODEL_NAME: Final = r"^[a-z][a-z0-9_-]{0,62}$"
 MEMBER_NAME: Final = r"^[a-z][a-z0-9_]{0,62}$"

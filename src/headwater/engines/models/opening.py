@@ -7,7 +7,7 @@ from pathlib import Path
 
 from headwater.contracts.model import Field
 from headwater.core.errors import HeadwaterError
-from headwater.core.settings import InferenceSettings
+from headwater.core.setting_sections import InferenceSettings
 from headwater.core.snapshot import ModelVersionSpec
 from headwater.engines.models.isolated.executor import IsolatedExecutor
 from headwater.engines.models.protocol import AsyncExecutor, Executor

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from headwater.core.snapshot import MonitorSpec, QualitySpec
+from headwater.core.monitoring_specs import MonitorSpec, QualitySpec
 
 DISTANCES: Final = ("psi", "ks", "js")
 RATES: Final = (*DISTANCES, "null_rate", "out_of_range_rate", "error_rate", "p99_ms")

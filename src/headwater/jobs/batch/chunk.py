@@ -17,7 +17,7 @@ from headwater.contracts.rows import FieldError
 from headwater.contracts.spec import contract_from_spec
 from headwater.core.errors import HeadwaterError
 from headwater.core.jobs import BatchScore
-from headwater.core.settings import InferenceSettings
+from headwater.core.setting_sections import InferenceSettings
 from headwater.jobs.batch.features import column_of
 from headwater.jobs.batch.inputs import InputReader, Inputs
 from headwater.jobs.batch.output import Answer, Encoder

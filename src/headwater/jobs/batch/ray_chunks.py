@@ -23,7 +23,8 @@ from ray.exceptions import RayError, RayTaskError
 
 from headwater.core.errors import HeadwaterError
 from headwater.core.jobs import BatchScore
-from headwater.core.settings import InferenceSettings, Settings
+from headwater.core.setting_sections import InferenceSettings
+from headwater.core.settings import Settings
 from headwater.engines.blobs.local import LocalBlobs
 from headwater.jobs.batch.chunk import ChunkScorer
 from headwater.jobs.batch.executors import artifact_of, lost

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from headwater.core.errors import HeadwaterError
 from headwater.core.logging import get_logger
-from headwater.core.settings import BatchSettings
+from headwater.core.setting_sections import BatchSettings
 
 _STORE_BYTES: Final = 256 << 20  # what chunks and answers of one job take, with room
 _PROBE_SECONDS: Final = 5.0

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from headwater.contracts.model import Field
 from headwater.contracts.rows import FieldError
 from headwater.core.errors import HeadwaterError
-from headwater.core.settings import InferenceSettings
+from headwater.core.setting_sections import InferenceSettings
 from headwater.core.snapshot import ModelVersionSpec
 from headwater.engines.models import open_executor
 from headwater.engines.models.protocol import AsyncExecutor, Executor

@@ -9,7 +9,7 @@ from typing import Final
 
 from headwater.core.errors import HeadwaterError
 from headwater.core.logging import get_logger
-from headwater.core.settings import InferenceSettings
+from headwater.core.setting_sections import InferenceSettings
 from headwater.core.snapshot import ModelSpec, ModelVersionSpec, Snapshot
 from headwater.engines.blobs.protocol import BlobStore
 from headwater.services.inference.health import Live

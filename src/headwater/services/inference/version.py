@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from headwater.contracts.rows import FieldError
 from headwater.contracts.spec import contract_from_spec
-from headwater.core.settings import InferenceSettings
+from headwater.core.setting_sections import InferenceSettings
 from headwater.core.snapshot import ModelVersionSpec, ServingSpec
 from headwater.engines.blobs.protocol import BlobStore
 from headwater.engines.models import open_executor

@@ -15,7 +15,7 @@ from typing import Any, Final
 import zstandard
 
 from headwater.core.errors import HeadwaterError
-from headwater.core.settings import IngestSettings
+from headwater.core.setting_sections import IngestSettings
 from headwater.services.ingest.admission import Ticket
 from headwater.services.ingest.options import Encoding
 

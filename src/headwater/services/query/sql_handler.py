@@ -10,7 +10,7 @@ from typing import Any
 
 from headwater.core.endpoints import LimitsSpec
 from headwater.core.errors import HeadwaterError
-from headwater.core.settings import QuerySettings
+from headwater.core.setting_sections import QuerySettings
 from headwater.engines.query.sandbox import Sandbox, SandboxResult
 from headwater.services.kit.metrics import Tally
 from headwater.services.kit.request import authenticate, find_header, read_body

@@ -24,7 +24,7 @@ from headwater.control.orgs.models import Environment, Membership
 from headwater.control.sso.actions import change_joining, change_provider
 from headwater.control.sso.models import IdentityProvider
 from headwater.core.errors import HeadwaterError
-from headwater.core.settings import IdentitySettings
+from headwater.core.setting_sections import IdentitySettings
 
 EMAIL = "new@example.com"
 

@@ -16,7 +16,7 @@ from headwater.control.monitoring.buckets import bucketed, step_text, without_ga
 from headwater.control.monitoring.charts import FIELDS_DRAWN, Chart, charts_of
 from headwater.control.monitoring.palette import PROPERTIES
 from headwater.control.monitoring.report import Report
-from headwater.core.snapshot import MonitorSpec
+from headwater.core.monitoring_specs import MonitorSpec
 from headwater.engines.charts.renderer import ChartRenderer
 from headwater.engines.charts.svg import embed
 

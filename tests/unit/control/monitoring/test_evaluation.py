@@ -24,7 +24,8 @@ from headwater.control.monitoring.tasks import evaluate
 from headwater.control.orgs.models import Environment
 from headwater.control.registry.actions import change_serving, deploy_version, promote_version
 from headwater.control.registry.models import ModelVersion
-from headwater.core.snapshot import MonitorSpec, QualitySpec, ServingSpec
+from headwater.core.monitoring_specs import MonitorSpec, QualitySpec
+from headwater.core.snapshot import ServingSpec
 
 __all__ = ["no_services", "services"]
 

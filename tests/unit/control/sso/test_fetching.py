@@ -15,7 +15,8 @@ from headwater.control import configuration
 from headwater.control.sso import fetching
 from headwater.control.sso.fetching import AddressRefused, GuardedSession, checked, discover, public_address
 from headwater.core.errors import HeadwaterError
-from headwater.core.settings import IdentitySettings, Settings
+from headwater.core.setting_sections import IdentitySettings
+from headwater.core.settings import Settings
 
 INSIDE = [
     "127.0.0.1", "10.0.0.8", "172.16.3.4", "192.168.1.1", "169.254.169.254", "0.0.0.0", "100.64.0.1", "224.0.0.1",

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from headwater.core.errors import HeadwaterError
-from headwater.core.settings import ArtifactsSettings, Settings
+from headwater.core.setting_sections import ArtifactsSettings
+from headwater.core.settings import Settings
 from headwater.engines.blobs import open_blobs
 from headwater.engines.blobs.local import LocalBlobs
 from headwater.engines.blobs.protocol import BlobStore

@@ -8,7 +8,8 @@ import apsw
 import pytest
 
 from headwater.core.errors import HeadwaterError
-from headwater.core.settings import JournalSettings, Settings
+from headwater.core.setting_sections import JournalSettings
+from headwater.core.settings import Settings
 from headwater.engines.journal import open_journal
 from headwater.engines.journal.sqlite import SqliteJournal
 

@@ -9,7 +9,7 @@ import apsw
 import pytest
 
 from headwater.core.ids import new_ids
-from headwater.core.settings import JournalSettings
+from headwater.core.setting_sections import JournalSettings
 from headwater.engines.journal import receipts
 from headwater.engines.journal.protocol import Counts, Receipt
 from headwater.engines.journal.sqlite import SqliteJournal

@@ -14,7 +14,7 @@ import pytest
 from tests.builders.journal import STREAM, ids_of, make_block
 
 from headwater.core.errors import HeadwaterError
-from headwater.core.settings import JournalSettings
+from headwater.core.setting_sections import JournalSettings
 from headwater.engines.journal import checkpoint, room, schema
 from headwater.engines.journal.protocol import Seal
 from headwater.engines.journal.sqlite import SqliteJournal

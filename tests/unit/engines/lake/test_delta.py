@@ -15,7 +15,8 @@ import pytest
 from deltalake import DeltaTable
 
 from headwater.core.errors import HeadwaterError
-from headwater.core.settings import LakeSettings, Settings
+from headwater.core.setting_sections import LakeSettings
+from headwater.core.settings import Settings
 from headwater.engines.lake import compaction, delta, files, log, open_lake
 from headwater.engines.lake.delta import DeltaTableStore
 from headwater.engines.lake.protocol import AppTransaction

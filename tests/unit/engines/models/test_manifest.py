@@ -6,7 +6,8 @@ import pytest
 
 from headwater.contracts.model import LogicalType
 from headwater.core.errors import HeadwaterError
-from headwater.core.snapshot import FeatureRefSpec, LogSpec, OutputSpec, QualitySpec, RollbackSpec
+from headwater.core.monitoring_specs import QualitySpec
+from headwater.core.snapshot import FeatureRefSpec, LogSpec, OutputSpec, RollbackSpec
 from headwater.engines.models import manifest
 from headwater.engines.models.manifest import Checks, Example, Training, parse_manifest, read_manifest
 

@@ -14,7 +14,7 @@ from tests.fakes.oip_server import OipServer, oip_server
 
 from headwater.contracts.model import Field, LogicalType
 from headwater.core.errors import HeadwaterError
-from headwater.core.settings import InferenceSettings
+from headwater.core.setting_sections import InferenceSettings
 from headwater.core.snapshot import OutputSpec
 from headwater.engines.models import open_executor
 from headwater.engines.models.remote import breaker as breaker_module

@@ -15,7 +15,8 @@ from tests.fakes.oip_server import OipServer, oip_server
 
 from headwater.core.addresses import read_networks
 from headwater.core.errors import HeadwaterError
-from headwater.core.settings import InferenceSettings, load_settings
+from headwater.core.setting_sections import InferenceSettings
+from headwater.core.settings import load_settings
 from headwater.core.snapshot import OutputSpec
 from headwater.engines.models import open_executor
 from headwater.engines.models.remote.addresses import judged

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headwater.core.snapshot import MonitorSpec, QualitySpec
+from headwater.core.monitoring_specs import MonitorSpec, QualitySpec
 from headwater.engines.monitoring.alerts import (
     QUALITIES,
     RATES,

@@ -13,7 +13,8 @@ import pytest
 import pytest_asyncio
 
 from headwater.core.errors import HeadwaterError
-from headwater.core.settings import QuerySettings, Settings
+from headwater.core.setting_sections import QuerySettings
+from headwater.core.settings import Settings
 from headwater.engines.lake.protocol import TableState
 from headwater.engines.query.protocol import TableSource
 from headwater.engines.query.sandbox import Sandbox, SandboxResult

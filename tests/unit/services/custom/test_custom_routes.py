@@ -16,7 +16,8 @@ from tests.fakes.memory_lake import MemoryLake
 from tests.fakes.process import alive
 
 from headwater.core.errors import HeadwaterError
-from headwater.core.settings import Settings, TargetSettings
+from headwater.core.setting_sections import TargetSettings
+from headwater.core.settings import Settings
 from headwater.services.custom import create, need
 from headwater.services.custom.gate import MAX_BODY_BYTES
 from headwater.services.custom.loading import load_route_files

@@ -12,7 +12,8 @@ from tests.fakes.control import FakeControl
 from tests.fakes.process import running
 
 from headwater.core.home import Home
-from headwater.core.settings import InferenceSettings, Settings
+from headwater.core.setting_sections import InferenceSettings
+from headwater.core.settings import Settings
 from headwater.core.snapshot import ModelVersionSpec
 from headwater.engines.models import open_executor as open_real
 from headwater.services import inference

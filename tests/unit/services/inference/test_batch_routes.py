@@ -21,7 +21,8 @@ from headwater.contracts.model import Contract, Dedup, Field, LogicalType
 from headwater.core.home import Home
 from headwater.core.jobs import BatchScore
 from headwater.core.overrides import OverrideSpec
-from headwater.core.settings import InferenceSettings, Settings
+from headwater.core.setting_sections import InferenceSettings
+from headwater.core.settings import Settings
 from headwater.core.snapshot import FeatureInputSpec, FeatureRefSpec, FeatureSpec, ModelVersionSpec
 from headwater.engines.queue import open_queue
 from headwater.engines.queue.protocol import Progress, State

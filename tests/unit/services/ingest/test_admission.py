@@ -6,7 +6,8 @@ import pytest
 from tests.fakes.memory_journal import MemoryJournal
 
 from headwater.core.errors import HeadwaterError
-from headwater.core.settings import IngestSettings, JournalSettings, Settings
+from headwater.core.setting_sections import IngestSettings, JournalSettings
+from headwater.core.settings import Settings
 from headwater.engines.journal.protocol import Block, Span
 from headwater.services.ingest.admission import Admission
 

@@ -18,7 +18,8 @@ from tests.fakes.ingest import ENVIRONMENT, NDJSON, ingesting
 from tests.fakes.memory_journal import MemoryJournal
 
 from headwater.core.errors import HeadwaterError
-from headwater.core.settings import IngestSettings, JournalSettings, Settings
+from headwater.core.setting_sections import IngestSettings, JournalSettings
+from headwater.core.settings import Settings
 from headwater.services.ingest.admission import Admission, Ticket
 from headwater.services.ingest.body import ClientGone, decompress, receive_body, verify_digest
 from headwater.services.ingest.options import Encoding

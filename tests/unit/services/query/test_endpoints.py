@@ -15,7 +15,7 @@ from tests.builders.snapshots import KEY, make_key
 from tests.fakes.process import until
 from tests.fakes.query_process import AUTHORIZED, BY_CARRIER, ENVIRONMENT, Asked, asking, endpoint, flights
 
-from headwater.core.settings import QuerySettings
+from headwater.core.setting_sections import QuerySettings
 from headwater.engines.journal.protocol import Seal
 from headwater.services.query.holding import PIECE_BYTES, send_body
 from headwater.services.query.versions import FRESH_SECONDS

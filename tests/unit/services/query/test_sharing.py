@@ -20,7 +20,7 @@ from headwater.core.clock import FrozenClock
 from headwater.core.endpoints import CacheSpec, LimitsSpec
 from headwater.core.errors import HeadwaterError
 from headwater.core.key_limits import KeyLimitsSpec
-from headwater.core.settings import QuerySettings
+from headwater.core.setting_sections import QuerySettings
 from headwater.core.snapshot import KeySpec
 from headwater.engines.query.log_schema import QUERY_LOG_SCHEMA
 from headwater.services.query import cache, shared_store

@@ -17,7 +17,8 @@ from tests.fakes.query_process import flights
 
 from headwater.core.errors import HeadwaterError
 from headwater.core.home import Home
-from headwater.core.settings import QuerySettings, Settings
+from headwater.core.setting_sections import QuerySettings
+from headwater.core.settings import Settings
 from headwater.engines.lake import open_lake
 from headwater.engines.lake.protocol import AppTransaction, TableStore
 from headwater.engines.query.accelerator import files as shelf_files

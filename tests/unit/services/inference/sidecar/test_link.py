@@ -18,7 +18,8 @@ from tests.fakes.process import until
 
 from headwater.contracts.model import Field, LogicalType
 from headwater.core.home import Home
-from headwater.core.settings import JournalSettings, Settings
+from headwater.core.setting_sections import JournalSettings
+from headwater.core.settings import Settings
 from headwater.core.snapshot import LogSpec, OutputSpec
 from headwater.engines.blobs import open_blobs
 from headwater.engines.journal import open_journal

@@ -19,7 +19,7 @@ from tests.fakes.watching import COUNTS, OTHER, Watcher, hub_of, keyed, own_carr
 from headwater.core.clock import FrozenClock
 from headwater.core.errors import HeadwaterError
 from headwater.core.key_limits import KeyLimitsSpec
-from headwater.core.settings import QuerySettings
+from headwater.core.setting_sections import QuerySettings
 from headwater.services.query.live import hub as hub_module
 
 ALL = "/*\nlive: {min_interval_seconds: 0.1}\n*/ SELECT id FROM flights ORDER BY id"
