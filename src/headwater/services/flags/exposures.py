@@ -25,6 +25,7 @@ from headwater.core.logging import get_logger
 from headwater.core.streams import EXPOSURES, stream_name
 from headwater.engines.flags.exposures import EXPOSURE_SCHEMA
 from headwater.engines.journal.protocol import Block, Counts, JournalTransaction, Receipt, Span
+from headwater.services.kit.draining import Drain
 from headwater.services.kit.metrics import Tally
 from headwater.services.kit.service import Caller, Committer
 
@@ -132,9 +133,7 @@ class ExposureLog:
         self._draining = 0
         self._seen: set[bytes] = set()
         self._hour = 0
-        self._is_stopping = False
-        self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._drain = Drain(self._write_waiting, every_seconds=INTERVAL_SECONDS, name="flag-exposures")
         self.problem: str | None = None
         self.outcomes = Tally(
             "headwater_flags_exposures",
@@ -151,7 +150,7 @@ class ExposureLog:
         else:
             self._ring.append((caller.environment.id, caller.environment.snapshot.number, exposure))
             if len(self._ring) >= DRAIN_ROWS:
-                self._wake.set()
+                self._drain.wake()
 
     def collectors(self) -> Sequence[Collector]:
         """Return the log's metrics."""
@@ -159,27 +158,13 @@ class ExposureLog:
 
     def start(self) -> None:
         """Begin to drain."""
-        self._task = asyncio.create_task(self._run(), name="flag-exposures")
+        self._drain.start()
 
     async def stop(self) -> None:
         """Make durable what is in the ring; what cannot be within some seconds is counted as dropped."""
-        self._is_stopping = True
-        self._wake.set()
-        if self._task is not None:
-            await self._task
+        await self._drain.stop()
 
-    async def _run(self) -> None:
-        while not self._is_stopping:
-            try:
-                async with asyncio.timeout(INTERVAL_SECONDS):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
-            self._wake.clear()
-            await self._drain()
-        await self._drain()
-
-    async def _drain(self) -> None:
+    async def _write_waiting(self) -> None:
         entries, self._ring = self._ring, deque()
         self._draining = len(entries)
         groups: dict[str, tuple[int, list[Exposure]]] = {}
@@ -222,7 +207,7 @@ class ExposureLog:
                 self.problem = None
                 self._tell(exposures, commit.written)
                 return
-            if self._is_stopping:
+            if self._drain.is_stopping:
                 gives_up_at = gives_up_at or time.monotonic() + _STOP_SECONDS
                 if time.monotonic() > gives_up_at:
                     break

@@ -22,6 +22,7 @@ from headwater.services.inference.gathering import describe, gather
 from headwater.services.inference.observations import Entry, Failure, Observer
 from headwater.services.inference.rows import Rows
 from headwater.services.inference.sidecar.link import SidecarLog
+from headwater.services.kit.draining import Drain
 from headwater.services.kit.metrics import Tally
 from headwater.services.kit.service import Committer, Runtime
 
@@ -72,9 +73,7 @@ class PredictionLog:
         self._max_waiting_rows = max_waiting_rows
         self._ring: deque[Entry] = deque()
         self._ring_rows = 0
-        self._wake = asyncio.Event()
-        self._is_stopping = False
-        self._task: asyncio.Task[None] | None = None
+        self._drain = Drain(self._write_waiting, every_seconds=INTERVAL_SECONDS, name="prediction-log")
         self.problem: str | None = None
         self.logged = Tally("headwater_inference_logged_rows", "Predictions made durable.", ("model",))
         self.dropped = Tally("headwater_inference_log_dropped_rows", "Predictions that were not logged.", ("model",))
@@ -93,7 +92,7 @@ class PredictionLog:
         self._ring.append(entry)
         self._ring_rows += rows
         if self._ring_rows >= DRAIN_ROWS:
-            self._wake.set()
+            self._drain.wake()
 
     def failed(self, failure: Failure) -> None:
         """Take a request that failed; the log has no place for it."""
@@ -104,27 +103,13 @@ class PredictionLog:
 
     def start(self) -> None:
         """Begin to drain."""
-        self._task = asyncio.create_task(self._run(), name="prediction-log")
+        self._drain.start()
 
     async def stop(self) -> None:
         """Make durable what is in the ring; what cannot be within some seconds is counted as dropped."""
-        self._is_stopping = True
-        self._wake.set()
-        if self._task is not None:
-            await self._task
+        await self._drain.stop()
 
-    async def _run(self) -> None:
-        while not self._is_stopping:
-            try:
-                async with asyncio.timeout(INTERVAL_SECONDS):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
-            self._wake.clear()
-            await self._drain()
-        await self._drain()
-
-    async def _drain(self) -> None:
+    async def _write_waiting(self) -> None:
         entries, self._ring = self._ring, deque()
         if not entries:
             return
@@ -168,11 +153,11 @@ class PredictionLog:
             else:
                 self.problem = None
                 return True
-            if self._is_stopping:
+            if self._drain.is_stopping:
                 gives_up_at = gives_up_at or time.monotonic() + _STOP_SECONDS
                 if time.monotonic() > gives_up_at:
                     return False
-            await asyncio.sleep(pause if not self._is_stopping else _RETRY_FIRST_SECONDS)
+            await asyncio.sleep(pause if not self._drain.is_stopping else _RETRY_FIRST_SECONDS)
             pause = min(pause * 2, _RETRY_LIMIT_SECONDS)
 
 

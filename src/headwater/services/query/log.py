@@ -25,6 +25,7 @@ from headwater.core.streams import QUERY_LOG, stream_name
 from headwater.engines.journal.protocol import Block, Counts, JournalTransaction, Receipt, Span
 from headwater.engines.query.log_schema import QUERY_LOG_SCHEMA
 from headwater.engines.query.parameters import to_plain
+from headwater.services.kit.draining import Drain
 from headwater.services.kit.metrics import Tally
 from headwater.services.kit.service import Committer, Environment
 
@@ -90,9 +91,7 @@ class QueryLog:
         self._notes: list[_Note] = []
         self._alike: dict[tuple[str, str, bytes, str | None], _Note] = {}
         self._draining = 0
-        self._is_stopping = False
-        self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._drain = Drain(self._write_waiting, every_seconds=INTERVAL_SECONDS, name="query-log")
         self.problem: str | None = None
         self.answers = Tally(
             "headwater_query_log_answers", "Answers by what became of their note: written, dropped.", ("outcome",)
@@ -123,32 +122,17 @@ class QueryLog:
         self._notes.append(note)
         if place is not None:
             self._alike[place] = note
-        if self._task is None:
-            self.start()
+        self._drain.start()
 
     def start(self) -> None:
         """Begin to write."""
-        if self._task is None and not self._is_stopping:
-            self._task = asyncio.create_task(self._run(), name="query-log")
+        self._drain.start()
 
     async def stop(self) -> None:
         """Make durable what was noted; what cannot be within some seconds is counted as dropped."""
-        self._is_stopping = True
-        self._wake.set()
-        if self._task is not None:
-            await self._task
+        await self._drain.stop()
 
-    async def _run(self) -> None:
-        while not self._is_stopping:
-            try:
-                async with asyncio.timeout(INTERVAL_SECONDS):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
-            await self._drain()
-        await self._drain()
-
-    async def _drain(self) -> None:
+    async def _write_waiting(self) -> None:
         notes, self._notes = self._notes, []
         self._alike.clear()
         self._draining = len(notes)
@@ -181,7 +165,7 @@ class QueryLog:
             else:
                 self.problem = None
                 return True
-            if self._is_stopping:
+            if self._drain.is_stopping:
                 gives_up_at = gives_up_at or time.monotonic() + _STOP_SECONDS
                 if time.monotonic() > gives_up_at:
                     return False

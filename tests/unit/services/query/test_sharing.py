@@ -258,7 +258,7 @@ async def test_while_there_is_no_slot_the_last_answer_is_served_and_says_so(tmp_
 
 
 async def _logged(asked: Asked) -> list[dict[str, Any]]:
-    await asked.service._log._drain()
+    await asked.service._log._write_waiting()
     journal = asked.runtime.journal
     assert isinstance(journal, MemoryJournal)
     rows: list[dict[str, Any]] = []
