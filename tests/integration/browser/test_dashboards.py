@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 from tests.builders.browser import Visit, chromium, needs_chromium, visiting
 from tests.builders.system import System, make_system, wait_for
 
@@ -154,6 +154,7 @@ def test_the_keyboard_suffices_to_build_and_arrange(visit: Visit) -> None:
     page = dashboards(visit)
     page.get_by_role("link", name="New dashboard").press("Enter")
     page.locator("#b-title").press_sequentially("By keys")
+    expect(page.get_by_role("button", name="Add tile")).to_be_enabled()  # nobody can press what is not ready
     for endpoint in ("totals", "by_sensor"):
         page.get_by_role("button", name="Add tile").press("Enter")
         expect(page.get_by_role("dialog").get_by_label("Endpoint")).to_be_focused()
@@ -174,10 +175,22 @@ def test_the_keyboard_suffices_to_build_and_arrange(visit: Visit) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text("By keys")
 
 
+def test_what_is_typed_before_the_script_came_counts(visit: Visit) -> None:
+    held: list[Route] = []
+    visit.page.route("**/boards/builder*.js", lambda route: held.append(route))  # noqa: PLW0108 - it wants a function
+    page = dashboards(visit)
+    with page.expect_request("**/boards/builder*.js"):
+        page.get_by_role("link", name="New dashboard").click()
+    page.locator("#b-title").fill("Typed early")
+    page.locator("#b-description").fill("before anything was ready")
+    held[0].continue_()
+    expect(page.get_by_label("Name in addresses")).to_have_value("typed-early")
+    expect(page.locator("#b-description")).to_have_value("before anything was ready")
+
+
 def test_what_cannot_be_saved_is_named_and_not_lost(visit: Visit) -> None:
     page = dashboards(visit)
     page.get_by_role("link", name="New dashboard").click()
-    page.wait_for_load_state("networkidle")  # the builder's script takes over the fields
     page.get_by_label("Name in addresses").fill("unfinished")
     page.locator("#b-description").fill("a description that took an hour")
     page.get_by_role("button", name="Save dashboard").click()

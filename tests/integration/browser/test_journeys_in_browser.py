@@ -270,7 +270,7 @@ def test_a_model_version_is_promoted_from_its_page_and_rolled_back(
     expect(page.get_by_role("button", name="Roll back")).to_have_count(0)
     page.get_by_role("table", name="Versions of score").get_by_role("link", name="Version 2").click()
     confirm(page, "Promote", "Promote this version?", "twice as good")
-    expect(page.get_by_role("status").first).to_contain_text("answers in development now")
+    expect(page.get_by_role("status").filter(has_text="answers in development now")).to_be_visible()
     wait_for(lambda: answering(running) == (2, 2.0), 30, "the second version's answer")
     expect(page.get_by_role("button", name="Promote")).to_have_count(0)
 

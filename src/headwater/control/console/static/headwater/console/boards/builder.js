@@ -20,10 +20,11 @@ class Builder {
     Object.assign(this, { board: find("tiles"), none: find("no-tiles"), filters: find("filters"), said: find("said"), name: find("name") });
     this.editor = new Editor(this, document.getElementById("tile-dialog"));
     this.filterDialog = new FilterDialog(this, document.getElementById("filter-dialog"));
-    find("add-tile").addEventListener("click", () => this.editor.open(null));
-    find("add-filter").addEventListener("click", () => this.filterDialog.open(null));
-    for (const input of form.querySelectorAll("[data-about]")) this.about(input);
+    const ready = (button, open) => { button.addEventListener("click", open); button.disabled = false; };
+    ready(find("add-tile"), () => this.editor.open(null));
+    ready(find("add-filter"), () => this.filterDialog.open(null));
     this.isNamed = Boolean(this.name?.value);
+    for (const input of form.querySelectorAll("[data-about]")) this.about(input);
     this.name?.addEventListener("input", () => { this.isNamed = true; });
     form.addEventListener("submit", () => { find("spec").value = JSON.stringify(this.spec); this.isSaved = true; });
     addEventListener("beforeunload", (event) => { if (this.isChanged && !this.isSaved) event.preventDefault(); });
@@ -33,13 +34,16 @@ class Builder {
 
   about(input) {
     const member = input.dataset.about;
-    input.value = this.spec[member] ?? (member === "refresh_seconds" ? "0" : "");
-    input.addEventListener("input", () => {
+    const take = () => {
       this.isChanged = true;
       if (member === "refresh_seconds") this.spec[member] = Number(input.value) || null;
       else this.spec[member] = input.value;
       if (member === "title" && this.name && !this.isNamed) this.name.value = nameFrom(input.value);
-    });
+    };
+    input.addEventListener("input", take);
+    // The page sends text fields empty: what stands there was typed before this script came.
+    if (input.matches("input") && input.value) take();
+    else input.value = this.spec[member] ?? (member === "refresh_seconds" ? "0" : "");
   }
 
   /* What a tile would show: asked from the server, as the reader. */
